@@ -1,0 +1,53 @@
+"""Events as they are recorded, and read back for replay."""
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from datetime import datetime, timedelta
+from typing import Any, get_args
+
+from clento_engine.domain.execution import Event
+from clento_engine.domain.failure import Fail, Means, Pause, Retry, Scope, Skip, Wait
+
+_EVENTS = {kind.__name__: kind for kind in get_args(Event)}
+_FAILURES = {kind.__name__: kind for kind in (Retry, Wait, Skip, Fail, Pause)}
+_WORDS = {"scope": Scope, "means": Means}
+
+
+def recorded(event: Event) -> tuple[str, dict[str, Any]]:
+    """Return the event's kind and its fields as JSON values."""
+    return type(event).__name__, _plain(event)
+
+
+def recalled(kind: str, detail: Mapping[str, Any]) -> Event:
+    """Return the event that `recorded` wrote.  KeyError when the kind is not an event's."""
+    values = {name: _read(name, value) for name, value in detail.items()}
+    event: Event = _EVENTS[kind](**values)
+    return event
+
+
+def _plain(value: object) -> dict[str, Any]:
+    assert is_dataclass(value)  # noqa: S101  every event and failure is one
+    return {field.name: _plain_value(getattr(value, field.name)) for field in fields(value)}
+
+
+def _plain_value(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if is_dataclass(value):
+        return {"failure": type(value).__name__, **_plain(value)}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _read(name: str, value: Any) -> Any:  # noqa: ANN401  JSON
+    if isinstance(value, Mapping):
+        cause = {key: _read(key, item) for key, item in value.items() if key != "failure"}
+        return _FAILURES[value["failure"]](**cause)
+    if name == "at":
+        return datetime.fromisoformat(value)
+    if name in ("delay", "longest"):
+        return timedelta(seconds=value)
+    if name in _WORDS:
+        return _WORDS[name](value)
+    return tuple(value) if isinstance(value, list) else value
