@@ -1,0 +1,181 @@
+"""Whether a compiled workflow can run here and now: with these senders, webhooks and columns."""
+
+import re
+import shlex
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+
+from clento_engine.domain import template
+from clento_engine.domain.finding import Finding, Severity
+from clento_engine.domain.limits import Tier
+from clento_engine.domain.operation import Operation
+from clento_engine.domain.workflow import Node, Workflow
+
+_WITHOUT_INMAIL = frozenset({Tier.NEW, Tier.FREE})
+_LIKELY_VALUE = 15  # code units of a value, to warn before a lead is too long
+_LIKE_A_VARIABLE = re.compile(r"\[[A-Za-z]+(?:_[A-Za-z]+)+(?:\|[^\[\]\n]*)?\]")
+
+
+def check_ready(
+    workflow: Workflow,
+    *,
+    tiers: Collection[Tier],
+    webhook_ids: Collection[str],
+    columns: Collection[str] | None,
+    inmail_subject: str | None,
+) -> list[Finding]:
+    """Report what keeps a node from running in one campaign, and what may turn out badly.
+
+    `tiers` are those of the campaign's senders, `webhook_ids` the registered webhooks,
+    `columns` the columns of the lead list (None when it is not known yet: variables are then not
+    checked), and `inmail_subject` the campaign's.  This adds to what reading the document found,
+    and repeats nothing of it.  Nodes that the operator passes over are not checked.
+    """
+    findings: list[Finding] = []
+    for node in workflow.nodes.values():
+        if node.skip is not None or node.unsupported is not None:
+            continue
+        if columns is not None:
+            findings += _unknown_variables(node, columns)
+        match node.operation:
+            case Operation.WEBHOOK:
+                findings += _webhook(node, webhook_ids)
+            case Operation.SEND_CONNECTION_REQUEST:
+                findings += _note(node, tiers, columns or ())
+            case Operation.SEND_INMAIL:
+                findings += _inmail(node, tiers, inmail_subject)
+                if inmail_subject and not node.subject:
+                    findings += _campaign_subject(node, inmail_subject, columns)
+            case _:
+                pass
+    return findings
+
+
+def skip_unready(workflow: Workflow, findings: Collection[Finding]) -> Workflow:
+    """Return the workflow with every node that `findings` call unready marked to be passed.
+
+    `skip` is the reason, for people.  Nodes marked before keep theirs, so twice is as once.
+    """
+    reasons: dict[str, list[str]] = {}
+    for finding in findings:
+        if finding.node_id is not None and finding.severity is Severity.UNREADY:
+            reasons.setdefault(finding.node_id, []).append(finding.problem)
+    nodes = {
+        node.id: replace(node, skip="; ".join(reasons[node.id]))
+        if node.id in reasons and node.skip is None
+        else node
+        for node in workflow.nodes.values()
+    }
+    return Workflow(first=workflow.first, nodes=nodes)
+
+
+def _webhook(node: Node, webhook_ids: Collection[str]) -> Iterator[Finding]:
+    if node.webhook_id is None or node.webhook_url is not None or node.webhook_id in webhook_ids:
+        return
+    yield Finding(
+        node.id,
+        "webhookId",
+        f"nobody registered the webhook {node.webhook_id}",
+        f"run: clento webhook add --id {shlex.quote(node.webhook_id)} --url https://…",
+        Severity.UNREADY,
+    )
+
+
+def _note(node: Node, tiers: Collection[Tier], columns: Collection[str]) -> Iterator[Finding]:
+    limits = {tier: template.text_limit(node.operation, tier) for tier in tiers}
+    limit = min(limits.values(), default=None)
+    if limit is None or not node.text:
+        return
+    who = _listed(tier for tier in limits if limits[tier] == limit)
+    if (least := template.length_with(node.text, 0, columns)) > limit:
+        yield Finding(
+            node.id,
+            "text",
+            f"the note has {least} characters and senders of tier {who} may send {limit}",
+            "shorten the note, or leave these senders out",
+            Severity.UNREADY,
+        )
+    elif (likely := template.length_with(node.text, _LIKELY_VALUE, columns)) > limit:
+        yield Finding(
+            node.id,
+            "text",
+            f"the note may reach {likely} characters and senders of tier {who} may send {limit}",
+            "shorten the note: leads whose values are long cannot be invited with it",
+            Severity.WARNING,
+        )
+
+
+def _inmail(node: Node, tiers: Collection[Tier], subject: str | None) -> Iterator[Finding]:
+    if unable := _WITHOUT_INMAIL.intersection(tiers):
+        yield Finding(
+            node.id,
+            "sender",
+            f"senders of tier {_listed(unable)} cannot send InMail",
+            "leave these senders out, or pass over the node (--skip-unready)",
+            Severity.UNREADY,
+        )
+    if not node.subject.strip() and not (subject or "").strip():
+        yield Finding(
+            node.id,
+            "subject",
+            "the InMail has no subject, which LinkedIn asks for and the editor cannot save",
+            "give the campaign an InMail subject",
+            Severity.UNREADY,
+        )
+
+
+def _campaign_subject(
+    node: Node, subject: str, columns: Collection[str] | None
+) -> Iterator[Finding]:
+    def error(problem: str, fix: str) -> Finding:
+        return Finding(node.id, "inmail_subject", problem, fix, Severity.ERROR)
+
+    if columns is not None:
+        yield from _unknown(node, "inmail_subject", subject, columns)
+    if leftover := template.unfilled(subject):
+        yield error(
+            f"{leftover[0]} in the campaign's InMail subject is no variable",
+            "write variables as {{first_name}}",
+        )
+    if (least := template.length_with(subject, 0)) > (limit := template.SUBJECT_LIMIT):
+        yield error(
+            f"the campaign's InMail subject has {least} characters, {limit} are allowed",
+            "shorten the subject",
+        )
+
+
+def _unknown_variables(node: Node, columns: Collection[str]) -> Iterator[Finding]:
+    yield from _unknown(node, "text", node.text, columns)
+    yield from _unknown(node, "subject", node.subject, columns)
+
+
+def _unknown(node: Node, field: str, text: str, columns: Collection[str]) -> Iterator[Finding]:
+    """Report variables that no lead of the list can have, each once."""
+    fallbacks: dict[str, bool] = {}
+    for place in template.placed(text, columns):
+        if not template.is_known(place.name, columns):
+            always = fallbacks.get(place.name, True)
+            fallbacks[place.name] = always and place.fallback is not None
+    for name, always in fallbacks.items():
+        yield Finding(
+            node.id,
+            field,
+            f"no lead of this list has {name}: "
+            + ("its fallback is always used" if always else "the text can never be sent"),
+            "correct the name, add the column to the list, or give a fallback: {{name|fallback}}",
+            Severity.WARNING if always else Severity.ERROR,
+        )
+    for snippet in dict.fromkeys(_LIKE_A_VARIABLE.findall(text)):
+        name = snippet[1:-1].partition("|")[0]
+        if not template.is_known(name, columns):
+            yield Finding(
+                node.id,
+                field,
+                f"{snippet} looks like a variable, but no lead has it: it is sent as it stands",
+                "correct the name, or write {{" + name + "}} to demand a value",
+                Severity.WARNING,
+            )
+
+
+def _listed(tiers: Collection[Tier] | Iterator[Tier]) -> str:
+    return " and ".join(sorted(tier.value for tier in tiers))
