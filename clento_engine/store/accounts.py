@@ -1,0 +1,409 @@
+"""Organisations and the senders that belong to them: limits, pausing, what they used."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.errors import UniqueViolation
+from psycopg.rows import dict_row
+from uuid_utils.compat import uuid7
+
+from clento_engine.domain.limits import (
+    ACCOUNT_SPACING,
+    DAY,
+    HOUR,
+    MONTH,
+    WARMUP_DAYS,
+    WEEK,
+    Caps,
+    Spacing,
+    Tier,
+    Used,
+    allowance,
+    bucket_at,
+    counted_since,
+    default_limits,
+)
+from clento_engine.domain.operation import Budget
+
+
+class NotFound(Exception):
+    """Nothing has that name; the message says what was looked for and how to see what there is."""
+
+
+class AlreadyExists(Exception):
+    """The name is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRow:
+    """A sender as it is stored."""
+
+    id: UUID
+    unipile_account_id: str
+    name: str
+    tier: Tier
+    time_zone: str
+    status: str
+    paused_by: str | None
+    pause_reason: str | None
+    warmup_days: int
+    warmup_started_at: datetime | None
+    blocked_until: datetime | None
+
+
+async def create_organization(conn: AsyncConnection[Any], name: str) -> UUID:
+    """Create an organisation; its id.  Raises AlreadyExists."""
+    organization_id = uuid7()
+    try:
+        await conn.execute(
+            "insert into organizations (id, name) values (%s, %s)", (organization_id, name)
+        )
+    except UniqueViolation:
+        raise AlreadyExists(f"organisation {name!r} exists already") from None
+    return organization_id
+
+
+async def organizations(conn: AsyncConnection[Any]) -> list[tuple[UUID, str]]:
+    """List organisations by name."""
+    cursor = await conn.execute("select id, name from organizations order by name")
+    return [(row[0], row[1]) for row in await cursor.fetchall()]
+
+
+async def add_account(
+    conn: AsyncConnection[Any],
+    organization_id: UUID,
+    *,
+    unipile_account_id: str,
+    name: str,
+    tier: Tier,
+    time_zone: str,
+    warmup_days: int | None = None,
+    provider_id: str | None = None,
+    spacing: Spacing = ACCOUNT_SPACING,
+) -> UUID:
+    """Add a sender with the limits of its tier; its id.  Raises AlreadyExists.
+
+    `warmup_days` None takes the tier's ramp; 0 is an established account.
+    """
+    account_id = uuid7()
+    async with conn.transaction():
+        try:
+            await conn.execute(
+                "insert into connected_accounts (organization_id, id, unipile_account_id, name,"
+                " tier, time_zone, warmup_days, provider_id, spacing_shortest, spacing_longest)"
+                " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                (
+                    organization_id,
+                    account_id,
+                    unipile_account_id,
+                    name,
+                    tier.value,
+                    time_zone,
+                    WARMUP_DAYS[tier] if warmup_days is None else warmup_days,
+                    provider_id,
+                    spacing.shortest,
+                    spacing.longest,
+                ),
+            )
+        except UniqueViolation:
+            raise AlreadyExists(
+                f"the organisation has an account {unipile_account_id!r} already"
+            ) from None
+        for budget, limit in default_limits(tier).items():
+            await conn.execute(
+                "insert into rate_limits (organization_id, account_id, operation, per_hour,"
+                " per_day, per_week, per_month, spacing_shortest, spacing_longest)"
+                " values (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                (
+                    organization_id,
+                    account_id,
+                    budget.value,
+                    limit.caps.hour,
+                    limit.caps.day,
+                    limit.caps.week,
+                    limit.caps.month,
+                    limit.spacing.shortest,
+                    limit.spacing.longest,
+                ),
+            )
+    return account_id
+
+
+async def accounts(conn: AsyncConnection[Any], organization_id: UUID) -> list[AccountRow]:
+    """List an organisation's senders, oldest first."""
+    cursor = conn.cursor(row_factory=dict_row)
+    await cursor.execute(
+        "select id, unipile_account_id, name, tier, time_zone, status, paused_by, pause_reason,"
+        " warmup_days, warmup_started_at, blocked_until"
+        " from connected_accounts where organization_id = %s order by id",
+        (organization_id,),
+    )
+    return [AccountRow(**{**row, "tier": Tier(row["tier"])}) for row in await cursor.fetchall()]
+
+
+async def limits(
+    conn: AsyncConnection[Any], organization_id: UUID, account_id: UUID
+) -> Mapping[Budget, Caps]:
+    """Return an account's caps."""
+    cursor = await conn.execute(
+        "select operation, per_hour, per_day, per_week, per_month from rate_limits"
+        " where organization_id = %s and account_id = %s order by operation",
+        (organization_id, account_id),
+    )
+    return {Budget(row[0]): Caps(*row[1:]) for row in await cursor.fetchall()}
+
+
+async def set_limit(
+    conn: AsyncConnection[Any],
+    organization_id: UUID,
+    account_id: UUID,
+    budget: Budget,
+    caps: Caps,
+    *,
+    now: datetime,
+) -> None:
+    """Replace the caps of one budget, and let its lanes look again: they may run sooner now."""
+    async with conn.transaction():
+        await _wake(conn, organization_id, account_id, now)
+        await conn.execute(
+            "update rate_limits set per_hour = %s, per_day = %s, per_week = %s, per_month = %s"
+            " where organization_id = %s and account_id = %s and operation = %s",
+            (
+                caps.hour,
+                caps.day,
+                caps.week,
+                caps.month,
+                organization_id,
+                account_id,
+                budget.value,
+            ),
+        )
+
+
+async def set_spacing(
+    conn: AsyncConnection[Any], organization_id: UUID, account_id: UUID, spacing: Spacing
+) -> None:
+    """Set the gap between any two actions of an account, and between two of one operation."""
+    async with conn.transaction():
+        await conn.execute(
+            "update connected_accounts set spacing_shortest = %s, spacing_longest = %s"
+            " where organization_id = %s and id = %s",
+            (spacing.shortest, spacing.longest, organization_id, account_id),
+        )
+        await conn.execute(
+            "update rate_limits set spacing_shortest = %s, spacing_longest = %s"
+            " where organization_id = %s and account_id = %s and operation <> 'none'",
+            (spacing.shortest, spacing.longest, organization_id, account_id),
+        )
+
+
+async def used(
+    conn: AsyncConnection[Any], organization_id: UUID, account_id: UUID, now: datetime
+) -> dict[Budget, dict[str, int]]:
+    """Return the units an account used, by budget and window (hour, day, week, month)."""
+    cursor = await conn.execute(
+        "select operation, coalesce(sum(used) filter (where bucket_at > %s), 0),"
+        " coalesce(sum(used) filter (where bucket_at > %s), 0),"
+        " coalesce(sum(used) filter (where bucket_at > %s), 0), coalesce(sum(used), 0)"
+        " from rate_counters where organization_id = %s and account_id = %s and bucket_at > %s"
+        " group by operation",
+        (
+            counted_since(HOUR, now),
+            counted_since(DAY, now),
+            counted_since(WEEK, now),
+            organization_id,
+            account_id,
+            counted_since(MONTH, now),
+        ),
+    )
+    names = ("hour", "day", "week", "month")
+    return {
+        Budget(row[0]): dict(zip(names, (int(n) for n in row[1:]), strict=True))
+        for row in await cursor.fetchall()
+    }
+
+
+async def pause_account(
+    conn: AsyncConnection[Any],
+    organization_id: UUID,
+    account_id: UUID,
+    *,
+    by: str,
+    reason: str,
+    now: datetime,
+) -> bool:
+    """Stop an account: after this no step of it is claimed.  False when it was paused already.
+
+    An operator's pause stands over the provider's: the provider's OK does not lift it.
+    """
+    async with conn.transaction():
+        cursor = await conn.execute(
+            "update connected_accounts set status = 'paused', paused_by = %(by)s,"
+            " pause_reason = %(reason)s"
+            " where organization_id = %(organization_id)s and id = %(account_id)s"
+            " and (status = 'active' or (paused_by = 'provider' and %(by)s = 'operator'))",
+            {
+                "by": by,
+                "reason": reason,
+                "organization_id": organization_id,
+                "account_id": account_id,
+            },
+        )
+        if cursor.rowcount == 0:
+            return False
+        await set_lanes(conn, organization_id, account_id=account_id)
+        await record(conn, organization_id, account_id, "AccountPaused", by, now, reason)
+    return True
+
+
+async def resume_account(
+    conn: AsyncConnection[Any],
+    organization_id: UUID,
+    account_id: UUID,
+    *,
+    by: str,
+    now: datetime,
+) -> bool:
+    """Let a paused account act again; its gaps and caps hold, so that no burst follows.
+
+    The provider lifts only what the provider paused.  False when there was nothing to lift.
+    """
+    async with conn.transaction():
+        cursor = await conn.execute(
+            "update connected_accounts set status = 'active', paused_by = null,"
+            " pause_reason = null, errors_in_a_row = 0"
+            " where organization_id = %(organization_id)s and id = %(account_id)s"
+            " and status = 'paused' and (%(by)s = 'operator' or paused_by = 'provider')",
+            {"by": by, "organization_id": organization_id, "account_id": account_id},
+        )
+        if cursor.rowcount == 0:
+            return False
+        await set_lanes(conn, organization_id, account_id=account_id)
+        await record(conn, organization_id, account_id, "AccountResumed", by, now, None)
+    return True
+
+
+async def set_lanes(
+    conn: AsyncConnection[Any],
+    organization_id: UUID,
+    *,
+    campaign_id: UUID | None = None,
+    account_id: UUID | None = None,
+) -> None:
+    """Make the lanes of a campaign or an account active exactly where both run.
+
+    Waits for claims that hold them: when this is committed, no later claim takes a step there.
+    """
+    of = {
+        "organization_id": organization_id,
+        "campaign_id": campaign_id,
+        "account_id": account_id,
+    }
+    # lock, then look: in one statement, a pause committed while we waited would be overwritten
+    await conn.execute(
+        """
+        select from lanes l
+         where l.organization_id = %(organization_id)s
+           and (%(campaign_id)s::uuid is null or l.campaign_id = %(campaign_id)s)
+           and (%(account_id)s::uuid is null or l.account_id = %(account_id)s)
+         order by l.organization_id, l.campaign_id, l.account_id, l.operation
+           for no key update
+        """,
+        of,
+    )
+    await conn.execute(
+        """
+        update lanes l
+           set active = not l.active
+          from campaigns c, connected_accounts a
+         where c.organization_id = l.organization_id and c.id = l.campaign_id
+           and a.organization_id = l.organization_id and a.id = l.account_id
+           and l.organization_id = %(organization_id)s
+           and (%(campaign_id)s::uuid is null or l.campaign_id = %(campaign_id)s)
+           and (%(account_id)s::uuid is null or l.account_id = %(account_id)s)
+           and l.active <> (c.status = 'running' and a.status = 'active')
+        """,
+        of,
+    )
+
+
+async def _wake(
+    conn: AsyncConnection[Any], organization_id: UUID, account_id: UUID, now: datetime
+) -> None:
+    await conn.execute(
+        """
+        with mine as materialized (
+            select organization_id, campaign_id, account_id, operation from lanes
+             where organization_id = %(organization_id)s and account_id = %(account_id)s
+               and ready_at > %(now)s
+             order by organization_id, campaign_id, account_id, operation
+               for no key update)
+        update lanes l set ready_at = %(now)s
+          from mine m
+         where l.organization_id = m.organization_id and l.campaign_id = m.campaign_id
+           and l.account_id = m.account_id and l.operation = m.operation
+        """,
+        {"organization_id": organization_id, "account_id": account_id, "now": now},
+    )
+
+
+async def record(
+    conn: AsyncConnection[Any],
+    organization_id: UUID,
+    subject_id: UUID,
+    kind: str,
+    actor: str,
+    now: datetime,
+    reason: str | None,
+) -> None:
+    """Add a line to the history of a campaign or an account."""
+    await conn.execute(
+        "insert into events (organization_id, subject_id, at, kind, actor, detail)"
+        " values (%s, %s, %s, %s, %s, jsonb_strip_nulls(jsonb_build_object('reason', %s::text)))",
+        (organization_id, subject_id, now, kind, actor, reason),
+    )
+
+
+async def reserve(
+    conn: AsyncConnection[Any],
+    organization_id: UUID,
+    account_id: UUID,
+    budget: Budget,
+    now: datetime,
+) -> bool:
+    """Take one unit outside a claim, for a question that reconcile asks; False when none is left.
+
+    Judged by the plain caps: a question comes late or never if it must also wait for a ramp.
+    """
+    async with conn.transaction():
+        key = (organization_id, account_id, budget.value)
+        # the account's lock, as a claim takes it: who holds it alone spends any of its budgets
+        await conn.execute(
+            "select from connected_accounts where organization_id = %s and id = %s"
+            " for no key update",
+            key[:2],
+        )
+        cursor = await conn.execute(
+            "select per_hour, per_day, per_week, per_month from rate_limits"
+            " where organization_id = %s and account_id = %s and operation = %s",
+            key,
+        )
+        row = await cursor.fetchone()
+        if row is None:
+            return False
+        # a second statement, whose snapshot is newer than the lock
+        spent = await used(conn, organization_id, account_id, now)
+        if allowance(Caps(*row), Used(**spent.get(budget, {}))) == 0:
+            return False
+        await conn.execute(
+            "insert into rate_counters as n (organization_id, account_id, operation, bucket_at,"
+            " used) values (%s, %s, %s, %s, 1)"
+            " on conflict (organization_id, account_id, operation, bucket_at)"
+            " do update set used = n.used + 1",
+            (*key, bucket_at(now)),
+        )
+    return True

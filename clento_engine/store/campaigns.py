@@ -1,0 +1,379 @@
+"""Campaigns: made, started, paused, resumed, stopped, completed; and how they stand."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.errors import UniqueViolation
+from psycopg.rows import dict_row
+from uuid_utils.compat import uuid7
+
+from clento_engine.domain.execution import OnMissing
+from clento_engine.domain.operation import Operation
+from clento_engine.domain.schedule import WorkingHours
+from clento_engine.domain.workflow import Workflow
+from clento_engine.store.accounts import AlreadyExists, NotFound, record, set_lanes
+
+# What a node may need besides its own operation.
+_PREPARATIONS = (Operation.PROFILE_LOOKUP, Operation.FIND_POSTS, Operation.CHECK_ACCEPTANCE)
+
+
+class CannotDo(Exception):
+    """The campaign's state does not allow it; the message says which does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast leads begin.  `leads_per_day` None: as many as the tightest budget can carry on."""
+
+    max_concurrent_leads: int = 100
+    lead_processing_delay: timedelta = timedelta(seconds=30)
+    leads_per_day: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignRow:
+    """A campaign as it is stored.  `senders` are account ids in order."""
+
+    id: UUID
+    name: str
+    status: str
+    workflow_version_id: UUID
+    list_id: UUID
+    working_hours: str
+    inmail_subject: str | None
+    stop_on_reply: bool
+    on_missing: str
+    max_duration: timedelta
+    max_concurrent_leads: int
+    lead_processing_delay: timedelta
+    leads_per_day: int | None
+    created_at: datetime
+    start_at: datetime | None
+    started_at: datetime | None
+    completed_at: datetime | None
+    senders: list[UUID]
+
+
+_CAMPAIGN = """
+select c.id, c.name, c.status, c.workflow_version_id, c.list_id, c.working_hours,
+       c.inmail_subject, c.stop_on_reply, c.on_missing, c.max_duration, c.max_concurrent_leads,
+       c.lead_processing_delay, c.leads_per_day, c.created_at, c.start_at, c.started_at,
+       c.completed_at,
+       (select coalesce(array_agg(s.account_id order by s.position), '{}')
+          from campaign_senders s
+         where s.organization_id = c.organization_id and s.campaign_id = c.id) as senders
+  from campaigns c
+ where c.organization_id = %(organization_id)s
+"""
+
+
+async def create_campaign(
+    conn: AsyncConnection[Any],
+    organization_id: UUID,
+    *,
+    name: str,
+    workflow_version_id: UUID,
+    list_id: UUID,
+    senders: Sequence[UUID],
+    hours: WorkingHours,
+    stop_on_reply: bool = True,
+    on_missing: OnMissing = OnMissing.HOLD,
+    max_duration: timedelta = timedelta(days=30),
+    inmail_subject: str | None = None,
+    pace: Pace = Pace(),
+) -> UUID:
+    """Create a campaign in draft; its id.  Raises AlreadyExists."""
+    campaign_id = uuid7()
+    async with conn.transaction():
+        try:
+            await conn.execute(
+                "insert into campaigns (organization_id, id, name, workflow_version_id, list_id,"
+                " working_hours, inmail_subject, stop_on_reply, on_missing, max_duration,"
+                " max_concurrent_leads, lead_processing_delay, leads_per_day)"
+                " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                (
+                    organization_id,
+                    campaign_id,
+                    name,
+                    workflow_version_id,
+                    list_id,
+                    str(hours),
+                    inmail_subject,
+                    stop_on_reply,
+                    on_missing.value,
+                    max_duration,
+                    pace.max_concurrent_leads,
+                    pace.lead_processing_delay,
+                    pace.leads_per_day,
+                ),
+            )
+        except UniqueViolation:
+            raise AlreadyExists(f"the organisation has a campaign {name!r} already") from None
+        for position, account_id in enumerate(senders):
+            await conn.execute(
+                "insert into campaign_senders (organization_id, campaign_id, account_id, position)"
+                " values (%s, %s, %s, %s)",
+                (organization_id, campaign_id, account_id, position),
+            )
+    return campaign_id
+
+
+async def campaigns(conn: AsyncConnection[Any], organization_id: UUID) -> list[CampaignRow]:
+    """List an organisation's campaigns, oldest first."""
+    cursor = conn.cursor(row_factory=dict_row)
+    await cursor.execute(f"{_CAMPAIGN} order by c.id", {"organization_id": organization_id})
+    return [CampaignRow(**row) for row in await cursor.fetchall()]
+
+
+async def find_campaign(
+    conn: AsyncConnection[Any], organization_id: UUID, name_or_id: str
+) -> CampaignRow:
+    """Return a campaign by its name or id.  Raises NotFound."""
+    cursor = conn.cursor(row_factory=dict_row)
+    await cursor.execute(
+        f"{_CAMPAIGN} and (c.name = %(name)s or c.id::text = %(name)s)",
+        {"organization_id": organization_id, "name": name_or_id},
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        raise NotFound(f"no campaign {name_or_id!r}: `clento campaign list` shows what there is")
+    return CampaignRow(**row)
+
+
+async def start_campaign(
+    conn: AsyncConnection[Any],
+    organization_id: UUID,
+    campaign_id: UUID,
+    workflow: Workflow,
+    *,
+    workflow_version_id: UUID,
+    pace: Pace,
+    start_at: datetime,
+    now: datetime,
+) -> int:
+    """Start a draft: enroll every lead of its list, in one statement; return how many.
+
+    Suppressed people are passed over.  Leads are dealt out to the senders in turn.
+    Raises CannotDo when the campaign is no draft or nobody can be enrolled: nothing is changed.
+    """
+    async with conn.transaction():
+        cursor = await conn.execute(
+            "update campaigns set status = 'running', started_at = %s, start_at = %s,"
+            " next_start_at = %s, workflow_version_id = %s, max_concurrent_leads = %s,"
+            " lead_processing_delay = %s, leads_per_day = %s"
+            " where organization_id = %s and id = %s and status = 'draft'",
+            (
+                now,
+                start_at,
+                start_at,
+                workflow_version_id,
+                pace.max_concurrent_leads,
+                pace.lead_processing_delay,
+                pace.leads_per_day,
+                organization_id,
+                campaign_id,
+            ),
+        )
+        if cursor.rowcount == 0:
+            status = await _status(conn, organization_id, campaign_id)
+            raise CannotDo(f"the campaign is {status}: only a draft can be started")
+        of = {
+            "organization_id": organization_id,
+            "campaign_id": campaign_id,
+            "start_at": start_at,
+            "now": now,
+        }
+        await _make_lanes(conn, workflow, of)
+        cursor = await conn.execute(_ENROLL, of)
+        enrolled = cursor.rowcount
+        if enrolled == 0:
+            raise CannotDo("its list has no lead that may be contacted: import leads first")
+        await conn.execute(
+            "update connected_accounts a"
+            " set next_sweep_at = coalesce(a.next_sweep_at, %(start_at)s)"
+            " from campaign_senders s where s.organization_id = %(organization_id)s"
+            " and s.campaign_id = %(campaign_id)s and a.organization_id = s.organization_id"
+            " and a.id = s.account_id",
+            of,
+        )
+        await record(conn, organization_id, campaign_id, "CampaignStarted", "operator", now, None)
+    return enrolled
+
+
+_ENROLL = """
+insert into campaign_executions (organization_id, campaign_id, lead_id, account_id,
+       workflow_version_id, status, operation, next_run_at, provider_id, connected, replied)
+select p.organization_id, c.id, p.id, s.account_id, c.workflow_version_id, 'waiting', 'start',
+       %(start_at)s, t.provider_id, t.connected_at is not null, t.replied_at is not null
+  from campaigns c
+  join (select l.organization_id, l.id, l.list_id,
+               row_number() over (order by l.row_number, l.id) - 1 as place
+          from leads l
+         where l.organization_id = %(organization_id)s
+           and l.list_id = (select list_id from campaigns
+                             where organization_id = %(organization_id)s and id = %(campaign_id)s)
+           and not exists (
+               select 1 from suppressions x
+                where x.organization_id = l.organization_id
+                  and (x.expires_at is null or x.expires_at > %(now)s)
+                  and ((x.kind = 'person'
+                        and x.value in (l.identity, l.public_identifier, l.provider_id))
+                    or (x.kind = 'email' and x.value = lower(l.email))
+                    or (x.kind = 'domain' and x.value = lower(split_part(l.email, '@', 2)))
+                    or (x.kind = 'company' and x.value = lower(l.company))))) p
+    on p.organization_id = c.organization_id and p.list_id = c.list_id
+  join (select s.organization_id, s.account_id, s.position, count(*) over () as senders
+          from campaign_senders s
+         where s.organization_id = %(organization_id)s and s.campaign_id = %(campaign_id)s) s
+    on s.organization_id = c.organization_id and s.position = p.place %% s.senders
+  left join contacts t on t.organization_id = p.organization_id and t.account_id = s.account_id
+                      and t.lead_id = p.id
+ where c.organization_id = %(organization_id)s and c.id = %(campaign_id)s
+"""
+
+
+async def _make_lanes(conn: AsyncConnection[Any], workflow: Workflow, of: dict[str, Any]) -> None:
+    """Make every lane the walk may need: later, no lane is made under a pause that missed it."""
+    needed = {Operation.START, *_PREPARATIONS}
+    needed |= {node.operation for node in workflow.nodes.values()}
+    operations = sorted(needed)
+    await conn.execute(
+        """
+        insert into lanes (organization_id, campaign_id, account_id, operation, budget, active,
+                           ready_at)
+        select s.organization_id, s.campaign_id, s.account_id, o.operation, o.budget,
+               a.status = 'active', case when o.operation = 'start' then %(start_at)s end
+          from campaign_senders s
+          join connected_accounts a on a.organization_id = s.organization_id
+                                   and a.id = s.account_id
+         cross join unnest(%(operations)s::text[], %(budgets)s::text[]) as o(operation, budget)
+         where s.organization_id = %(organization_id)s and s.campaign_id = %(campaign_id)s
+           for share of a
+        """,
+        {
+            **of,
+            "operations": [operation.value for operation in operations],
+            "budgets": [operation.budget.value for operation in operations],
+        },
+    )
+
+
+async def pause_campaign(
+    conn: AsyncConnection[Any],
+    organization_id: UUID,
+    campaign_id: UUID,
+    *,
+    now: datetime,
+    actor: str = "operator",
+) -> None:
+    """Pause: once this is committed no step is claimed.  Touches lanes, no lead.
+
+    What is in flight goes on; `in_flight` counts it.  Raises CannotDo when it is not running.
+    """
+    await _change(conn, organization_id, campaign_id, "running", "paused", now, actor)
+
+
+async def resume_campaign(
+    conn: AsyncConnection[Any],
+    organization_id: UUID,
+    campaign_id: UUID,
+    *,
+    now: datetime,
+    actor: str = "operator",
+) -> None:
+    """Let a paused campaign go on.  Gaps, caps and hours hold, so that no burst follows.
+
+    Raises CannotDo when it is not paused.
+    """
+    await _change(conn, organization_id, campaign_id, "paused", "running", now, actor)
+
+
+async def stop_campaign(
+    conn: AsyncConnection[Any],
+    organization_id: UUID,
+    campaign_id: UUID,
+    *,
+    now: datetime,
+    actor: str = "operator",
+) -> None:
+    """End a campaign for good; its leads stay where they are, as stopped.  Touches no lead.
+
+    Raises CannotDo when it is neither running nor paused.
+    """
+    await _change(conn, organization_id, campaign_id, "running paused", "stopped", now, actor)
+
+
+async def _change(
+    conn: AsyncConnection[Any],
+    organization_id: UUID,
+    campaign_id: UUID,
+    before: str,
+    after: str,
+    now: datetime,
+    actor: str,
+) -> None:
+    async with conn.transaction():
+        cursor = await conn.execute(
+            "update campaigns set status = %s"
+            " where organization_id = %s and id = %s and status = any(%s)",
+            (after, organization_id, campaign_id, before.split()),
+        )
+        if cursor.rowcount == 0:
+            status = await _status(conn, organization_id, campaign_id)
+            wanted = " or ".join(before.split())
+            raise CannotDo(f"the campaign is {status}: it must be {wanted}")
+        await set_lanes(conn, organization_id, campaign_id=campaign_id)
+        kind = f"Campaign{'Resumed' if after == 'running' else after.capitalize()}"
+        await record(conn, organization_id, campaign_id, kind, actor, now, None)
+
+
+async def _status(conn: AsyncConnection[Any], organization_id: UUID, campaign_id: UUID) -> str:
+    cursor = await conn.execute(
+        "select status from campaigns where organization_id = %s and id = %s",
+        (organization_id, campaign_id),
+    )
+    row = await cursor.fetchone()
+    return "gone" if row is None else str(row[0])
+
+
+async def in_flight(
+    conn: AsyncConnection[Any], organization_id: UUID, campaign_id: UUID, now: datetime
+) -> int:
+    """Count the actions that a living ticker may be performing right now.
+
+    An action whose lease is over is not counted: nobody may act on it any more.
+    """
+    cursor = await conn.execute(
+        "select count(*) from actions where organization_id = %s and campaign_id = %s"
+        " and state = 'intended' and check_at > %s",
+        (organization_id, campaign_id, now),
+    )
+    row = await cursor.fetchone()
+    return 0 if row is None else int(row[0])
+
+
+async def complete_campaigns(conn: AsyncConnection[Any], now: datetime) -> list[UUID]:
+    """Mark the running campaigns whose last lead is final; return them."""
+    async with conn.transaction():
+        cursor = await conn.execute(
+            """
+            update campaigns c set status = 'completed', completed_at = %(now)s
+             where c.status = 'running'
+               and not exists (select 1 from campaign_executions e
+                                where e.organization_id = c.organization_id
+                                  and e.campaign_id = c.id and e.outcome is null)
+            returning c.organization_id, c.id
+            """,
+            {"now": now},
+        )
+        done = await cursor.fetchall()
+        for organization_id, campaign_id in done:
+            await set_lanes(conn, organization_id, campaign_id=campaign_id)
+            await record(
+                conn, organization_id, campaign_id, "CampaignCompleted", "ticker", now, None
+            )
+    return [campaign_id for _, campaign_id in done]

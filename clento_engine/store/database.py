@@ -1,0 +1,321 @@
+"""Connections to PostgreSQL: how they are made, what each is set to, which schema it must find."""
+
+import logging
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import psycopg
+from psycopg import AsyncConnection, Connection
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.errors import DeadlockDetected, SerializationFailure
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from tenacity import (
+    AsyncRetrying,
+    Retrying,
+    before_sleep_log,
+    retry_if_exception,
+    stop_after_delay,
+    wait_random_exponential,
+)
+from tenacity.wait import WaitBaseT
+
+OLDEST_SERVER = 15  # the oldest we test on: Debian 12's
+STATEMENT_TIMEOUT = timedelta(seconds=60)
+LOCK_TIMEOUT = timedelta(seconds=10)
+IDLE_TIMEOUT = timedelta(seconds=60)  # we ask nobody anything inside a transaction
+PATIENCE = timedelta(seconds=30)  # a restart or a failover is over by then, or needs a person
+GROWING = wait_random_exponential(multiplier=0.2, max=5)
+PREPARE_AFTER = 1  # uses of a statement before the server keeps its plan
+
+_SCHEME = re.compile(r"^postgres(ql)?(\+\w+)?://")
+_OPTION = re.compile(r"(?:-c\s*|--)([A-Za-z_][\w.]*)\s*=")
+
+# A statement, not the start-up packet's `options`, which poolers and proxies refuse.
+_SET = """
+select set_config(name, value, false)
+from unnest(%s::text[], %s::text[]) as setting (name, value)
+"""
+
+# What waiting does not change, by libpq's words: it gives a failed connection no error code.
+_LASTING = (
+    "authentication failed",
+    "does not exist",
+    "no pg_hba.conf entry",
+    "no password supplied",
+    "permission denied for database",
+    "is not permitted to log in",
+    "certificate",
+    "SSL was required",
+)
+
+# What PostgreSQL undoes to resolve a conflict of locks: run again, it goes through.
+Undone = (DeadlockDetected, SerializationFailure)
+
+# What the other rooms call a connection: they hand it on and never use it themselves.
+Conn = AsyncConnection[Any]
+
+log = logging.getLogger(__name__)
+
+
+class BadDatabaseUrl(ValueError):
+    """The DATABASE_URL cannot be read; the message says why, without its password."""
+
+
+class DatabaseUnavailable(Exception):
+    """No connection could be had in the time allowed."""
+
+
+class DatabaseUnsuitable(Exception):
+    """The server is too old, or its schema is not the one this version needs."""
+
+
+def connection_string(url: str) -> str:
+    """Return what libpq is given for `url`: the same, with our defaults where it says nothing.
+
+    Accepts postgresql:// and postgres://, with or without SQLAlchemy's "+driver", and libpq's
+    own "host=… dbname=…".
+    Several hosts mean a failover pair: the one that takes writes is used.
+    Raises BadDatabaseUrl.
+    """
+    is_url, is_pairs = _SCHEME.match(url), "=" in url and "://" not in url
+    if not is_url and not is_pairs:
+        raise BadDatabaseUrl("DATABASE_URL must look like postgresql://user:password@host/database")
+    plain = _SCHEME.sub("postgresql://", url)
+    try:
+        given = conninfo_to_dict(plain)
+    except psycopg.ProgrammingError as error:
+        # libpq quotes the whole of what it could not read
+        reason = str(error).strip().replace(plain, "…")
+        raise BadDatabaseUrl(f"DATABASE_URL cannot be read: {reason}") from None
+    defaults: dict[str, Any] = {
+        "application_name": "clento",
+        "connect_timeout": 10,
+        # A host that vanished without a word is noticed in about 30 s, not in 2 hours.
+        "keepalives_idle": 15,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 30_000,  # milliseconds
+    }
+    if "," in str(given.get("host", "")):
+        defaults["target_session_attrs"] = "read-write"
+    return make_conninfo(**(defaults | given))
+
+
+def session_settings(
+    conninfo: str, *, statement_timeout: timedelta = STATEMENT_TIMEOUT
+) -> Mapping[str, str]:
+    """Return what a session is set to, less what the URL's own `options` set.
+
+    `timedelta(0)` is no limit.
+    """
+    chosen = _OPTION.findall(str(conninfo_to_dict(conninfo).get("options", "")))
+    settings = {
+        "TimeZone": "UTC",
+        # `claim` locks, then looks: its second statement must see what was committed meanwhile.
+        "default_transaction_isolation": "read committed",
+        "statement_timeout": _ms(statement_timeout),
+        "lock_timeout": _ms(LOCK_TIMEOUT),
+        "idle_in_transaction_session_timeout": _ms(IDLE_TIMEOUT),
+    }
+    taken = {name.lower() for name in chosen}
+    return {name: value for name, value in settings.items() if name.lower() not in taken}
+
+
+class Database:
+    """The pool of connections of one process.
+
+    Every connection is in autocommit: what belongs together is inside `transaction()`.
+    Open it inside the event loop that uses it, with `async with` or `open()` and `close()`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        max_connections: int = 10,
+        statement_timeout: timedelta = STATEMENT_TIMEOUT,
+        patience: timedelta = PATIENCE,
+        wait: WaitBaseT = GROWING,
+    ) -> None:
+        """Raise BadDatabaseUrl when `url` cannot be read; connect to nothing yet."""
+        self._conninfo = connection_string(url)
+        self._settings = session_settings(self._conninfo, statement_timeout=statement_timeout)
+        self._patience = patience
+        self._wait = wait
+        self._pool = AsyncConnectionPool[AsyncConnection[TupleRow]](
+            self._conninfo,
+            kwargs={"autocommit": True, "prepare_threshold": PREPARE_AFTER},
+            min_size=1,
+            max_size=max_connections,
+            timeout=patience.total_seconds(),
+            configure=self._configure,
+            # A round trip at each lending: after a restart of the server nobody is lent a dead one.
+            check=AsyncConnectionPool.check_connection,
+            open=False,
+            name="clento",
+        )
+
+    async def open(self) -> None:
+        """Connect, waiting for a server that is starting.
+
+        Raises DatabaseUnavailable when it does not answer in time or refuses us, and
+        DatabaseUnsuitable when it is too old.
+        """
+        try:
+            first = await self._first_connection()
+        except psycopg.OperationalError as error:
+            raise DatabaseUnavailable(f"PostgreSQL cannot be reached: {error}") from error
+        async with first:
+            require_server(first.info.server_version)
+        await self._pool.open()
+
+    async def close(self) -> None:
+        """Close every connection; a second call does nothing."""
+        await self._pool.close()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection[TupleRow]]:
+        """Lend a connection in autocommit: each statement is its own transaction.
+
+        Raises DatabaseUnavailable when none is free in time.
+        """
+        async with AsyncExitStack() as stack:
+            try:
+                conn = await stack.enter_async_context(self._pool.connection())
+            except PoolTimeout as error:
+                raise DatabaseUnavailable(
+                    f"no connection in {self._patience.total_seconds():g} s: PostgreSQL does not "
+                    f"answer, or all {self._pool.max_size} connections are busy"
+                ) from error
+            yield conn
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection[TupleRow]]:
+        """Lend a connection inside one transaction: committed at the end, undone by an error."""
+        async with self.connection() as conn, conn.transaction():
+            yield conn
+
+    async def _first_connection(self) -> AsyncConnection[TupleRow]:
+        async for attempt in AsyncRetrying(**_patiently(self._patience, self._wait)):
+            with attempt:
+                return await AsyncConnection.connect(self._conninfo)
+        raise AssertionError  # the last attempt raises its own error
+
+    async def _configure(self, conn: AsyncConnection[TupleRow]) -> None:
+        await conn.execute(
+            _SET, (list(self._settings), list(self._settings.values())), prepare=False
+        )
+
+
+def connect(
+    url: str,
+    *,
+    statement_timeout: timedelta = STATEMENT_TIMEOUT,
+    patience: timedelta = PATIENCE,
+    wait: WaitBaseT = GROWING,
+) -> Connection[TupleRow]:
+    """Return one connection in autocommit, set as the pool's are, for work outside an event loop.
+
+    Raises what `Database.open` raises, and BadDatabaseUrl.
+    """
+    conninfo = connection_string(url)
+    try:
+        conn = Retrying(**_patiently(patience, wait))(_connect, conninfo)
+    except psycopg.OperationalError as error:
+        raise DatabaseUnavailable(f"PostgreSQL cannot be reached: {error}") from error
+    require_server(conn.info.server_version)
+    settings = session_settings(conninfo, statement_timeout=statement_timeout)
+    conn.execute(_SET, (list(settings), list(settings.values())))
+    return conn
+
+
+def require_server(version: int) -> None:
+    """Raise DatabaseUnsuitable when a server of libpq's `version` number (150004) is too old."""
+    if version // 10_000 < OLDEST_SERVER:
+        raise DatabaseUnsuitable(
+            f"this server is PostgreSQL {version // 10_000}: {OLDEST_SERVER} or later is needed"
+        )
+
+
+def migrations_folder() -> Path:
+    """Return where the migrations are: inside an installed package, beside it in a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    installed = package / "migrations"
+    return installed if installed.is_dir() else package.parent / "migrations"
+
+
+def newest_revision() -> str:
+    """Return the revision this version of the code was written for.
+
+    Read from the files' names (0007_what_it_does.py): Alembic is too slow to import at each tick.
+    """
+    return max(path.name[:4] for path in migrations_folder().glob("versions/[0-9]*.py"))
+
+
+async def schema_revision(conn: AsyncConnection[TupleRow]) -> str | None:
+    """Return the revision the database is at; None when it has no schema of ours."""
+    cursor = await conn.execute("select to_regclass('alembic_version') is not null")
+    row = await cursor.fetchone()
+    if row is None or not row[0]:
+        return None
+    cursor = await conn.execute("select max(version_num) from alembic_version")
+    row = await cursor.fetchone()
+    return None if row is None else row[0]
+
+
+async def require_schema(conn: AsyncConnection[TupleRow]) -> None:
+    """Raise DatabaseUnsuitable when the database is behind this version of the code.
+
+    Ahead is no fault: the old code runs on while the new one's migration is in.
+    """
+    found, needed = await schema_revision(conn), newest_revision()
+    if found is None:
+        raise DatabaseUnsuitable("the database is empty: run `clento db upgrade`")
+    if found < needed:
+        raise DatabaseUnsuitable(
+            f"the database is at revision {found} and {needed} is needed: run `clento db upgrade`"
+        )
+
+
+def _connect(conninfo: str) -> Connection[TupleRow]:
+    return psycopg.connect(conninfo, autocommit=True)
+
+
+def _patiently(patience: timedelta, wait: WaitBaseT) -> dict[str, Any]:
+    """Return how tenacity is to try connecting."""
+    return {
+        "stop": stop_after_delay(patience.total_seconds()),
+        "wait": wait,
+        "retry": retry_if_exception(_is_passing),
+        "before_sleep": before_sleep_log(log, logging.WARNING),
+        "reraise": True,
+    }
+
+
+def _is_passing(error: BaseException) -> bool:
+    """Tell whether waiting may help: the server is down, starting, full, or a standby."""
+    return isinstance(error, psycopg.OperationalError) and not any(
+        lasting in str(error) for lasting in _LASTING
+    )
+
+
+def _ms(duration: timedelta) -> str:
+    return str(duration // timedelta(milliseconds=1))

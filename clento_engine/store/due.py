@@ -1,0 +1,46 @@
+"""What is due, and when the next thing will be: one round trip, one index probe each."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg import AsyncConnection
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """The earliest moment of each kind of work; None where there is none.
+
+    `inbox` says only whether something came in.
+    """
+
+    lanes: datetime | None
+    doubtful: datetime | None
+    inbox: bool
+    outbox: datetime | None
+    sweep: datetime | None
+
+    def earliest(self) -> datetime | None:
+        """Return when the next work that has a time is due."""
+        times = [
+            at for at in (self.lanes, self.doubtful, self.outbox, self.sweep) if at is not None
+        ]
+        return min(times, default=None)
+
+
+async def due(conn: AsyncConnection[Any]) -> Due:
+    """Read what is due, over all organisations."""
+    cursor = await conn.execute(
+        """
+        select (select min(ready_at) from lanes where active and ready_at is not null),
+               (select min(check_at) from actions where state in ('intended', 'unknown')),
+               exists (select 1 from inbox_events where applied_at is null),
+               (select min(next_attempt_at) from webhook_deliveries
+                 where next_attempt_at is not null),
+               (select min(next_sweep_at) from connected_accounts)
+        """
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        raise RuntimeError("a query without a table gave no row")
+    return Due(*row)

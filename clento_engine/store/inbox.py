@@ -1,0 +1,135 @@
+"""Webhooks as they came: stored once each before they are answered, applied by the ticker."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.types.json import Jsonb
+
+
+@dataclass(frozen=True, slots=True)
+class InboxRow:
+    """A webhook that waits to be applied."""
+
+    organization_id: UUID
+    id: int
+    payload: dict[str, Any]
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """An execution that an incoming event may be about."""
+
+    organization_id: UUID
+    campaign_id: UUID
+    lead_id: UUID
+    account_id: UUID
+    connected: bool
+    replied: bool
+
+
+async def store_webhook(
+    conn: AsyncConnection[Any], organization_id: UUID, key: str, payload: object, now: datetime
+) -> bool:
+    """Store a webhook under its key; False when it was there already."""
+    cursor = await conn.execute(
+        "insert into inbox_events (organization_id, key, payload, received_at)"
+        " values (%s, %s, %s, %s) on conflict (organization_id, key) do nothing",
+        (organization_id, key, Jsonb(payload), now),
+    )
+    return cursor.rowcount == 1
+
+
+async def organization_exists(conn: AsyncConnection[Any], organization_id: UUID) -> bool:
+    """Whether there is such an organisation."""
+    cursor = await conn.execute("select 1 from organizations where id = %s", (organization_id,))
+    return await cursor.fetchone() is not None
+
+
+@asynccontextmanager
+async def new_webhooks(
+    conn: AsyncConnection[Any], *, now: datetime, most: int = 200
+) -> AsyncIterator[Sequence[InboxRow]]:
+    """Lend the oldest webhooks not yet applied, inside a transaction that marks them applied.
+
+    Rows that another process works on are passed over.  An error undoes everything.
+    """
+    async with conn.transaction():
+        cursor = await conn.execute(
+            "select organization_id, id, payload, received_at from inbox_events"
+            " where applied_at is null order by id limit %s for update skip locked",
+            (most,),
+        )
+        rows = [InboxRow(*row) for row in await cursor.fetchall()]
+        yield rows
+        if rows:
+            await conn.execute(
+                "update inbox_events set applied_at = %s"
+                " where organization_id = any(%s) and id = any(%s)",
+                (now, list({row.organization_id for row in rows}), [row.id for row in rows]),
+            )
+
+
+async def account_of(
+    conn: AsyncConnection[Any], organization_id: UUID, unipile_account_id: str
+) -> UUID | None:
+    """Return our id of the provider's account."""
+    cursor = await conn.execute(
+        "select id from connected_accounts where organization_id = %s and unipile_account_id = %s",
+        (organization_id, unipile_account_id),
+    )
+    row = await cursor.fetchone()
+    return None if row is None else row[0]
+
+
+async def walks_with(
+    conn: AsyncConnection[Any],
+    organization_id: UUID,
+    account_id: UUID,
+    *,
+    provider_ids: Sequence[str],
+    public_identifiers: Sequence[str] = (),
+) -> dict[str, list[Walk]]:
+    """Find the unfinished walks in which the account acts on these people, by the id that matched.
+
+    By provider id as the account learned it; by public identifier where nothing was learned yet.
+    """
+    cursor = await conn.execute(
+        """
+        select m.id, e.campaign_id, e.lead_id, e.connected, e.replied
+          from (select k.provider_id as id, k.lead_id from contacts k
+                 where k.organization_id = %(organization_id)s and k.account_id = %(account_id)s
+                   and k.provider_id = any(%(provider_ids)s)
+                 union
+                select p.public_identifier, p.id from leads p
+                  join campaign_senders s on s.organization_id = p.organization_id
+                                         and s.account_id = %(account_id)s
+                  join campaigns c on c.organization_id = s.organization_id
+                                  and c.id = s.campaign_id and c.list_id = p.list_id
+                 where p.organization_id = %(organization_id)s
+                   and p.identity = any(%(public_identifiers)s)) m
+          join campaign_senders s on s.organization_id = %(organization_id)s
+                                 and s.account_id = %(account_id)s
+          join campaign_executions e on e.organization_id = s.organization_id
+                                    and e.campaign_id = s.campaign_id and e.lead_id = m.lead_id
+                                    and e.account_id = %(account_id)s
+         where e.outcome is null
+         order by e.campaign_id, e.lead_id
+        """,
+        {
+            "organization_id": organization_id,
+            "account_id": account_id,
+            "provider_ids": list(provider_ids),
+            "public_identifiers": list(public_identifiers),
+        },
+    )
+    found: dict[str, list[Walk]] = {}
+    for matched, campaign_id, lead_id, connected, replied in await cursor.fetchall():
+        walk = Walk(organization_id, campaign_id, lead_id, account_id, connected, replied)
+        found.setdefault(matched, []).append(walk)
+    return found

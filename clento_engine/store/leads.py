@@ -1,0 +1,275 @@
+"""People, one per identity and list: bringing them in, and listing them."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import chain, islice
+from typing import Any
+from uuid import UUID
+
+from psycopg import AsyncConnection, AsyncCursor
+from psycopg.rows import class_row, scalar_row
+from uuid_utils.compat import uuid7
+
+from clento_engine.domain.lead import LeadRow
+
+BATCH = 5000  # rows that one COPY takes, so that none outlasts a statement's time limit
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What an import did to how many; rows that name a person again count as `unchanged`."""
+
+    list_id: UUID
+    added: int
+    unchanged: int
+    updated: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """A person of a list, as stored."""
+
+    id: UUID
+    list_id: UUID
+    identity: str
+    public_identifier: str | None
+    provider_id: str | None
+    first_name: str | None
+    last_name: str | None
+    company: str | None
+    job_title: str | None
+    email: str | None
+    profile_url: str | None
+    fields: Mapping[str, str]
+    row_number: int
+    created_at: datetime
+
+
+async def import_leads(
+    conn: AsyncConnection[Any],
+    organization_id: UUID,
+    list_name: str,
+    rows: Iterable[LeadRow],
+    now: datetime,
+    *,
+    update: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> Imported:
+    """Add the people of `rows` to the list, which is made if need be, and say what was done.
+
+    One transaction: when a row cannot be read or stored, nothing was imported.  Run again, it adds
+    nobody.  A person already in the list stays as is or, with `update`, takes the values that the
+    row has: an empty cell erases nothing, and a custom field not in the row is kept.  Rows that
+    share no name, one by slug alone and one by provider id alone, stay two leads: only the
+    provider can tell.
+
+    `rows` is consumed as it is stored, never held whole.  `progress` hears how many rows were read
+    so far, after every `BATCH` and at the end.
+    """
+    async with conn.transaction(), conn.cursor(row_factory=scalar_row) as cur:
+        await cur.execute(_STAGE, prepare=False)  # two statements cannot be
+        columns: set[str] = set()
+        count = await _stage(cur, rows, columns, progress)
+        await cur.execute("analyze staged_leads")
+        # From here on, imports into one list go one after the other: rows locked in the order of
+        # two different files would be a deadlock, and a person under two names slip in twice.
+        await cur.execute("set local lock_timeout = 0")  # whoever is before us may take a while
+        await cur.execute(_MAKE_LIST, (organization_id, uuid7(), list_name, now))
+        await cur.execute(_LOCK_LIST, (organization_id, list_name))
+        list_id = await cur.fetchone()
+        if list_id is None:
+            raise RuntimeError(f"list {list_name!r} was deleted during its import")
+        given = {"organization_id": organization_id, "list_id": list_id, "now": now}
+        await cur.execute(_JOIN_NAMES)
+        # Not prepared: a plan kept from an empty list would suit no other.
+        await cur.execute(_FIND_KNOWN, given, prepare=False)
+        await cur.execute("analyze known_leads")
+        await cur.execute(_ADD_COLUMNS, {**given, "columns": sorted(columns)})
+        updated = 0
+        if update:
+            await cur.execute(_UPDATE, given, prepare=False)
+            updated = cur.rowcount
+        await cur.execute(_ADD, given, prepare=False)
+        added = cur.rowcount
+        await cur.execute("drop table staged_leads, known_leads")
+    return Imported(list_id, added, count - added - updated, updated)
+
+
+async def list_leads(
+    conn: AsyncConnection[Any],
+    organization_id: UUID,
+    list_name: str,
+    *,
+    after: str = "",
+    limit: int = 100,
+) -> list[Lead]:
+    """Return up to `limit` people of a list in the order of their identities, which an index has.
+
+    `after` is the identity at the end of the page before.
+    """
+    async with conn.cursor(row_factory=class_row(Lead)) as cur:
+        await cur.execute(
+            _LIST,
+            {
+                "organization_id": organization_id,
+                "list_name": list_name,
+                "after": after,
+                "limit": limit,
+            },
+        )
+        return await cur.fetchall()
+
+
+async def _stage(
+    cur: AsyncCursor[Any],
+    rows: Iterable[LeadRow],
+    columns: set[str],
+    progress: Callable[[int], None] | None,
+) -> int:
+    """Copy `rows` into the staging table, note their custom `columns`, return how many there were."""
+    rest = iter(rows)
+    count = 0
+    while (first := next(rest, None)) is not None:
+        async with cur.copy(_COPY) as copy:
+            for row in chain([first], islice(rest, BATCH - 1)):
+                columns.update(row.fields)
+                await copy.write_row(_staged(row))
+                count += 1
+        if progress is not None:
+            progress(count)
+    return count
+
+
+def _staged(row: LeadRow) -> tuple[str | int | UUID | None, ...]:
+    who = row.identity
+    return (
+        who.provider_id or who.key,
+        uuid7(),
+        who.key,
+        who.public_identifier,
+        who.provider_id,
+        row.first_name,
+        row.last_name,
+        row.company,
+        row.job_title,
+        row.email,
+        who.url,
+        json.dumps(dict(row.fields), ensure_ascii=False) if row.fields else "{}",
+        row.row_number,
+    )
+
+
+_COLUMNS = (
+    "id, identity, public_identifier, provider_id, first_name, last_name, company, job_title,"
+    " email, profile_url, fields, row_number"
+)
+
+# `person` is the provider id where the row or another row of the same identity has one.
+_STAGE = """
+create temporary table staged_leads (
+  person text, id uuid, identity text, public_identifier text, provider_id text, first_name text,
+  last_name text, company text, job_title text, email text, profile_url text, fields jsonb,
+  row_number integer
+) on commit drop;
+create temporary table known_leads (person text, lead_id uuid) on commit drop;
+"""
+
+_COPY = f"copy staged_leads (person, {_COLUMNS}) from stdin"
+
+_MAKE_LIST = """
+insert into lead_lists (organization_id, id, name, created_at) values (%s, %s, %s, %s)
+on conflict (organization_id, name) do nothing
+"""
+
+_ADD_COLUMNS = """
+update lead_lists
+   set columns = array(select unnest(columns) union select unnest(%(columns)s::text[]) order by 1)
+ where organization_id = %(organization_id)s and id = %(list_id)s
+   and not columns @> %(columns)s::text[]
+"""
+
+_LOCK_LIST = """
+select id from lead_lists where organization_id = %s and name = %s
+for no key update  -- adding a lead elsewhere, which only refers to the list, need not wait
+"""
+
+_JOIN_NAMES = """
+update staged_leads s set provider_id = named.provider_id, person = named.provider_id
+from (
+  select distinct on (identity) identity, provider_id from staged_leads
+  where provider_id <> identity
+  order by identity, row_number
+) named
+where s.identity = named.identity and s.provider_id is null
+"""
+
+# Who of the file is in the list, by any name known of either.  Slugs and provider ids cannot be
+# mistaken for each other, so one hash join over all names does.
+_FIND_KNOWN = """
+insert into known_leads (person, lead_id)
+with known as materialized (
+  select id, identity, public_identifier, provider_id from leads
+  where organization_id = %(organization_id)s and list_id = %(list_id)s
+), known_names as (
+  select id, identity as name from known
+  union select id, public_identifier from known where public_identifier is not null
+  union select id, provider_id from known where provider_id is not null
+), staged_names as (
+  select person, identity as name from staged_leads
+  union all select person, person from staged_leads where person <> identity
+)
+select distinct on (s.person) s.person, k.id
+from staged_names s join known_names k using (name)
+order by s.person, k.id
+"""
+
+# The names that were resolved with the provider are better than the file's.
+_UPDATE = """
+update leads l set
+  public_identifier = coalesce(l.public_identifier, new.public_identifier),
+  provider_id = coalesce(l.provider_id, new.provider_id),
+  first_name = coalesce(new.first_name, l.first_name),
+  last_name = coalesce(new.last_name, l.last_name),
+  company = coalesce(new.company, l.company),
+  job_title = coalesce(new.job_title, l.job_title),
+  email = coalesce(new.email, l.email),
+  fields = l.fields || new.fields
+from (
+  select distinct on (k.lead_id) k.lead_id, s.*
+  from known_leads k join staged_leads s using (person)
+  order by k.lead_id, s.row_number
+) new
+where l.organization_id = %(organization_id)s and l.id = new.lead_id
+  and (
+    l.public_identifier is null and new.public_identifier is not null
+    or l.provider_id is null and new.provider_id is not null
+    or new.first_name <> coalesce(l.first_name, '')
+    or new.last_name <> coalesce(l.last_name, '')
+    or new.company <> coalesce(l.company, '')
+    or new.job_title <> coalesce(l.job_title, '')
+    or new.email <> coalesce(l.email, '')
+    or not l.fields @> new.fields
+  )
+"""
+
+# Of two rows of one person the first counts.  A conflict is left only where somebody else adds
+# leads at this moment, or where a file gives two provider ids to one identity.
+_ADD = f"""
+insert into leads (organization_id, list_id, created_at, {_COLUMNS})
+select distinct on (person) %(organization_id)s, %(list_id)s, %(now)s, {_COLUMNS}
+from staged_leads s
+where not exists (select from known_leads k where k.person = s.person)
+order by person, row_number
+on conflict (organization_id, list_id, identity) do nothing
+"""
+
+_LIST = f"""
+select list_id, created_at, {_COLUMNS} from leads
+where organization_id = %(organization_id)s and identity > %(after)s
+  and list_id = (
+    select id from lead_lists where organization_id = %(organization_id)s and name = %(list_name)s
+  )
+order by identity limit %(limit)s
+"""

@@ -1,0 +1,615 @@
+"""Writing back what became of a batch: every change of an execution goes through here.
+
+One transaction: fence by token, lock the executions as they are *now*, decide on those, and write
+set-wise.  A row that changed since the claim (a reply came in, an operator stopped it) is decided
+on as it is, never overwritten.
+
+Locks are taken in one order, so that no two transactions wait for each other: actions, executions
+(by key), lanes (by key), budgets and accounts, counters.  A claim never waits for any but the last.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.rows import dict_row
+from uuid_utils.compat import uuid7
+
+from clento_engine.domain import execution as ex
+from clento_engine.domain.backoff import doubled
+from clento_engine.domain.execution import Decision, Execution
+from clento_engine.domain.failure import Scope
+from clento_engine.domain.history import recorded
+from clento_engine.domain.operation import Operation
+from clento_engine.domain.transition import decide
+from clento_engine.store.rows import EXECUTION, execution, recordset, rules
+from clento_engine.store.workflows import load_workflows
+
+# provider errors on one account that hide an exceeded limit; source: Unipile's limits guide
+ERRORS_IN_A_ROW = 3
+THROTTLE = timedelta(hours=2)
+LONGEST_THROTTLE = timedelta(hours=48)
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What ties an outcome to the action it is of: its id, and the token that proves it ours."""
+
+    action_id: UUID
+    token: UUID
+    node_id: str
+    operation: Operation
+    budgets: tuple[str, ...]
+    bucket_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What an account came to know of a lead; None keeps what was known."""
+
+    provider_id: str | None = None
+    chat_id: str | None = None
+    invitation_id: str | None = None
+    connected_at: datetime | None = None
+    replied_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What happened to one execution, to be decided on and written.
+
+    `state` is what becomes of the ticket's action: done, refused, unknown, absent or released;
+    None leaves it as it is.  `event` None changes no execution; an event of a step is heard only
+    while the lead stands where the step began, at `stood` (node, operation).  `check_at`: when
+    reconcile shall ask about an unknown action.  `errors`: provider errors of the kind that hides
+    a throttle.  `hold_budget_until`: the provider said that the allowance is nearly used up.
+    """
+
+    organization_id: UUID
+    campaign_id: UUID
+    lead_id: UUID
+    account_id: UUID
+    event: ex.Event | None = None
+    stood: tuple[str | None, Operation] | None = None
+    ticket: Ticket | None = None
+    state: str | None = None
+    check_at: datetime | None = None
+    reference: str | None = None
+    reason: str | None = None
+    learned: Learned | None = None
+    errors: int = 0
+    hold_budget_until: datetime | None = None
+
+
+@dataclass(slots=True)
+class Settled:
+    """`stale`: outcomes whose token another process had taken over; they changed nothing."""
+
+    applied: int = 0
+    stale: int = 0
+    finished: int = 0
+    outcomes: list[Decision] = field(default_factory=list)
+
+
+_FENCE = """
+update actions a
+   set state = r.state, check_at = r.check_at, reference = coalesce(r.reference, a.reference),
+       reason = r.reason, settled_at = case when r.state = 'unknown' then null else %(now)s end
+  from json_to_recordset(%(rows)s) as r(organization_id uuid, id uuid, token uuid, state text,
+       check_at timestamptz, reference text, reason text)
+ where a.organization_id = r.organization_id and a.id = r.id and a.token = r.token
+   and a.state in ('intended', 'unknown')
+returning a.id
+"""
+
+_LOCK = f"""
+select e.organization_id, e.account_id, e.workflow_version_id,
+       c.stop_on_reply, c.on_missing, c.max_duration, {EXECUTION}
+  from json_to_recordset(%(rows)s) as r(organization_id uuid, campaign_id uuid, lead_id uuid)
+  join campaign_executions e using (organization_id, campaign_id, lead_id)
+  join campaigns c on c.organization_id = e.organization_id and c.id = e.campaign_id
+ order by e.campaign_id, e.lead_id
+   for no key update of e
+"""
+
+_SAVE = """
+update campaign_executions e
+   set status = r.status, node_id = r.node_id, operation = r.operation,
+       next_run_at = r.next_run_at, attempt = r.attempt, posts = r.posts, relooked = r.relooked,
+       provider_id = r.provider_id, connected = r.connected, replied = r.replied,
+       started_at = r.started_at, expires_at = r.expires_at, deadline_at = r.deadline_at,
+       outcome = r.outcome, reason = r.reason, finished_at = r.finished_at
+  from json_to_recordset(%(rows)s) as r(organization_id uuid, campaign_id uuid, lead_id uuid,
+       status text, node_id text, operation text, next_run_at timestamptz, attempt smallint,
+       posts text[], relooked boolean, provider_id text, connected boolean, replied boolean,
+       started_at timestamptz, expires_at timestamptz, deadline_at timestamptz, outcome text,
+       reason text, finished_at timestamptz)
+ where e.organization_id = r.organization_id and e.campaign_id = r.campaign_id
+   and e.lead_id = r.lead_id
+"""
+
+_RECORD = """
+insert into events (organization_id, subject_id, campaign_id, at, kind, actor, node_id, result,
+                    entered, detail)
+select r.organization_id, r.lead_id, r.campaign_id, %(now)s, r.kind, %(actor)s, r.node_id,
+       r.result, r.entered, r.detail
+  from json_to_recordset(%(rows)s) as r(organization_id uuid, lead_id uuid, campaign_id uuid,
+       kind text, node_id text, result text, entered text, detail jsonb)
+"""
+
+_LEARN = """
+insert into contacts as k (organization_id, account_id, lead_id, provider_id, chat_id,
+                           invitation_id, connected_at, replied_at)
+select r.organization_id, r.account_id, r.lead_id, r.provider_id, r.chat_id, r.invitation_id,
+       r.connected_at, r.replied_at
+  from json_to_recordset(%(rows)s) as r(organization_id uuid, account_id uuid, lead_id uuid,
+       provider_id text, chat_id text, invitation_id text, connected_at timestamptz,
+       replied_at timestamptz)
+ order by r.account_id, r.lead_id
+    on conflict (organization_id, account_id, lead_id) do update
+   set provider_id = coalesce(excluded.provider_id, k.provider_id),
+       chat_id = coalesce(excluded.chat_id, k.chat_id),
+       invitation_id = coalesce(excluded.invitation_id, k.invitation_id),
+       connected_at = coalesce(k.connected_at, excluded.connected_at),
+       replied_at = coalesce(k.replied_at, excluded.replied_at)
+"""
+
+# Whoever leaves an execution in a lane says so there: a claim that could not see the execution,
+# because we hold its lock, has put the lane to sleep without it.  A moment before the account is
+# free again would only be looked at in vain.
+_WAKE = """
+with touched as materialized (
+    select l.organization_id, l.campaign_id, l.account_id, l.operation,
+           case when l.budget = 'none' then t.at else greatest(t.at, a.next_free_at) end as at
+      from json_to_recordset(%(rows)s) as t(organization_id uuid, campaign_id uuid,
+           account_id uuid, operation text, at timestamptz)
+      join lanes l using (organization_id, campaign_id, account_id, operation)
+      join connected_accounts a on a.organization_id = l.organization_id and a.id = l.account_id
+     order by l.organization_id, l.campaign_id, l.account_id, l.operation
+       for no key update of l)
+update lanes l
+   set ready_at = t.at
+  from touched t
+ where l.organization_id = t.organization_id and l.campaign_id = t.campaign_id
+   and l.account_id = t.account_id and l.operation = t.operation
+   and (l.ready_at is null or l.ready_at > t.at)
+"""
+
+_WELL = """
+update connected_accounts a
+   set errors_in_a_row = 0, throttles = 0
+ where a.organization_id = any(%(organizations)s) and a.id = any(%(accounts)s)
+   and (a.errors_in_a_row > 0 or a.throttles > 0)
+   and (a.blocked_until is null or a.blocked_until <= %(now)s)
+"""
+
+_WELL_BUDGET = """
+update rate_limits b
+   set throttles = 0
+  from json_to_recordset(%(rows)s) as r(organization_id uuid, account_id uuid, budget text)
+ where b.organization_id = r.organization_id and b.account_id = r.account_id
+   and b.operation = r.budget and b.throttles > 0
+   and (b.blocked_until is null or b.blocked_until <= %(now)s)
+"""
+
+_ERRORS = """
+update connected_accounts a
+   set errors_in_a_row = a.errors_in_a_row + r.errors
+  from json_to_recordset(%(rows)s) as r(organization_id uuid, account_id uuid, errors int)
+ where a.organization_id = r.organization_id and a.id = r.account_id
+returning a.organization_id, a.id, a.errors_in_a_row
+"""
+
+_PAUSE = """
+update connected_accounts a
+   set status = 'paused', paused_by = 'provider', pause_reason = %(reason)s
+ where a.organization_id = %(organization_id)s and (%(everyone)s or a.id = %(account_id)s)
+   and a.status = 'active'
+"""
+
+_PAUSE_LANES = """
+with stopped as materialized (
+    select organization_id, campaign_id, account_id, operation from lanes
+     where organization_id = %(organization_id)s and (%(everyone)s or account_id = %(account_id)s)
+       and active
+     order by organization_id, campaign_id, account_id, operation
+       for no key update)
+update lanes l set active = false from stopped s
+ where l.organization_id = s.organization_id and l.campaign_id = s.campaign_id
+   and l.account_id = s.account_id and l.operation = s.operation
+"""
+
+_NOTIFY = """
+insert into webhook_deliveries (organization_id, id, campaign_id, lead_id, node_id, url, payload,
+                                next_attempt_at)
+select r.organization_id, r.id, r.campaign_id, r.lead_id, r.node_id, coalesce(w.url, r.url),
+       jsonb_build_object(
+         'event', 'lead.step', 'id', r.id, 'at', %(now)s, 'organizationId', r.organization_id,
+         'campaign', jsonb_build_object('id', c.id, 'name', c.name),
+         'nodeId', r.node_id,
+         'execution', r.execution,
+         'lead', jsonb_build_object(
+           'id', p.id, 'firstName', p.first_name, 'lastName', p.last_name, 'company', p.company,
+           'jobTitle', p.job_title, 'email', p.email, 'profileUrl', p.profile_url,
+           'publicIdentifier', p.public_identifier, 'fields', p.fields)),
+       %(now)s
+  from json_to_recordset(%(rows)s) as r(organization_id uuid, id uuid, campaign_id uuid,
+       lead_id uuid, node_id text, webhook_id text, url text, execution jsonb)
+  join campaigns c on c.organization_id = r.organization_id and c.id = r.campaign_id
+  join leads p on p.organization_id = r.organization_id and p.id = r.lead_id
+  left join webhook_endpoints w
+    on w.organization_id = r.organization_id and w.id = r.webhook_id
+ where coalesce(w.url, r.url) is not null
+    on conflict (organization_id, campaign_id, lead_id, node_id) do nothing
+"""
+
+_GIVE_BACK = """
+with back as (
+    select r.organization_id, r.account_id, r.operation, r.bucket_at, count(*) as units
+      from json_to_recordset(%(rows)s) as r(organization_id uuid, account_id uuid, operation text,
+           bucket_at timestamptz)
+     group by 1, 2, 3, 4),
+locked as materialized (
+    select n.organization_id, n.account_id, n.operation, n.bucket_at, back.units
+      from rate_counters n join back using (organization_id, account_id, operation, bucket_at)
+     order by 1, 2, 3, 4
+       for no key update of n)
+update rate_counters n
+   set used = n.used - l.units
+  from locked l
+ where n.organization_id = l.organization_id and n.account_id = l.account_id
+   and n.operation = l.operation and n.bucket_at = l.bucket_at
+"""
+
+
+async def settle(
+    conn: AsyncConnection[Any], reports: Sequence[Report], *, now: datetime, actor: str
+) -> Settled:
+    """Decide on every report and write what follows, in one transaction; return what was done.
+
+    Runs twice harmlessly: a token is spent by its first use, and reports without a ticket are
+    events that a later status no longer hears.
+    """
+    if not reports:
+        return Settled()
+    async with conn.transaction():
+        return await apply(conn, reports, now=now, actor=actor)
+
+
+async def apply(
+    conn: AsyncConnection[Any], reports: Sequence[Report], *, now: datetime, actor: str
+) -> Settled:
+    """Do what `settle` does, inside the caller's transaction."""
+    fenced, locked = await _lock(conn, reports, now)
+    held = [
+        r for r in reports if r.ticket is None or r.state is None or r.ticket.action_id in fenced
+    ]
+    settled = Settled(applied=len(held), stale=len(reports) - len(held))
+    versions = await load_workflows(
+        conn, {(row["organization_id"], row["workflow_version_id"]) for row in locked.values()}
+    )
+
+    runs = {
+        key: execution(row, rules(row["stop_on_reply"], row["on_missing"], row["max_duration"]))
+        for key, row in locked.items()
+    }
+    before = dict(runs)
+    history: list[dict[str, Any]] = []
+    effects: list[tuple[Report, ex.Effect, Execution]] = []
+    for report in held:
+        key = (report.campaign_id, report.lead_id)
+        run = runs.get(key)
+        if report.event is None or run is None or _has_left(run, report):
+            continue
+        workflow = versions[locked[key]["workflow_version_id"]]
+        decision = decide(workflow, run, report.event, now)
+        runs[key] = decision.execution
+        settled.outcomes.append(decision)
+        effects += [(report, effect, decision.execution) for effect in decision.effects]
+        kind, detail = recorded(report.event)
+        history.append(
+            {
+                "organization_id": report.organization_id,
+                "lead_id": report.lead_id,
+                "campaign_id": report.campaign_id,
+                "kind": kind,
+                "node_id": run.node_id,
+                "result": decision.result,
+                "entered": decision.entered,
+                "detail": detail,
+            }
+        )
+        settled.finished += decision.execution.status.is_final and not run.status.is_final
+
+    changed = [key for key, run in runs.items() if run != before[key]]
+    # a lane may have slept while its execution was in flight, even when the row stays as it was
+    wake = [key for key in runs if runs[key].status.has_time]
+    async with conn.pipeline():
+        if changed:
+            saved = [_saved(locked[key]["organization_id"], runs[key]) for key in changed]
+            await conn.execute(_SAVE, {"rows": recordset(saved)})
+        if history:
+            await conn.execute(_RECORD, {"rows": recordset(history), "now": now, "actor": actor})
+        if learned := _learned(held):
+            await conn.execute(_LEARN, {"rows": recordset(learned)})
+        if notices := _notices(effects, versions, locked):
+            await conn.execute(_NOTIFY, {"rows": recordset(notices), "now": now})
+        if wake:
+            lanes = _touched(locked, runs, wake)
+            await conn.execute(_WAKE, {"rows": recordset(lanes)})
+        for report, effect, _ in effects:
+            if isinstance(effect, ex.PauseAccount):
+                await _pause(conn, report, effect, now, actor)
+        await _recover(conn, held, now)
+    await _throttle(conn, held, effects, now)
+    if released := _released(held):
+        await conn.execute(_GIVE_BACK, {"rows": recordset(released)})
+    return settled
+
+
+async def _lock(
+    conn: AsyncConnection[Any], reports: Sequence[Report], now: datetime
+) -> tuple[set[UUID], dict[tuple[UUID, UUID], dict[str, Any]]]:
+    """Spend the tokens and lock the executions; return the actions that were ours, and the rows."""
+    tickets = [
+        {
+            "organization_id": r.organization_id,
+            "id": r.ticket.action_id,
+            "token": r.ticket.token,
+            "state": r.state,
+            "check_at": r.check_at,
+            "reference": r.reference,
+            "reason": r.reason,
+        }
+        for r in reports
+        if r.ticket is not None and r.state is not None
+    ]
+    keys = {(r.organization_id, r.campaign_id, r.lead_id) for r in reports if r.event is not None}
+    fence, rows = conn.cursor(), conn.cursor(row_factory=dict_row)
+    async with conn.pipeline():
+        if tickets:
+            await fence.execute(_FENCE, {"rows": recordset(tickets), "now": now})
+        if keys:
+            names = ("organization_id", "campaign_id", "lead_id")
+            wanted = recordset(dict(zip(names, key, strict=True)) for key in keys)
+            await rows.execute(_LOCK, {"rows": wanted})
+    fenced = {row[0] for row in await fence.fetchall()} if tickets else set()
+    locked = await rows.fetchall() if keys else []
+    return fenced, {(row["campaign_id"], row["lead_id"]): row for row in locked}
+
+
+def _has_left(run: Execution, report: Report) -> bool:
+    """Whether the lead is no longer where the step was begun: its outcome comes too late."""
+    return report.stood is not None and report.stood != (run.node_id, run.operation)
+
+
+def _saved(organization_id: UUID, run: Execution) -> dict[str, Any]:
+    return {
+        "organization_id": organization_id,
+        "campaign_id": run.campaign_id,
+        "lead_id": run.lead_id,
+        "status": run.status,
+        "node_id": run.node_id,
+        "operation": run.operation,
+        "next_run_at": run.next_run_at,
+        "attempt": run.attempt,
+        "posts": list(run.posts) or None,
+        "relooked": run.relooked,
+        "provider_id": run.provider_id,
+        "connected": run.connected,
+        "replied": run.replied,
+        "started_at": run.started_at,
+        "expires_at": run.expires_at,
+        "deadline_at": run.deadline_at,
+        "outcome": run.outcome,
+        "reason": run.reason,
+        "finished_at": run.finished_at,
+    }
+
+
+def _learned(reports: Iterable[Report]) -> list[dict[str, Any]]:
+    """Merge what was learned, one row for each account and lead."""
+    merged: dict[tuple[UUID, UUID], dict[str, Any]] = {}
+    for report in reports:
+        if report.learned is None:
+            continue
+        row = merged.setdefault(
+            (report.account_id, report.lead_id),
+            {
+                "organization_id": report.organization_id,
+                "account_id": report.account_id,
+                "lead_id": report.lead_id,
+            },
+        )
+        for name in Learned.__slots__:
+            value = getattr(report.learned, name)
+            if value is not None:
+                row[name] = value
+    return list(merged.values())
+
+
+def _notices(
+    effects: Iterable[tuple[Report, ex.Effect, Execution]],
+    versions: dict[UUID, Any],
+    locked: dict[tuple[UUID, UUID], dict[str, Any]],
+) -> list[dict[str, Any]]:
+    notices = []
+    for report, effect, run in effects:
+        if not isinstance(effect, ex.Notify):
+            continue
+        row = locked[report.campaign_id, report.lead_id]
+        node = versions[row["workflow_version_id"]].nodes[effect.node_id]
+        notices.append(
+            {
+                "organization_id": report.organization_id,
+                "id": uuid7(),
+                "campaign_id": report.campaign_id,
+                "lead_id": report.lead_id,
+                "node_id": effect.node_id,
+                "webhook_id": node.webhook_id,
+                "url": node.webhook_url,
+                "execution": {
+                    "status": run.status,
+                    "outcome": run.outcome,
+                    "connected": run.connected,
+                    "replied": run.replied,
+                    "startedAt": run.started_at,
+                    "accountId": report.account_id,
+                },
+            }
+        )
+    return notices
+
+
+def _touched(
+    locked: dict[tuple[UUID, UUID], dict[str, Any]],
+    runs: dict[tuple[UUID, UUID], Execution],
+    wake: Iterable[tuple[UUID, UUID]],
+) -> list[dict[str, Any]]:
+    lanes: dict[tuple[UUID, UUID, UUID, str], datetime] = {}
+    for key in wake:
+        run, row = runs[key], locked[key]
+        lane = (row["organization_id"], run.campaign_id, row["account_id"], run.operation.value)
+        if run.next_run_at is not None:
+            lanes[lane] = min(lanes.get(lane, run.next_run_at), run.next_run_at)
+    names = ("organization_id", "campaign_id", "account_id", "operation")
+    return [{**dict(zip(names, lane, strict=True)), "at": at} for lane, at in lanes.items()]
+
+
+async def _pause(
+    conn: AsyncConnection[Any],
+    report: Report,
+    effect: ex.PauseAccount,
+    now: datetime,
+    actor: str,
+) -> None:
+    values = {
+        "organization_id": report.organization_id,
+        "account_id": report.account_id,
+        "everyone": effect.everyone,
+        "reason": effect.reason,
+    }
+    await conn.execute(_PAUSE_LANES, values)
+    await conn.execute(_PAUSE, values)
+    await conn.execute(
+        "insert into events (organization_id, subject_id, at, kind, actor, detail)"
+        " values (%s, %s, %s, 'AccountPaused', %s, jsonb_build_object('reason', %s::text))",
+        (report.organization_id, report.account_id, now, actor, effect.reason),
+    )
+
+
+async def _recover(conn: AsyncConnection[Any], reports: Iterable[Report], now: datetime) -> None:
+    """Forget the errors and throttles of accounts and budgets that work again."""
+    done = [r for r in reports if r.state == "done" and r.ticket is not None]
+    if not done:
+        return
+    organizations = list({r.organization_id for r in done})
+    accounts = sorted({r.account_id for r in done})
+    await conn.execute(_WELL, {"organizations": organizations, "accounts": accounts, "now": now})
+    budgets = {
+        (r.organization_id, r.account_id, r.ticket.operation.budget.value)
+        for r in done
+        if r.ticket is not None
+    }
+    names = ("organization_id", "account_id", "budget")
+    rows = recordset(dict(zip(names, budget, strict=True)) for budget in sorted(budgets))
+    await conn.execute(_WELL_BUDGET, {"rows": rows, "now": now})
+
+
+async def _throttle(
+    conn: AsyncConnection[Any],
+    reports: Sequence[Report],
+    effects: Iterable[tuple[Report, ex.Effect, Execution]],
+    now: datetime,
+) -> None:
+    """Hold back accounts and budgets that the provider refused, longer each time."""
+    throttles: dict[tuple[UUID, UUID, str | None], ex.Throttle] = {}
+    for report, effect, run in effects:
+        if isinstance(effect, ex.Throttle):
+            budget = run.operation.budget.value if effect.scope is Scope.BUDGET else None
+            throttles[report.organization_id, report.account_id, budget] = effect
+    for key in await _count_errors(conn, reports):
+        throttles.setdefault(
+            (*key, None),
+            ex.Throttle(Scope.ACCOUNT, "errors in a row", THROTTLE, LONGEST_THROTTLE),
+        )
+    for (organization_id, account_id, budget), throttle in sorted(
+        throttles.items(), key=lambda item: (item[0][1], item[0][2] or "")
+    ):
+        await _hold_back(conn, (organization_id, account_id), budget, throttle, now)
+    for report in reports:
+        if report.hold_budget_until is not None and report.ticket is not None:
+            await conn.execute(
+                "update rate_limits set blocked_until = greatest(blocked_until, %s)"
+                " where organization_id = %s and account_id = %s and operation = %s",
+                (
+                    report.hold_budget_until,
+                    report.organization_id,
+                    report.account_id,
+                    report.ticket.operation.budget.value,
+                ),
+            )
+
+
+async def _count_errors(
+    conn: AsyncConnection[Any], reports: Iterable[Report]
+) -> list[tuple[UUID, UUID]]:
+    """Count provider errors by account; return the accounts that had too many in a row."""
+    errors: dict[tuple[UUID, UUID], int] = {}
+    for report in reports:
+        if report.errors:
+            key = (report.organization_id, report.account_id)
+            errors[key] = errors.get(key, 0) + report.errors
+    if not errors:
+        return []
+    rows = recordset(
+        {"organization_id": organization_id, "account_id": account_id, "errors": count}
+        for (organization_id, account_id), count in sorted(errors.items())
+    )
+    cursor = await conn.execute(_ERRORS, {"rows": rows})
+    return [(row[0], row[1]) for row in await cursor.fetchall() if row[2] >= ERRORS_IN_A_ROW]
+
+
+async def _hold_back(
+    conn: AsyncConnection[Any],
+    account: tuple[UUID, UUID],
+    budget: str | None,
+    throttle: ex.Throttle,
+    now: datetime,
+) -> None:
+    table, where = (
+        ("connected_accounts", "organization_id = %s and id = %s")
+        if budget is None
+        else ("rate_limits", "organization_id = %s and account_id = %s and operation = %s")
+    )
+    key = [*account] if budget is None else [*account, budget]
+    cursor = await conn.execute(
+        f"select throttles, blocked_until from {table} where {where} for no key update", key
+    )
+    row = await cursor.fetchone()
+    if row is None or (row[1] is not None and row[1] > now):
+        return  # several actions in flight heard the same refusal: it counts once
+    until = now + doubled(throttle.delay, throttle.longest, row[0])
+    forget = ", errors_in_a_row = 0" if budget is None else ""
+    await conn.execute(
+        f"update {table} set throttles = throttles + 1, blocked_until = %s{forget} where {where}",
+        [until, *key],
+    )
+
+
+def _released(reports: Iterable[Report]) -> list[dict[str, Any]]:
+    """List the units to give back: of actions that never left."""
+    return [
+        {
+            "organization_id": r.organization_id,
+            "account_id": r.account_id,
+            "operation": budget,
+            "bucket_at": r.ticket.bucket_at,
+        }
+        for r in reports
+        if r.state == "released" and r.ticket is not None
+        for budget in r.ticket.budgets
+    ]

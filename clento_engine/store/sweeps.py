@@ -1,0 +1,79 @@
+"""Which accounts are due to be swept for what no webhook told."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from psycopg import AsyncConnection
+
+
+@dataclass(frozen=True, slots=True)
+class SweepRow:
+    """An account to sweep.  `messages_since` None: never swept."""
+
+    organization_id: UUID
+    account_id: UUID
+    unipile_account_id: str
+    own_provider_id: str | None
+    time_zone: str
+    paused_by: str | None
+    messages_since: datetime | None
+
+
+async def take_sweeps(
+    conn: AsyncConnection[Any], *, now: datetime, lease: timedelta, most: int
+) -> list[SweepRow]:
+    """Take accounts that are due; they come again after `lease` unless `swept` says when.
+
+    Accounts without an unfinished campaign leave the round: nothing waits for their news.
+    """
+    cursor = await conn.execute(
+        """
+        update connected_accounts a
+           set next_sweep_at = case when exists (
+                   select 1 from campaign_senders s
+                     join campaigns c on c.organization_id = s.organization_id
+                                     and c.id = s.campaign_id
+                    where s.organization_id = a.organization_id and s.account_id = a.id
+                      and c.status in ('running', 'paused')) then %(until)s::timestamptz end
+          from (select organization_id, id from connected_accounts
+                 where next_sweep_at <= %(now)s
+                 order by next_sweep_at, id
+                 limit %(most)s
+                   for no key update skip locked) t
+         where a.organization_id = t.organization_id and a.id = t.id
+        returning a.organization_id, a.id, a.unipile_account_id, a.provider_id, a.time_zone,
+                  a.paused_by, a.swept_messages_until, a.next_sweep_at is not null
+        """,
+        {"now": now, "until": now + lease, "most": most},
+    )
+    return [SweepRow(*row[:-1]) for row in await cursor.fetchall() if row[-1]]
+
+
+async def swept(
+    conn: AsyncConnection[Any],
+    row: SweepRow,
+    *,
+    next_at: datetime,
+    messages_until: datetime | None,
+    own_provider_id: str | None,
+) -> None:
+    """Write when the account is swept next, and until when its messages are known."""
+    await conn.execute(
+        "update connected_accounts set next_sweep_at = %s,"
+        " swept_messages_until = coalesce(%s, swept_messages_until),"
+        " provider_id = coalesce(provider_id, %s)"
+        " where organization_id = %s and id = %s",
+        (next_at, messages_until, own_provider_id, row.organization_id, row.account_id),
+    )
+
+
+async def sweep_soon(
+    conn: AsyncConnection[Any], organization_id: UUID, account_id: UUID, now: datetime
+) -> None:
+    """Let the account be swept next."""
+    await conn.execute(
+        "update connected_accounts set next_sweep_at = %s where organization_id = %s and id = %s",
+        (now, organization_id, account_id),
+    )

@@ -1,0 +1,582 @@
+"""Every table, index and CHECK, each with its reason.
+
+Every table of a tenant starts with `organization_id`: first column of its primary key, of every
+foreign key and of every unique constraint.  A lead of one organisation cannot even be joined to
+a campaign of another, and the schema can be distributed on that column.  Instants are UTC.
+"""
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Date,
+    DateTime,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    Interval,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from clento_engine.domain.execution import FINAL, OnMissing, Outcome, Result, Status
+from clento_engine.domain.limits import Tier
+from clento_engine.domain.operation import Budget, Operation
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "fk": "%(table_name)s_%(referred_table_name)s_fkey",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+    }
+)
+
+_EMPTY_OBJECT = text("'{}'::jsonb")
+_NOW = text("now()")  # when the row was made; nothing is decided by these
+
+
+def _one_of(column: str, values: Iterable[StrEnum]) -> CheckConstraint:
+    words = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({words})", name=column)
+
+
+def _list(values: Iterable[StrEnum]) -> str:
+    return ", ".join(f"'{value}'" for value in sorted(values))
+
+
+def _tenant() -> Column[object]:
+    return Column("organization_id", Uuid, nullable=False)
+
+
+def _at(name: str, *, nullable: bool = True) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=nullable)
+
+
+def _created() -> Column[object]:
+    return Column("created_at", DateTime(timezone=True), nullable=False, server_default=_NOW)
+
+
+organizations = Table(
+    "organizations",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    _created(),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    _tenant(),
+    Column("id", Uuid, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("key_hash", Text, nullable=False),  # never the key
+    _created(),
+    _at("revoked_at"),
+    PrimaryKeyConstraint("organization_id", "id"),
+    UniqueConstraint("organization_id", "key_hash", name="api_keys_key_hash_key"),
+    ForeignKeyConstraint(["organization_id"], ["organizations.id"]),
+    CheckConstraint("role IN ('viewer', 'operator', 'admin')", name="role"),
+)
+
+connected_accounts = Table(
+    "connected_accounts",
+    metadata,
+    _tenant(),
+    Column("id", Uuid, nullable=False),
+    Column("unipile_account_id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("tier", Text, nullable=False),
+    Column("time_zone", Text, nullable=False),
+    Column("provider_id", Text),  # the sender's own, to tell its messages and comments
+    Column("status", Text, nullable=False, server_default="active"),
+    Column("paused_by", Text),  # what the provider paused, the provider's OK resumes
+    Column("pause_reason", Text),
+    Column("credentials", Text),  # encrypted; empty while Unipile holds them all
+    # warm-up: 0 days is an established account; the ramp starts with the first real send
+    Column("warmup_days", SmallInteger, nullable=False),
+    _at("warmup_started_at"),
+    # the least gap between any two actions of the account is random in this range
+    Column("spacing_shortest", Interval, nullable=False),
+    Column("spacing_longest", Interval, nullable=False),
+    _at("next_free_at"),
+    # the provider's own back-off: until when, and how often in a row
+    _at("blocked_until"),
+    Column("throttles", SmallInteger, nullable=False, server_default="0"),
+    Column("errors_in_a_row", SmallInteger, nullable=False, server_default="0"),
+    _at("next_sweep_at"),
+    _at("swept_messages_until"),
+    _created(),
+    PrimaryKeyConstraint("organization_id", "id"),
+    UniqueConstraint(
+        "organization_id", "unipile_account_id", name="connected_accounts_unipile_account_id_key"
+    ),
+    ForeignKeyConstraint(["organization_id"], ["organizations.id"]),
+    _one_of("tier", Tier),
+    CheckConstraint("status IN ('active', 'paused')", name="status"),
+    CheckConstraint("(status = 'paused') = (paused_by IS NOT NULL)", name="paused_by_somebody"),
+    CheckConstraint("paused_by IN ('operator', 'provider')", name="paused_by"),
+    CheckConstraint(
+        "spacing_shortest >= '0' AND spacing_longest >= spacing_shortest", name="spacing"
+    ),
+    # the sweep asks: which account is due
+    Index("connected_accounts_sweep", "next_sweep_at"),
+)
+
+rate_limits = Table(
+    "rate_limits",
+    metadata,
+    # one row per account and operation: its caps, and the lock that a claim takes on its budget
+    _tenant(),
+    Column("account_id", Uuid, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("per_hour", Integer),
+    Column("per_day", Integer),
+    Column("per_week", Integer),
+    Column("per_month", Integer),
+    Column("spacing_shortest", Interval, nullable=False),
+    Column("spacing_longest", Interval, nullable=False),
+    _at("next_free_at"),
+    _at("blocked_until"),
+    Column("throttles", SmallInteger, nullable=False, server_default="0"),
+    PrimaryKeyConstraint("organization_id", "account_id", "operation"),
+    ForeignKeyConstraint(
+        ["organization_id", "account_id"],
+        ["connected_accounts.organization_id", "connected_accounts.id"],
+    ),
+    _one_of("operation", Budget),
+    CheckConstraint(
+        "per_hour >= 0 AND per_day >= 0 AND per_week >= 0 AND per_month >= 0", name="caps"
+    ),
+    CheckConstraint(
+        "spacing_shortest >= '0' AND spacing_longest >= spacing_shortest", name="spacing"
+    ),
+)
+
+rate_counters = Table(
+    "rate_counters",
+    metadata,
+    _tenant(),
+    Column("account_id", Uuid, nullable=False),
+    Column("operation", Text, nullable=False),
+    _at("bucket_at", nullable=False),
+    Column("used", Integer, nullable=False),
+    PrimaryKeyConstraint("organization_id", "account_id", "operation", "bucket_at"),
+    CheckConstraint("used >= 0", name="used"),
+)
+
+lead_lists = Table(
+    "lead_lists",
+    metadata,
+    _tenant(),
+    Column("id", Uuid, nullable=False),
+    Column("name", Text, nullable=False),
+    # the custom columns its files had: variables of templates, even where a lead has no value
+    Column("columns", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
+    _created(),
+    PrimaryKeyConstraint("organization_id", "id"),
+    UniqueConstraint("organization_id", "name", name="lead_lists_name_key"),
+    ForeignKeyConstraint(["organization_id"], ["organizations.id"]),
+)
+
+leads = Table(
+    "leads",
+    metadata,
+    _tenant(),
+    Column("id", Uuid, nullable=False),
+    Column("list_id", Uuid, nullable=False),
+    Column("identity", Text, nullable=False),  # normalised: one person is one row of a list
+    Column("public_identifier", Text),
+    Column("provider_id", Text),
+    Column("first_name", Text),
+    Column("last_name", Text),
+    Column("company", Text),
+    Column("job_title", Text),
+    Column("email", Text),
+    Column("profile_url", Text),
+    Column("fields", JSONB, nullable=False, server_default=_EMPTY_OBJECT),
+    Column("row_number", Integer, nullable=False),
+    _created(),
+    PrimaryKeyConstraint("organization_id", "id"),
+    UniqueConstraint("organization_id", "list_id", "identity", name="leads_identity_key"),
+    ForeignKeyConstraint(
+        ["organization_id", "list_id"], ["lead_lists.organization_id", "lead_lists.id"]
+    ),
+    CheckConstraint("public_identifier IS NOT NULL OR provider_id IS NOT NULL", name="reachable"),
+)
+
+contacts = Table(
+    "contacts",
+    metadata,
+    # what one account knows of one lead: ids differ by the account that looks
+    _tenant(),
+    Column("account_id", Uuid, nullable=False),
+    Column("lead_id", Uuid, nullable=False),
+    Column("provider_id", Text),
+    Column("chat_id", Text),
+    Column("invitation_id", Text),
+    _at("connected_at"),
+    _at("replied_at"),
+    PrimaryKeyConstraint("organization_id", "account_id", "lead_id"),
+    ForeignKeyConstraint(
+        ["organization_id", "account_id"],
+        ["connected_accounts.organization_id", "connected_accounts.id"],
+    ),
+    ForeignKeyConstraint(["organization_id", "lead_id"], ["leads.organization_id", "leads.id"]),
+    # webhooks and sweeps name a person by the provider's id
+    Index("contacts_provider_id", "organization_id", "account_id", "provider_id"),
+)
+
+suppressions = Table(
+    "suppressions",
+    metadata,
+    _tenant(),
+    Column("kind", Text, nullable=False),
+    Column("value", Text, nullable=False),  # normalised as leads are: lower case, trimmed
+    Column("reason", Text, nullable=False),
+    _at("expires_at"),
+    _created(),
+    PrimaryKeyConstraint("organization_id", "kind", "value"),
+    ForeignKeyConstraint(["organization_id"], ["organizations.id"]),
+    CheckConstraint("kind IN ('person', 'email', 'domain', 'company')", name="kind"),
+)
+
+workflow_versions = Table(
+    "workflow_versions",
+    metadata,
+    _tenant(),
+    Column("id", Uuid, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("document", JSONB, nullable=False),  # as the editor saved it
+    Column("compiled", JSONB, nullable=False),
+    _created(),
+    PrimaryKeyConstraint("organization_id", "id"),
+    UniqueConstraint("organization_id", "name", "version", name="workflow_versions_version_key"),
+    ForeignKeyConstraint(["organization_id"], ["organizations.id"]),
+)
+
+campaigns = Table(
+    "campaigns",
+    metadata,
+    _tenant(),
+    Column("id", Uuid, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("status", Text, nullable=False, server_default="draft"),
+    Column("workflow_version_id", Uuid, nullable=False),
+    Column("list_id", Uuid, nullable=False),
+    Column("working_hours", Text, nullable=False),  # as `parse_hours` reads it
+    Column("inmail_subject", Text),
+    Column("stop_on_reply", Boolean, nullable=False, server_default=text("true")),
+    Column("on_missing", Text, nullable=False, server_default=OnMissing.HOLD.value),
+    Column("max_duration", Interval, nullable=False),
+    # pace
+    Column("max_concurrent_leads", Integer, nullable=False),
+    Column("lead_processing_delay", Interval, nullable=False),
+    Column("leads_per_day", Integer),  # null: as many as the tightest budget can carry on
+    _at("start_at"),
+    _at("next_start_at"),  # of the next lead; moved by `lead_processing_delay`
+    _at("started_at"),
+    _at("completed_at"),
+    _created(),
+    PrimaryKeyConstraint("organization_id", "id"),
+    UniqueConstraint("organization_id", "name", name="campaigns_name_key"),
+    ForeignKeyConstraint(
+        ["organization_id", "workflow_version_id"],
+        ["workflow_versions.organization_id", "workflow_versions.id"],
+    ),
+    ForeignKeyConstraint(
+        ["organization_id", "list_id"], ["lead_lists.organization_id", "lead_lists.id"]
+    ),
+    CheckConstraint(
+        "status IN ('draft', 'running', 'paused', 'stopped', 'completed')", name="status"
+    ),
+    CheckConstraint("(status = 'completed') = (completed_at IS NOT NULL)", name="completed_at"),
+    CheckConstraint("status = 'draft' OR started_at IS NOT NULL", name="started_at"),
+    _one_of("on_missing", OnMissing),
+    CheckConstraint("max_concurrent_leads > 0", name="max_concurrent_leads"),
+    CheckConstraint("leads_per_day > 0", name="leads_per_day"),
+    CheckConstraint("lead_processing_delay >= '0'", name="lead_processing_delay"),
+    CheckConstraint("max_duration > '0'", name="max_duration"),
+)
+
+campaign_senders = Table(
+    "campaign_senders",
+    metadata,
+    _tenant(),
+    Column("campaign_id", Uuid, nullable=False),
+    Column("account_id", Uuid, nullable=False),
+    Column("position", Integer, nullable=False),  # leads are dealt out in this order
+    # how many leads began on that day, in the sender's zone
+    Column("starts_on", Date),
+    Column("starts", Integer, nullable=False, server_default="0"),
+    PrimaryKeyConstraint("organization_id", "campaign_id", "account_id"),
+    UniqueConstraint(
+        "organization_id", "campaign_id", "position", name="campaign_senders_position_key"
+    ),
+    ForeignKeyConstraint(
+        ["organization_id", "campaign_id"], ["campaigns.organization_id", "campaigns.id"]
+    ),
+    ForeignKeyConstraint(
+        ["organization_id", "account_id"],
+        ["connected_accounts.organization_id", "connected_accounts.id"],
+    ),
+)
+
+campaign_executions = Table(
+    "campaign_executions",
+    metadata,
+    # a lead's place.  Its key is the lead in the campaign: nobody can be enrolled twice
+    _tenant(),
+    Column("campaign_id", Uuid, nullable=False),
+    Column("lead_id", Uuid, nullable=False),
+    Column("account_id", Uuid, nullable=False),
+    Column("workflow_version_id", Uuid, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("node_id", Text),
+    Column("operation", Text, nullable=False),
+    _at("next_run_at"),
+    Column("attempt", SmallInteger, nullable=False, server_default="0"),
+    Column("posts", ARRAY(Text)),
+    Column("relooked", Boolean, nullable=False, server_default=text("false")),
+    Column("provider_id", Text),
+    Column("connected", Boolean, nullable=False, server_default=text("false")),
+    Column("replied", Boolean, nullable=False, server_default=text("false")),
+    _at("started_at"),
+    _at("expires_at"),
+    _at("deadline_at"),
+    Column("outcome", Text),
+    Column("reason", Text),
+    _at("finished_at"),
+    PrimaryKeyConstraint("organization_id", "campaign_id", "lead_id"),
+    ForeignKeyConstraint(
+        ["organization_id", "campaign_id"], ["campaigns.organization_id", "campaigns.id"]
+    ),
+    ForeignKeyConstraint(["organization_id", "lead_id"], ["leads.organization_id", "leads.id"]),
+    ForeignKeyConstraint(
+        ["organization_id", "account_id"],
+        ["connected_accounts.organization_id", "connected_accounts.id"],
+    ),
+    ForeignKeyConstraint(
+        ["organization_id", "workflow_version_id"],
+        ["workflow_versions.organization_id", "workflow_versions.id"],
+    ),
+    _one_of("status", Status),
+    _one_of("operation", Operation),
+    _one_of("outcome", Outcome),
+    # I2: waiting has a time, held has a reason, an end has an outcome; nothing else exists
+    CheckConstraint(
+        "(next_run_at IS NOT NULL) = (status IN ('waiting', 'awaiting'))", name="next_run_at"
+    ),
+    CheckConstraint("status <> 'held' OR reason IS NOT NULL", name="held_reason"),
+    CheckConstraint(f"(outcome IS NOT NULL) = (status IN ({_list(FINAL)}))", name="final_outcome"),
+    CheckConstraint("(outcome IS NOT NULL) = (finished_at IS NOT NULL)", name="finished_at"),
+    # the claim takes each lane's first executions; the lead's id makes the order total
+    Index(
+        "campaign_executions_head",
+        "organization_id",
+        "campaign_id",
+        "account_id",
+        "operation",
+        "next_run_at",
+        "lead_id",
+        postgresql_where=text("outcome IS NULL"),
+    ),
+    # the row is rewritten once a step: room on its page keeps the versions together
+    postgresql_with={"fillfactor": "80"},
+)
+
+lanes = Table(
+    "lanes",
+    metadata,
+    # what the ticker looks at: one queue per campaign, account and operation
+    _tenant(),
+    Column("campaign_id", Uuid, nullable=False),
+    Column("account_id", Uuid, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("budget", Text, nullable=False),
+    # false while the campaign or the account does not run
+    Column("active", Boolean, nullable=False),
+    # earliest moment at which the head may run; null: nothing waits here
+    _at("ready_at"),
+    PrimaryKeyConstraint("organization_id", "campaign_id", "account_id", "operation"),
+    ForeignKeyConstraint(
+        ["organization_id", "campaign_id"], ["campaigns.organization_id", "campaigns.id"]
+    ),
+    ForeignKeyConstraint(
+        ["organization_id", "account_id", "budget"],
+        ["rate_limits.organization_id", "rate_limits.account_id", "rate_limits.operation"],
+    ),
+    _one_of("operation", Operation),
+    # is there work?
+    Index("lanes_ready", "ready_at", postgresql_where=text("active AND ready_at IS NOT NULL")),
+    # pausing an account
+    Index("lanes_account", "organization_id", "account_id"),
+    postgresql_with={"fillfactor": "50"},
+)
+
+ACTION_STATES = ("intended", "unknown", "done", "refused", "absent", "released")
+OPEN_ACTION = "state IN ('intended', 'unknown')"
+
+actions = Table(
+    "actions",
+    metadata,
+    # the ledger: one row per thing done to a person, written before it is done
+    _tenant(),
+    Column("id", Uuid, nullable=False),
+    Column("campaign_id", Uuid, nullable=False),
+    Column("lead_id", Uuid, nullable=False),
+    Column("account_id", Uuid, nullable=False),
+    Column("node_id", Text, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("budgets", ARRAY(Text), nullable=False),  # each gave one unit
+    _at("bucket_at", nullable=False),  # to the counters of this bucket
+    Column("state", Text, nullable=False),
+    # the lease: whose token it is, and from when reconcile may look at the action
+    Column("token", Uuid, nullable=False),
+    _at("check_at"),
+    Column("checks", SmallInteger, nullable=False, server_default="0"),
+    # exactly what is sent, so that reconcile can recognise it
+    Column("target", Text, nullable=False),
+    Column("text", Text),
+    Column("subject", Text),
+    Column("reference", Text),  # the provider's id of what was made
+    Column("reason", Text),
+    _at("intended_at", nullable=False),
+    _at("settled_at"),
+    PrimaryKeyConstraint("organization_id", "id"),
+    ForeignKeyConstraint(
+        ["organization_id", "campaign_id", "lead_id"],
+        [
+            "campaign_executions.organization_id",
+            "campaign_executions.campaign_id",
+            "campaign_executions.lead_id",
+        ],
+        name="actions_campaign_executions_fkey",
+    ),
+    _one_of("operation", Operation),
+    CheckConstraint(f"state IN {ACTION_STATES}", name="state"),
+    CheckConstraint(f"({OPEN_ACTION}) = (check_at IS NOT NULL)", name="check_at"),
+    CheckConstraint(f"({OPEN_ACTION}) = (settled_at IS NULL)", name="settled_at"),
+    # I1, by the schema itself: one open action per execution …
+    Index(
+        "actions_open",
+        "organization_id",
+        "campaign_id",
+        "lead_id",
+        unique=True,
+        postgresql_where=text(OPEN_ACTION),
+    ),
+    # … and, for what a person receives, one that happened or may have, per node and target
+    Index(
+        "actions_once",
+        "organization_id",
+        "campaign_id",
+        "lead_id",
+        "node_id",
+        "target",
+        unique=True,
+        postgresql_where=text(
+            "state IN ('intended', 'unknown', 'done') AND operation IN ('comment_post',"
+            " 'like_post', 'send_connection_request', 'send_followup', 'send_inmail')"
+        ),
+    ),
+    # reconcile asks: whose lease is over, whom shall we ask about again
+    Index("actions_check", "check_at", postgresql_where=text(OPEN_ACTION)),
+)
+
+events = Table(
+    "events",
+    metadata,
+    # append-only history of a lead, campaign or account (the subject), and by whom
+    _tenant(),
+    Column("subject_id", Uuid, nullable=False),
+    Column("id", BigInteger, Identity(always=True), nullable=False),
+    Column("campaign_id", Uuid),
+    _at("at", nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("node_id", Text),
+    Column("result", Text),  # what became of that node, when it was left
+    Column("entered", Text),  # the node that the execution came to
+    Column("detail", JSONB, nullable=False, server_default=_EMPTY_OBJECT),
+    PrimaryKeyConstraint("organization_id", "subject_id", "id"),
+    _one_of("result", Result),
+)
+
+inbox_events = Table(
+    "inbox_events",
+    metadata,
+    # webhooks as they came, once each
+    _tenant(),
+    Column("id", BigInteger, Identity(always=True), nullable=False),
+    Column("key", Text, nullable=False),
+    Column("payload", JSONB, nullable=False),
+    _at("received_at", nullable=False),
+    _at("applied_at"),
+    Column("result", Text),
+    PrimaryKeyConstraint("organization_id", "id"),
+    UniqueConstraint("organization_id", "key", name="inbox_events_key_key"),
+    ForeignKeyConstraint(["organization_id"], ["organizations.id"]),
+    # the ticker asks: what came in
+    Index("inbox_events_new", "id", postgresql_where=text("applied_at IS NULL")),
+)
+
+webhook_endpoints = Table(
+    "webhook_endpoints",
+    metadata,
+    _tenant(),
+    Column("id", Text, nullable=False),  # the `webhookId` of a workflow's node
+    Column("name", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    _created(),
+    PrimaryKeyConstraint("organization_id", "id"),
+    ForeignKeyConstraint(["organization_id"], ["organizations.id"]),
+)
+
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    # the outbox: notices saved with the state that they tell of
+    _tenant(),
+    Column("id", Uuid, nullable=False),
+    Column("campaign_id", Uuid, nullable=False),
+    Column("lead_id", Uuid, nullable=False),
+    Column("node_id", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("payload", JSONB, nullable=False),
+    Column("attempt", SmallInteger, nullable=False, server_default="0"),
+    _at("next_attempt_at"),
+    _at("delivered_at"),
+    _at("failed_at"),
+    Column("reason", Text),
+    _created(),
+    PrimaryKeyConstraint("organization_id", "id"),
+    UniqueConstraint(
+        "organization_id", "campaign_id", "lead_id", "node_id", name="webhook_deliveries_node_key"
+    ),
+    CheckConstraint(
+        "(next_attempt_at IS NOT NULL) = (delivered_at IS NULL AND failed_at IS NULL)",
+        name="next_attempt_at",
+    ),
+    # the outbox asks: what is due
+    Index(
+        "webhook_deliveries_due",
+        "next_attempt_at",
+        postgresql_where=text("next_attempt_at IS NOT NULL"),
+    ),
+)

@@ -1,0 +1,75 @@
+"""Workflow versions: immutable once saved, so each process reads a version once."""
+
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.types.json import Jsonb
+from uuid_utils.compat import uuid7
+
+from clento_engine.domain.workflow import Workflow, from_json, to_json
+
+_MOST_KEPT = 1000
+_kept: dict[UUID, Workflow] = {}
+
+
+async def load_workflows(
+    conn: AsyncConnection[Any], versions: Iterable[tuple[UUID, UUID]]
+) -> dict[UUID, Workflow]:
+    """Return the compiled workflows of (organization_id, version_id) pairs, by version id."""
+    wanted = set(versions)
+    missing = [(organization, version) for organization, version in wanted if version not in _kept]
+    if missing:
+        if len(_kept) > _MOST_KEPT:
+            _kept.clear()
+        cursor = await conn.execute(
+            "select id, compiled from workflow_versions"
+            " where organization_id = any(%s) and id = any(%s)",
+            ([organization for organization, _ in missing], [version for _, version in missing]),
+        )
+        for version_id, compiled in await cursor.fetchall():
+            _kept[version_id] = from_json(compiled)
+    return {version: _kept[version] for _, version in wanted}
+
+
+async def save_workflow(
+    conn: AsyncConnection[Any],
+    organization_id: UUID,
+    name: str,
+    document: object,
+    workflow: Workflow,
+) -> UUID:
+    """Save a workflow as the next version under its name; return the version's id.
+
+    The same workflow saved again is the same version.
+    """
+    compiled = to_json(workflow)
+    async with conn.transaction():
+        # two saves at once would take the same number
+        await conn.execute(
+            "select pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"{organization_id}/{name}",)
+        )
+        cursor = await conn.execute(
+            "select id, version, document = %s and compiled = %s from workflow_versions"
+            " where organization_id = %s and name = %s order by version desc limit 1",
+            (Jsonb(document), Jsonb(compiled), organization_id, name),
+        )
+        last = await cursor.fetchone()
+        if last is not None and last[2]:
+            found: UUID = last[0]
+            return found
+        version_id = uuid7()
+        await conn.execute(
+            "insert into workflow_versions (organization_id, id, name, version, document, compiled)"
+            " values (%s, %s, %s, %s, %s, %s)",
+            (
+                organization_id,
+                version_id,
+                name,
+                1 if last is None else last[1] + 1,
+                Jsonb(document),
+                Jsonb(compiled),
+            ),
+        )
+    return version_id
