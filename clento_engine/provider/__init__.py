@@ -1,0 +1,1 @@
+"""Unipile over HTTP: the only requests to it."""

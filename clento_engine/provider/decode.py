@@ -1,0 +1,272 @@
+"""Turns the JSON of Unipile's API v1 into the values of the port.
+
+Unknown fields are ignored and optional ones may be missing or of any type; NotUnderstood is
+raised only where a value makes no sense without the field.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Generic, TypeVar, cast
+
+from clento_engine.provider.port import (
+    Account,
+    Chat,
+    Comment,
+    InmailBalance,
+    Invitation,
+    Message,
+    Post,
+    Profile,
+    Relation,
+    Sent,
+    Webhook,
+)
+
+T = TypeVar("T")
+Json = Mapping[str, object]
+
+
+class NotUnderstood(Exception):
+    """A read's answer lacks what it was asked for."""
+
+    def __init__(self, field: str) -> None:
+        super().__init__(f"answer not understood: {field}")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page of a list; no cursor means that it is the last."""
+
+    items: tuple[T, ...]
+    cursor: str | None
+
+
+def understood(body: object) -> Json:
+    """Return a body as the JSON object that every answer is."""
+    if not isinstance(body, dict):
+        raise NotUnderstood("not a JSON object")
+    return body
+
+
+def page(item: Callable[[Json], T], body: Json) -> Page[T]:
+    items = body.get("items")
+    if not isinstance(items, list) or not all(isinstance(one, dict) for one in items):
+        raise NotUnderstood("field items")
+    # GET /posts/{post_id}/reactions documents its cursor inside `paging`: read both places.
+    cursor = _text(body, "cursor") or _text(_part(body, "paging"), "cursor")
+    return Page(tuple(item(one) for one in items), cursor)
+
+
+def profile(body: Json) -> Profile:
+    invitation = _part(body, "invitation")
+    pending = invitation.get("type") == "SENT" and invitation.get("status") == "PENDING"
+    near = body.get("network_distance") == "FIRST_DEGREE"
+    return Profile(
+        provider_id=_required(body, "provider_id"),
+        public_identifier=_text(body, "public_identifier"),
+        first_name=_text(body, "first_name"),
+        last_name=_text(body, "last_name"),
+        connected=_flag(body, "is_relationship") is True or near,
+        invitation_pending=pending,
+        can_send_inmail=_flag(body, "can_send_inmail"),
+        is_open_profile=_flag(body, "is_open_profile"),
+    )
+
+
+def post(body: Json) -> Post:
+    permissions = _part(body, "permissions")
+    return Post(
+        social_id=_required(body, "social_id"),
+        posted_at=_instant(body, "parsed_datetime"),
+        reacted=bool(body.get("user_reacted")),
+        is_repost=_flag(body, "is_repost") is True,
+        can_react=_flag(permissions, "can_react") is not False,
+        can_comment=_flag(permissions, "can_post_comments") is not False,
+    )
+
+
+def comment(body: Json) -> Comment:
+    author = _text(_part(body, "author_details"), "id")
+    return Comment(author_id=author, text=_text(body, "text") or "")
+
+
+def invitation(body: Json) -> Invitation:
+    return Invitation(
+        id=_required(body, "id"),
+        provider_id=_text(body, "invited_user_id"),
+        public_identifier=_text(body, "invited_user_public_id"),
+    )
+
+
+def relation(body: Json) -> Relation:
+    return Relation(
+        provider_id=_required(body, "member_id"),
+        public_identifier=_text(body, "public_identifier"),
+        connected_at=_instant(body, "created_at"),
+    )
+
+
+def chat(body: Json) -> Chat:
+    disabled = body.get("disabledFeatures")
+    no_reply = isinstance(disabled, list) and "reply" in disabled
+    one_to_one = body.get("type") in (0, None)
+    return Chat(
+        id=_required(body, "id"),
+        provider_id=_text(body, "attendee_provider_id") if one_to_one else None,
+        read_only=no_reply or (_number(body, "read_only") or 0) > 0,
+    )
+
+
+def message(body: Json) -> Message:
+    """Read a message; who sent it and when must be known, or reconcile could miss it."""
+    from_us = _flag(body, "is_sender")
+    sent_at = _instant(body, "timestamp")
+    if from_us is None:
+        raise NotUnderstood("field is_sender")
+    if sent_at is None:
+        raise NotUnderstood("field timestamp")
+    return Message(
+        id=_required(body, "id"),
+        chat_id=_required(body, "chat_id"),
+        sender_id=_text(body, "sender_id"),
+        from_us=from_us,
+        text=_text(body, "text") or "",
+        sent_at=sent_at,
+        kind=_text(body, "message_type") or "MESSAGE",
+        is_event=_flag(body, "is_event") is True,
+    )
+
+
+def account(body: Json) -> Account:
+    im = _part(_part(body, "connection_params"), "im")
+    sources = body.get("sources")
+    states = (
+        [_text(one, "status") or "UNKNOWN" for one in sources if isinstance(one, dict)]
+        if isinstance(sources, list)
+        else []
+    )
+    worst = next((state for state in states if state != "OK"), "OK" if states else "UNKNOWN")
+    return Account(
+        id=_required(body, "id"),
+        name=_text(body, "name") or "",
+        provider_id=_text(im, "id"),
+        usable=worst == "OK",
+        status=worst,
+        premium_features=_words(im, "premiumFeatures"),
+    )
+
+
+def linkedin_account(body: Json) -> Account | None:
+    """Read an account of the list; None for those of mail and other messengers."""
+    return account(body) if body.get("type") in ("LINKEDIN", None) else None
+
+
+def webhook(body: Json) -> Webhook:
+    return Webhook(
+        id=_required(body, "id"),
+        name=_text(body, "name"),
+        url=_text(body, "request_url") or "",
+        events=_words(body, "events"),
+    )
+
+
+def webhook_id(body: Json) -> str:
+    return _required(body, "webhook_id")
+
+
+def inmail_balance(body: Json) -> InmailBalance:
+    if not body.keys() & {"premium", "sales_navigator", "recruiter"}:  # each may be null
+        raise NotUnderstood("field premium")
+    return InmailBalance(
+        premium=_count(body, "premium"),
+        sales_navigator=_count(body, "sales_navigator"),
+        recruiter=_count(body, "recruiter"),
+    )
+
+
+def sent(body: Json, reference: str | None = None) -> Sent:
+    """Read the answer to a write that worked; nothing in it is certain to be there."""
+    return Sent(
+        reference=None if reference is None else _text(body, reference),
+        chat_id=_text(body, "chat_id"),
+        usage=_number(body, "usage"),
+    )
+
+
+def clean(text: str) -> str:
+    """Drop what neither PostgreSQL nor UTF-8 can hold: NUL, and halves of emoji cut apart."""
+    if not text.isascii():
+        text = text.encode(errors="ignore").decode()
+    return text.replace("\0", "") if "\0" in text else text
+
+
+def _part(body: Json, field: str) -> Json:
+    value = body.get(field)
+    return cast("Json", value) if isinstance(value, dict) else {}
+
+
+def _text(body: Json, field: str) -> str | None:
+    value = body.get(field)
+    if isinstance(value, str):
+        return clean(value) or None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return None
+
+
+def _required(body: Json, field: str) -> str:
+    value = _text(body, field)
+    if value is None:
+        raise NotUnderstood(f"field {field}")
+    return value
+
+
+def _flag(body: Json, field: str) -> bool | None:
+    """Read a yes or no, which REST writes as true, 1 or (in forms) a word."""
+    match body.get(field):
+        case bool() as value:
+            return value
+        case 1 | "true":
+            return True
+        case 0 | "false":
+            return False
+        case _:
+            return None
+
+
+def _number(body: Json, field: str) -> float | None:
+    value = body.get(field)
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _count(body: Json, field: str) -> int | None:
+    number = _number(body, field)
+    return None if number is None else int(number)
+
+
+def _instant(body: Json, field: str) -> datetime | None:
+    """Read ISO 8601 (UTC when it names no zone) or milliseconds since 1970."""
+    value = body.get(field)
+    try:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return datetime.fromtimestamp(value / 1000, UTC)
+        if isinstance(value, str):
+            instant = datetime.fromisoformat(value)
+            return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+    return None
+
+
+def _words(body: Json, field: str) -> tuple[str, ...]:
+    value = body.get(field)
+    words = value if isinstance(value, list) else []
+    return tuple(clean(word) for word in words if isinstance(word, str))

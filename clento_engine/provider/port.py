@@ -1,0 +1,220 @@
+"""What the runtime needs from a provider: reads and writes, with failures as values."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from clento_engine.domain.failure import Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A person as one account sees them.  `invitation`: status of ours to them, if there is one."""
+
+    provider_id: str
+    public_identifier: str | None
+    first_name: str | None
+    last_name: str | None
+    connected: bool
+    invitation_pending: bool
+    can_send_inmail: bool | None = None
+    is_open_profile: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """A post; act on `social_id`."""
+
+    social_id: str
+    posted_at: datetime | None
+    reacted: bool  # our account already did
+    is_repost: bool
+    can_react: bool
+    can_comment: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Comment:
+    """A comment under a post; `author_id` is the author's provider id."""
+
+    author_id: str | None
+    text: str = field(repr=False)  # what people write stays out of logs
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A write that had its effect.
+
+    `reference`: the id of the invitation, comment or message; the provider may leave it out.
+    `usage`: percent of LinkedIn's allowance, given only when a threshold was crossed.
+    `repeated`: the effect was there already (`action_already_performed`).
+    """
+
+    reference: str | None = None
+    chat_id: str | None = None
+    usage: float | None = None
+    repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """A pending invitation that the account sent."""
+
+    id: str
+    provider_id: str | None
+    public_identifier: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A first-degree connection of the account."""
+
+    provider_id: str
+    public_identifier: str | None
+    connected_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """A 1:1 chat.  `read_only`: no message can be sent in it."""
+
+    id: str
+    provider_id: str | None  # the other person, of a 1:1 chat
+    read_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message of a chat; `kind` is the provider's word (MESSAGE, INVITATION, INMAIL, …)."""
+
+    id: str
+    chat_id: str
+    sender_id: str | None
+    from_us: bool
+    text: str = field(repr=False)
+    sent_at: datetime
+    kind: str
+    is_event: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A connected account as the provider sees it; `usable` when every source says OK."""
+
+    id: str
+    name: str
+    provider_id: str | None
+    usable: bool
+    status: str
+    premium_features: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """A webhook registered with the provider."""
+
+    id: str
+    name: str | None
+    url: str
+    events: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InmailBalance:
+    """Credits left by product; None where the product is not subscribed."""
+
+    premium: int | None
+    sales_navigator: int | None
+    recruiter: int | None
+
+
+class Provider(Protocol):
+    """One provider of LinkedIn access; `account` is always the provider's own id of the sender.
+
+    Every call answers with its value or with a `Failure`.  Reads may be repeated inside the call.
+    Writes (visit, react, comment, invite, withdraw, start_chat, send_message, inmail and the two
+    of webhooks) are sent once and raise `OutcomeUnknown` when the effect may have happened.  A
+    failed connection is `Retry`: nothing left.  Instants are aware UTC.
+    """
+
+    async def profile(
+        self, account: str, identifier: str, *, sales_navigator: bool = False
+    ) -> Profile | Failure:
+        """Read the profile of a provider id or public identifier, unseen by the person.
+
+        With `sales_navigator` the profile's `provider_id` is that product's own (`ACw…`), which
+        an InMail of that product must be sent to.
+        """
+
+    async def visit(self, account: str, identifier: str) -> Profile | Failure:
+        """Visit the profile so that the person is notified."""
+
+    async def posts(
+        self, account: str, provider_id: str, *, limit: int
+    ) -> Sequence[Post] | Failure:
+        """Read the person's newest posts, newest first."""
+
+    async def post(self, account: str, social_id: str) -> Post | Failure:
+        """Read one post."""
+
+    async def react(self, account: str, social_id: str) -> Sent | Failure:
+        """Like a post."""
+
+    async def comment(self, account: str, social_id: str, text: str) -> Sent | Failure:
+        """Comment a post."""
+
+    async def comments(self, account: str, social_id: str) -> Sequence[Comment] | Failure:
+        """Read the newest hundred comments of a post."""
+
+    async def invite(self, account: str, provider_id: str, note: str | None) -> Sent | Failure:
+        """Ask to connect; the reference is the invitation's id."""
+
+    async def sent_invitations(self, account: str) -> Sequence[Invitation] | Failure:
+        """Read all pending invitations, every page."""
+
+    async def withdraw(self, account: str, invitation_id: str) -> Sent | Failure:
+        """Withdraw a pending invitation; one that is gone already counts as withdrawn."""
+
+    async def start_chat(self, account: str, provider_id: str, text: str) -> Sent | Failure:
+        """Send a message to a connection, in the chat that exists or a new one."""
+
+    async def send_message(self, account: str, chat_id: str, text: str) -> Sent | Failure:
+        """Send a message in a known chat."""
+
+    async def inmail(
+        self, account: str, provider_id: str, text: str, subject: str, *, sales_navigator: bool
+    ) -> Sent | Failure:
+        """Send an InMail."""
+
+    async def inmail_balance(self, account: str) -> InmailBalance | Failure:
+        """Read the InMail credits that are left."""
+
+    async def chats_with(self, account: str, provider_id: str) -> Sequence[Chat] | Failure:
+        """Find the 1:1 chats with a person; none is no proof that there is no connection."""
+
+    async def chat_messages(self, chat_id: str, *, after: datetime) -> Sequence[Message] | Failure:
+        """Read the messages of a chat since `after`, newest first, every page."""
+
+    async def messages(self, account: str, *, after: datetime) -> Sequence[Message] | Failure:
+        """Read the account's messages over all chats since `after`, every page."""
+
+    async def relations(self, account: str) -> Sequence[Relation] | Failure:
+        """Read the first page of the account's relations, presumed newest first."""
+
+    async def account(self, account: str) -> Account | Failure:
+        """Read the state of a connected account; causes no LinkedIn traffic."""
+
+    async def accounts(self) -> Sequence[Account] | Failure:
+        """Read all connected accounts, every page."""
+
+    async def webhooks(self) -> Sequence[Webhook] | Failure:
+        """Read the webhooks registered with the provider, every page."""
+
+    async def register_webhook(
+        self, source: str, url: str, *, events: Sequence[str], secret: str, name: str
+    ) -> str | Failure:
+        """Register a webhook that carries `secret` in the header `Unipile-Auth`; its id."""
+
+    async def delete_webhook(self, webhook_id: str) -> Sent | Failure:
+        """Remove a registered webhook."""

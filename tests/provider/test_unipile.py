@@ -1,0 +1,971 @@
+"""What the client of Unipile sends, and what it makes of every answer."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from unipile_samples import (
+    ACCOUNT,
+    ACCOUNT_ID,
+    CHAT,
+    DSN,
+    INVITATION,
+    MESSAGE,
+    POST,
+    PROFILE,
+    RELATION,
+    TOKEN,
+    Stub,
+    listed,
+    problem,
+    sample,
+)
+
+from clento_engine.domain.failure import (
+    Fail,
+    Failure,
+    OutcomeUnknown,
+    Pause,
+    Retry,
+    Scope,
+    Skip,
+    Wait,
+)
+from clento_engine.provider import port
+from clento_engine.provider.unipile import MAX_PAGES, MAX_REDIRECTS, UnipileClient, normalise_dsn
+
+HUSH = "hush"
+T0 = datetime(2026, 10, 9, 8, tzinfo=UTC)
+
+Ask = Callable[[UnipileClient], Awaitable[object]]
+
+READS: dict[str, Ask] = {
+    "profile": lambda c: c.profile(ACCOUNT_ID, "ACoAAB1"),
+    "posts": lambda c: c.posts(ACCOUNT_ID, "ACoAAB1", limit=5),
+    "post": lambda c: c.post(ACCOUNT_ID, "urn:li:ugcPost:1"),
+    "comments": lambda c: c.comments(ACCOUNT_ID, "urn:li:ugcPost:1"),
+    "sent_invitations": lambda c: c.sent_invitations(ACCOUNT_ID),
+    "inmail_balance": lambda c: c.inmail_balance(ACCOUNT_ID),
+    "chats_with": lambda c: c.chats_with(ACCOUNT_ID, "ACoAAB1"),
+    "chat_messages": lambda c: c.chat_messages("chat1", after=T0),
+    "messages": lambda c: c.messages(ACCOUNT_ID, after=T0),
+    "relations": lambda c: c.relations(ACCOUNT_ID),
+    "account": lambda c: c.account(ACCOUNT_ID),
+    "accounts": lambda c: c.accounts(),
+    "webhooks": lambda c: c.webhooks(),
+}
+SENDS: dict[str, Ask] = {  # writes answered with Sent
+    "react": lambda c: c.react(ACCOUNT_ID, "urn:li:ugcPost:1"),
+    "comment": lambda c: c.comment(ACCOUNT_ID, "urn:li:ugcPost:1", "Great point"),
+    "invite": lambda c: c.invite(ACCOUNT_ID, "ACoAAB1", "Hello"),
+    "withdraw": lambda c: c.withdraw(ACCOUNT_ID, "744"),
+    "start_chat": lambda c: c.start_chat(ACCOUNT_ID, "ACoAAB1", "Hello"),
+    "send_message": lambda c: c.send_message(ACCOUNT_ID, "chat1", "Hello"),
+    "inmail": lambda c: c.inmail(ACCOUNT_ID, "ACoAAB1", "Hello", "Hi", sales_navigator=False),
+    "delete_webhook": lambda c: c.delete_webhook("wh1"),
+}
+WRITES: dict[str, Ask] = {
+    **SENDS,
+    "visit": lambda c: c.visit(ACCOUNT_ID, "ACoAAB1"),
+    "register_webhook": lambda c: c.register_webhook(
+        "users", "https://x", events=["new_relation"], secret=HUSH, name="relations"
+    ),
+}
+ALL = READS | WRITES
+
+
+def reads() -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("ask", READS.values(), ids=READS.keys())
+
+
+def sends() -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("ask", SENDS.values(), ids=SENDS.keys())
+
+
+def writes() -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("ask", WRITES.values(), ids=WRITES.keys())
+
+
+def everything() -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("ask", ALL.values(), ids=ALL.keys())
+
+
+# -- the address
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "api8.unipile.com:13443",
+        "https://api8.unipile.com:13443",
+        "HTTPS://API8.unipile.com:13443/",
+        "https://api8.unipile.com:13443/api/v1",
+        "https://api8.unipile.com:13443/api/v1/",
+        "  'api8.unipile.com:13443'\n",
+    ],
+)
+def test_every_spelling_of_the_dsn_is_the_same_address(spelling: str) -> None:
+    assert normalise_dsn(spelling) == "https://api8.unipile.com:13443"
+
+
+def test_plain_http_and_ports_behind_a_query_are_kept() -> None:
+    assert normalise_dsn("http://127.0.0.1:8000/") == "http://127.0.0.1:8000"
+    assert normalise_dsn("http://[::1]:8000") == "http://[::1]:8000"
+    behind = "https://api8.unipile.com?port=13443"
+    assert normalise_dsn("api8.unipile.com/api/v1?port=13443") == behind
+    assert normalise_dsn(behind) == behind
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "",
+        "  ",
+        "https://api.unipile.com/v1",  # the original's default, which doubled the path
+        "https://api.unipile.com/v2",
+        "https://api8.unipile.com:port",
+        "https://api8.unipile.com:99999",
+        "https://user:secret@api8.unipile.com",
+        "ftp://api8.unipile.com",
+        "https://",
+        "https://two words.com",
+        "https://[::1",
+        "api8.unipile.com:13443?account=1",
+        "api8.unipile.com?port=",
+        "api8.unipile.com#x",
+        "https://xn--\udcff.com",
+    ],
+)
+def test_a_wrong_dsn_is_refused_with_the_fix_in_words(spelling: str) -> None:
+    with pytest.raises(ValueError, match=r"like api8\.unipile\.com:13443") as refused:
+        normalise_dsn(spelling)
+    assert "secret" not in str(refused.value)
+
+
+@given(st.text())
+def test_a_dsn_is_normalised_once_and_for_all_or_refused(text: str) -> None:
+    try:
+        dsn = normalise_dsn(text)
+    except ValueError:
+        return
+    assert normalise_dsn(dsn) == dsn
+    UnipileClient(dsn, TOKEN, transport=httpx.MockTransport(sample))
+
+
+@pytest.mark.parametrize("token", ["", "  ", "two\nlines", "käse"])
+def test_a_token_that_cannot_be_one_is_refused_without_being_shown(token: str) -> None:
+    with pytest.raises(ValueError, match="UNIPILE_ACCESS_TOKEN") as refused:
+        UnipileClient(DSN, token, transport=httpx.MockTransport(sample))
+    assert "käse" not in str(refused.value)
+
+
+# -- what is sent
+
+
+@everything()
+async def test_every_request_carries_the_token_and_asks_for_json(ask: Ask) -> None:
+    stub = Stub()
+    await ask(stub.client)
+    assert stub.request.headers["x-api-key"] == TOKEN
+    assert stub.request.headers["accept"] == "application/json"
+    assert str(stub.request.url).startswith("https://api8.unipile.com:13443/api/v1/")
+    assert stub.request.extensions["timeout"]["connect"] == 10
+    assert stub.request.extensions["timeout"]["read"] == 90
+
+
+@pytest.mark.parametrize(
+    ("name", "request_line"),
+    [
+        ("profile", "GET /users/ACoAAB1?account_id=acc_1&notify=false"),
+        ("visit", "GET /users/ACoAAB1?account_id=acc_1&notify=true"),
+        ("posts", "GET /users/ACoAAB1/posts?account_id=acc_1&limit=5"),
+        ("post", "GET /posts/urn:li:ugcPost:1?account_id=acc_1"),
+        ("react", "POST /posts/reaction"),
+        ("comment", "POST /posts/urn:li:ugcPost:1/comments"),
+        (
+            "comments",
+            "GET /posts/urn:li:ugcPost:1/comments?account_id=acc_1&limit=100&sort_by=MOST_RECENT",
+        ),
+        ("invite", "POST /users/invite"),
+        ("sent_invitations", "GET /users/invite/sent?account_id=acc_1&limit=100"),
+        ("withdraw", "DELETE /users/invite/sent/744?account_id=acc_1"),
+        ("start_chat", "POST /chats"),
+        ("inmail", "POST /chats"),
+        ("send_message", "POST /chats/chat1/messages"),
+        ("inmail_balance", "GET /linkedin/inmail_balance?account_id=acc_1"),
+        ("chats_with", "GET /chat_attendees/ACoAAB1/chats?account_id=acc_1&limit=250"),
+        (
+            "chat_messages",
+            "GET /chats/chat1/messages?after=2026-10-09T08%3A00%3A00.000Z&limit=250",
+        ),
+        (
+            "messages",
+            "GET /messages?account_id=acc_1&after=2026-10-09T08%3A00%3A00.000Z&limit=250",
+        ),
+        ("relations", "GET /users/relations?account_id=acc_1&limit=100"),
+        ("account", "GET /accounts/acc_1"),
+        ("accounts", "GET /accounts?limit=250"),
+        ("webhooks", "GET /webhooks?limit=250"),
+        ("register_webhook", "POST /webhooks"),
+        ("delete_webhook", "DELETE /webhooks/wh1"),
+    ],
+)
+async def test_each_operation_asks_its_route(name: str, request_line: str) -> None:
+    stub = Stub()
+    await ALL[name](stub.client)
+    assert stub.asked() == request_line.replace(" /", " /api/v1/", 1)
+
+
+async def test_an_invitation_is_json_and_has_no_message_without_a_note() -> None:
+    for note in (None, ""):
+        stub = Stub()
+        await stub.client.invite(ACCOUNT_ID, "ACoAAB1", note)
+        assert stub.sent_json() == {"account_id": "acc_1", "provider_id": "ACoAAB1"}
+    stub = Stub()
+    await stub.client.invite(ACCOUNT_ID, "ACoAAB1", "Grüße 👋")
+    assert stub.sent_json() == {
+        "account_id": "acc_1",
+        "provider_id": "ACoAAB1",
+        "message": "Grüße 👋",
+    }
+
+
+async def test_reactions_and_comments_are_json() -> None:
+    stub = Stub()
+    await SENDS["react"](stub.client)
+    assert stub.sent_json() == {
+        "account_id": "acc_1",
+        "post_id": "urn:li:ugcPost:1",
+        "reaction_type": "like",
+    }
+    stub = Stub()
+    await SENDS["comment"](stub.client)
+    assert stub.sent_json() == {"account_id": "acc_1", "text": "Great point"}
+
+
+async def test_messages_are_multipart_without_files() -> None:
+    stub = Stub()
+    await stub.client.start_chat(ACCOUNT_ID, "ACoAAB1", "Grüße,\r\n--x\r\n👋")
+    assert stub.sent_form() == [
+        ("account_id", "acc_1"),
+        ("attendees_ids", "ACoAAB1"),
+        ("text", "Grüße,\r\n--x\r\n👋"),
+    ]
+    stub = Stub()
+    await stub.client.send_message(ACCOUNT_ID, "chat1", "Hello")
+    assert stub.sent_form() == [("account_id", "acc_1"), ("text", "Hello")]
+
+
+async def test_an_inmail_names_its_product() -> None:
+    stub = Stub()
+    await stub.client.inmail(ACCOUNT_ID, "ACoAAB1", "Hello", "Hi", sales_navigator=False)
+    common = [
+        ("account_id", "acc_1"),
+        ("attendees_ids", "ACoAAB1"),
+        ("text", "Hello"),
+        ("subject", "Hi"),
+    ]
+    classic = [("linkedin[api]", "classic"), ("linkedin[inmail]", "true")]
+    assert stub.sent_form() == common + classic
+    stub = Stub()
+    await stub.client.inmail(ACCOUNT_ID, "ACoAAB1", "Hello", "Hi", sales_navigator=True)
+    assert stub.sent_form() == [*common, ("linkedin[api]", "sales_navigator")]
+
+
+async def test_a_webhook_is_registered_with_its_secret_and_content_type() -> None:
+    stub = Stub()
+    assert await WRITES["register_webhook"](stub.client) == "wh1"
+    assert stub.sent_json() == {
+        "source": "users",
+        "request_url": "https://x",
+        "name": "relations",
+        "format": "json",
+        "enabled": True,
+        "events": ["new_relation"],
+        "headers": [
+            {"key": "Unipile-Auth", "value": "hush"},
+            {"key": "Content-Type", "value": "application/json"},
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("identifier", "segment"),
+    [
+        ("léa-例", "l%C3%A9a-%E4%BE%8B"),
+        ("l%C3%A9a-%E4%BE%8B", "l%C3%A9a-%E4%BE%8B"),
+        ("a/b?c#d e", "a%2Fb%3Fc%23d%20e"),
+        ("urn:li:x:1", "urn:li:x:1"),
+        ("cut\ud83d-emoji", "cut-emoji"),
+    ],
+)
+async def test_a_path_is_percent_encoded_once(identifier: str, segment: str) -> None:
+    stub = Stub()
+    await stub.client.profile(ACCOUNT_ID, identifier)
+    assert stub.asked() == f"GET /api/v1/users/{segment}?account_id=acc_1&notify=false"
+
+
+@pytest.mark.parametrize("identifier", ["", ".", "..", "me", "relations", "invite", "%2E%2e"])
+async def test_a_lead_named_like_another_route_is_not_looked_up(identifier: str) -> None:
+    stub = Stub()
+    assert isinstance(await stub.client.profile(ACCOUNT_ID, identifier), Fail)
+    assert isinstance(await stub.client.visit(ACCOUNT_ID, identifier), Fail)
+    assert not stub.requests
+
+
+async def test_an_empty_id_is_a_defect_and_never_another_route() -> None:
+    stub = Stub()
+    with pytest.raises(ValueError, match="no identifier"):
+        await stub.client.withdraw(ACCOUNT_ID, "")
+    assert not stub.requests
+
+
+async def test_an_instant_is_sent_in_utc_with_milliseconds() -> None:
+    stub = Stub()
+    local = datetime(2026, 10, 9, 10, 0, 0, 123987, timezone(timedelta(hours=2)))
+    await stub.client.chat_messages("chat1", after=local)
+    assert stub.request.url.params["after"] == "2026-10-09T08:00:00.123Z"
+
+
+async def test_a_port_behind_a_query_goes_with_every_request() -> None:
+    requests: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
+        return sample(request)
+
+    client = UnipileClient(
+        "api8.unipile.com?port=13443", TOKEN, transport=httpx.MockTransport(answer)
+    )
+    await client.account(ACCOUNT_ID)
+    await client.relations(ACCOUNT_ID)
+    assert [str(r.url) for r in requests] == [
+        "https://api8.unipile.com/api/v1/accounts/acc_1?port=13443",
+        "https://api8.unipile.com/api/v1/users/relations?port=13443&account_id=acc_1&limit=100",
+    ]
+
+
+async def test_a_comment_with_an_unfilled_placeholder_never_leaves() -> None:
+    stub = Stub()
+    answer = await stub.client.comment(ACCOUNT_ID, "urn:li:ugcPost:1", "Hello {{first_name}}")
+    assert isinstance(answer, Skip)
+    assert answer.alert
+    assert not stub.requests
+
+
+# -- what is made of the answers
+
+
+async def test_the_sheets_examples_are_understood() -> None:
+    client = Stub().client
+    profile = port.Profile(
+        provider_id="ACoAAB1",
+        public_identifier="lea-example",
+        first_name="Lea",
+        last_name="Example",
+        connected=False,
+        invitation_pending=True,
+        can_send_inmail=True,
+        is_open_profile=False,
+    )
+    post = port.Post(
+        social_id="urn:li:ugcPost:7332661863920324609",
+        posted_at=datetime(2026, 10, 7, 9, tzinfo=UTC),
+        reacted=True,
+        is_repost=False,
+        can_react=True,
+        can_comment=True,
+    )
+    message = port.Message(
+        id="msg1",
+        chat_id="chat1",
+        sender_id="ACoAAA0",
+        from_us=True,
+        text="Hello Lea",
+        sent_at=datetime(2026, 10, 9, 8, 0, 0, 123000, UTC),
+        kind="MESSAGE",
+        is_event=False,
+    )
+    account = port.Account("acc_1", "Sender One", "ACoAAA0", True, "OK", ("sales_navigator",))
+    expected: dict[str, object] = {
+        "profile": profile,
+        "visit": profile,
+        "posts": (post,),
+        "post": post,
+        "react": port.Sent(),
+        "comment": port.Sent(reference="7333"),
+        "comments": (port.Comment("ACoAAA0", "Great point"),),
+        "invite": port.Sent(reference="7449262477600571392", usage=75),
+        "sent_invitations": (port.Invitation("7449262477600571392", "ACoAAB1", "lea-example"),),
+        "withdraw": port.Sent(),
+        "start_chat": port.Sent(reference="msg1", chat_id="chat1"),
+        "inmail": port.Sent(reference="msg1", chat_id="chat1"),
+        "send_message": port.Sent(reference="msg2"),
+        "inmail_balance": port.InmailBalance(None, 150, None),
+        "chats_with": (port.Chat("chat1", "ACoAAB1", read_only=False),),
+        "chat_messages": (message,),
+        "messages": (message,),
+        "relations": (
+            port.Relation("ACoAAB1", "lea-example", datetime(2026, 6, 30, 11, 25, 41, tzinfo=UTC)),
+        ),
+        "account": account,
+        "accounts": (account,),
+        "webhooks": (
+            port.Webhook("wh1", "clento", "https://example.com/hook", ("message_received",)),
+        ),
+        "register_webhook": "wh1",
+        "delete_webhook": port.Sent(),
+    }
+    assert {name: await ask(client) for name, ask in ALL.items()} == expected
+
+
+async def ask_with(answer: object, ask: Ask, status: int = 200) -> object:
+    return await ask(Stub(lambda _: httpx.Response(status, json=answer)).client)
+
+
+@pytest.mark.parametrize(
+    ("fields", "connected"),
+    [
+        ({"is_relationship": True, "network_distance": None}, True),
+        ({"is_relationship": None, "network_distance": "FIRST_DEGREE"}, True),
+        ({"is_relationship": False, "network_distance": "OUT_OF_NETWORK"}, False),
+    ],
+)
+async def test_connected_is_a_relationship_or_first_degree(
+    fields: dict[str, object], connected: bool
+) -> None:
+    profile = await ask_with({**PROFILE, **fields}, READS["profile"])
+    assert isinstance(profile, port.Profile)
+    assert profile.connected is connected
+
+
+@pytest.mark.parametrize(
+    "invitation",
+    [
+        None,
+        {},
+        "PENDING",
+        {"type": "RECEIVED", "status": "PENDING"},
+        {"type": "SENT", "status": "WITHDRAWN"},
+    ],
+)
+async def test_only_a_sent_and_pending_invitation_is_pending(invitation: object) -> None:
+    profile = await ask_with({**PROFILE, "invitation": invitation}, READS["profile"])
+    assert isinstance(profile, port.Profile)
+    assert not profile.invitation_pending
+
+
+async def test_the_sales_navigator_id_is_asked_for_by_product() -> None:
+    stub = Stub()
+    await stub.client.profile(ACCOUNT_ID, "ACoAAB1", sales_navigator=True)
+    assert stub.request.url.params["linkedin_api"] == "sales_navigator"
+
+
+async def test_a_post_that_says_nothing_about_permissions_may_be_acted_on() -> None:
+    post = await ask_with({"social_id": "urn:li:ugcPost:1"}, READS["post"])
+    assert post == port.Post("urn:li:ugcPost:1", None, False, False, True, True)
+    closed = {"can_react": False, "can_post_comments": False}
+    post = await ask_with({**POST, "permissions": closed, "user_reacted": None}, READS["post"])
+    assert isinstance(post, port.Post)
+    assert (post.can_react, post.can_comment, post.reacted) == (False, False, False)
+
+
+async def test_a_chat_that_takes_no_reply_is_read_only() -> None:
+    chats = listed(
+        {**CHAT, "read_only": 2},
+        {**CHAT, "disabledFeatures": ["reply"]},
+        {**CHAT, "disabledFeatures": ["reactions"], "read_only": None},
+    )
+    answer = await ask_with(chats, READS["chats_with"])
+    assert isinstance(answer, tuple)
+    assert [chat.read_only for chat in answer] == [True, True, False]
+
+
+async def test_a_group_chat_has_no_other_person() -> None:
+    answer = await ask_with(listed({**CHAT, "type": 1}), READS["chats_with"])
+    assert answer == (port.Chat("chat1", None, read_only=False),)
+
+
+@pytest.mark.parametrize(
+    ("sources", "status"),
+    [
+        ([{"status": "OK"}, {"status": "CREDENTIALS"}], "CREDENTIALS"),
+        ([], "UNKNOWN"),
+        (None, "UNKNOWN"),
+        ([{"id": "x"}], "UNKNOWN"),
+    ],
+)
+async def test_an_account_is_usable_only_when_every_source_says_ok(
+    sources: object, status: str
+) -> None:
+    account = await ask_with({**ACCOUNT, "sources": sources}, READS["account"])
+    assert isinstance(account, port.Account)
+    assert (account.usable, account.status) == (False, status)
+
+
+async def test_accounts_of_other_networks_are_left_out() -> None:
+    mail = {**ACCOUNT, "id": "acc_2", "type": "GOOGLE_OAUTH"}
+    answer = await ask_with(listed(mail, ACCOUNT), READS["accounts"])
+    assert isinstance(answer, tuple)
+    assert [account.id for account in answer] == ["acc_1"]
+
+
+async def test_both_ids_of_a_sent_message_may_be_missing() -> None:
+    started = {"object": "ChatStarted", "chat_id": None, "message_id": None}
+    assert await ask_with(started, SENDS["start_chat"], 201) == port.Sent()
+
+
+@pytest.mark.parametrize(
+    ("ask", "body", "field"),
+    [
+        ("profile", {**PROFILE, "provider_id": None}, "provider_id"),
+        ("post", {**POST, "social_id": {}}, "social_id"),
+        ("relations", listed({**RELATION, "member_id": ""}), "member_id"),
+        ("sent_invitations", listed({**INVITATION, "id": None}), "id"),
+        ("chat_messages", listed({**MESSAGE, "is_sender": None}), "is_sender"),
+        ("chat_messages", listed({**MESSAGE, "timestamp": "soon"}), "timestamp"),
+        ("messages", {"items": "none"}, "items"),
+        ("messages", {"items": [None]}, "items"),
+        ("messages", {}, "items"),
+        ("inmail_balance", {}, "premium"),
+    ],
+)
+async def test_a_read_without_what_was_asked_for_is_tried_again(
+    ask: str, body: object, field: str
+) -> None:
+    assert await ask_with(body, READS[ask]) == Retry(f"answer not understood: field {field}")
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>hello</html>", b"[]", b'"x"', b"\xff", b"[" * 9999])
+@everything()
+async def test_an_unreadable_success_is_sent_to_a_write_and_nothing_to_a_read(
+    ask: Ask, body: bytes
+) -> None:
+    stub = Stub(lambda _: httpx.Response(200, content=body))
+    if ask in SENDS.values():
+        assert await ask(stub.client) == port.Sent()
+    elif ask in READS.values():
+        assert await ask(stub.client) == Retry("answer not understood: not a JSON object")
+    else:  # it happened, but what it should have told us is lost
+        with pytest.raises(OutcomeUnknown, match="not understood"):
+            await ask(stub.client)
+    assert len(stub.requests) == 1
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
+@sends()
+async def test_any_2xx_is_sent(ask: Ask, status: int) -> None:
+    answer = await ask(Stub(lambda _: httpx.Response(status)).client)
+    assert answer == port.Sent()
+
+
+async def test_an_attendee_unknown_to_unipile_has_no_chats() -> None:
+    stub = Stub(lambda _: problem("resource_not_found", 404))
+    assert await READS["chats_with"](stub.client) == ()
+    stub = Stub(lambda _: httpx.Response(404, content=b"<html>nginx</html>"))
+    assert isinstance(await READS["chats_with"](stub.client), Skip)
+
+
+async def test_an_error_page_of_a_gateway_is_its_status() -> None:
+    stub = Stub(lambda _: httpx.Response(401, content=b"<html>"))
+    assert isinstance(await SENDS["invite"](stub.client), Pause)
+    stub = Stub(lambda _: httpx.Response(502, content=b"<html>"))
+    with pytest.raises(OutcomeUnknown):
+        await SENDS["invite"](stub.client)
+
+
+async def test_the_provider_error_of_a_write_may_be_throttling() -> None:
+    stub = Stub(lambda _: problem("provider_error", 500))
+    with pytest.raises(OutcomeUnknown) as unknown:
+        await SENDS["invite"](stub.client)
+    assert unknown.value.throttled
+
+
+DATE = {"date": "Fri, 09 Oct 2026 08:00:00 GMT"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "delay"),
+    [
+        ({}, timedelta(hours=2)),
+        ({"retry-after": "600"}, timedelta(minutes=10)),
+        ({"retry-after": "Fri, 09 Oct 2026 09:30:00 GMT", **DATE}, timedelta(minutes=90)),
+        ({"retry-after": "Fri, 09 Oct 2026 07:30:00 GMT", **DATE}, timedelta(minutes=1)),
+        ({"retry-after": "Fri, 09 Oct 2026 09:30:00 GMT"}, timedelta(hours=2)),
+        ({"retry-after": "9" * 30}, timedelta(hours=2)),
+        ({"retry-after": "99999999"}, timedelta(days=30)),
+        ({"retry-after": "soon"}, timedelta(hours=2)),
+        ({"retry-after": "-5"}, timedelta(hours=2)),
+    ],
+)
+async def test_retry_after_is_honoured_in_seconds_or_as_a_date(
+    headers: dict[str, str], delay: timedelta
+) -> None:
+    stub = Stub(lambda _: problem("too_many_requests", 429, **headers))
+    answer = await SENDS["invite"](stub.client)
+    assert isinstance(answer, Wait)
+    assert (answer.delay, answer.scope) == (delay, Scope.ACCOUNT)
+
+
+# -- pages
+
+
+def pages(items: Iterable[tuple[str, str | None]]) -> Callable[[httpx.Request], httpx.Response]:
+    """Serve invitation ids page by page: the first page, then each by its cursor."""
+    served = iter(items)
+    expected: list[str | None] = [None]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert request.url.params.get("cursor") == expected[0]
+        assert request.url.params["limit"] == "100"
+        assert request.url.params["account_id"] == "acc_1"
+        name, cursor = next(served)
+        expected[0] = cursor
+        return httpx.Response(200, json=listed({**INVITATION, "id": name}, cursor=cursor))
+
+    return answer
+
+
+async def test_a_list_is_read_to_its_end() -> None:
+    stub = Stub(pages([("1", "a+b/c=="), ("2", "é &x"), ("3", None)]))
+    answer = await stub.client.sent_invitations(ACCOUNT_ID)
+    assert isinstance(answer, tuple)
+    assert [one.id for one in answer] == ["1", "2", "3"]
+
+
+async def test_a_cursor_inside_paging_is_found() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        last = request.url.params.get("cursor") == "next"
+        return httpx.Response(
+            200, json={"items": [INVITATION], "paging": {"cursor": None if last else "next"}}
+        )
+
+    answered = await Stub(answer).client.sent_invitations(ACCOUNT_ID)
+    assert isinstance(answered, tuple)
+    assert len(answered) == 2
+
+
+async def test_cursors_in_a_circle_do_not_pass_for_a_whole_list() -> None:
+    stub = Stub(pages([("1", "a"), ("2", "b"), ("3", "a")]))
+    answer = await stub.client.sent_invitations(ACCOUNT_ID)
+    assert answer == Retry("answer not understood: a list without end")
+    assert len(stub.requests) == 3
+
+
+async def test_a_list_without_end_does_not_pass_for_a_whole_one() -> None:
+    stub = Stub(pages((str(n), f"cursor {n}") for n in range(10_000)))
+    answer = await stub.client.sent_invitations(ACCOUNT_ID)
+    assert isinstance(answer, Retry)
+    assert len(stub.requests) == MAX_PAGES
+
+
+async def test_no_more_posts_are_read_than_wanted() -> None:
+    stub = Stub(lambda _: httpx.Response(200, json=listed(POST, POST, cursor="more")))
+    answer = await stub.client.posts(ACCOUNT_ID, "ACoAAB1", limit=1)
+    assert isinstance(answer, tuple)
+    assert len(answer) == 1
+    assert len(stub.requests) == 1
+
+
+async def test_relations_are_one_page_only() -> None:
+    stub = Stub(lambda _: httpx.Response(200, json=listed(RELATION, cursor="more")))
+    await stub.client.relations(ACCOUNT_ID)
+    assert len(stub.requests) == 1
+
+
+async def test_a_refusal_on_a_later_page_is_the_answer() -> None:
+    answers = iter(
+        [
+            httpx.Response(200, json=listed(INVITATION, cursor="a")),
+            problem("disconnected_account", 401),
+        ]
+    )
+    stub = Stub(lambda _: next(answers))
+    assert isinstance(await stub.client.sent_invitations(ACCOUNT_ID), Pause)
+
+
+async def test_a_cursor_too_long_for_any_url_is_a_refusal() -> None:
+    stub = Stub(lambda _: httpx.Response(200, json=listed(INVITATION, cursor="x" * 70_000)))
+    assert isinstance(await stub.client.sent_invitations(ACCOUNT_ID), Skip)
+
+
+# -- repeating
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+@reads()
+async def test_a_read_is_asked_three_times_while_the_server_is_broken(
+    ask: Ask, status: int
+) -> None:
+    stub = Stub(lambda _: httpx.Response(status))
+    assert isinstance(await ask(stub.client), Retry)
+    assert len(stub.requests) == 3
+    assert [round(pause - 0.25) for pause in stub.pauses] == [1, 2]
+
+
+async def test_a_read_stops_asking_when_it_has_its_answer() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if len(stub.requests) == 1:
+            raise httpx.ReadError("reset")
+        return sample(request)
+
+    stub = Stub(answer)
+    assert isinstance(await READS["profile"](stub.client), port.Profile)
+    assert len(stub.requests) == 2
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 408, 409, 422, 423, 429, 501])
+@reads()
+async def test_a_read_that_is_refused_is_not_asked_again(ask: Ask, status: int) -> None:
+    stub = Stub(lambda _: httpx.Response(status))
+    assert isinstance(await ask(stub.client), Failure)
+    assert len(stub.requests) == 1
+    assert not stub.pauses
+
+
+async def test_reads_at_the_same_time_keep_their_attempts_apart() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(503) if "broken" in request.url.path else sample(request)
+
+    stub = Stub(answer)
+    names = ["broken", "fine"] * 10
+    answers = await asyncio.gather(*(stub.client.profile(ACCOUNT_ID, name) for name in names))
+    assert [type(one) for one in answers] == [Retry, port.Profile] * 10
+    assert len(stub.requests) == 10 * 3 + 10
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [httpx.Response(500), httpx.Response(503), httpx.ReadTimeout("late"), httpx.ReadError("reset")],
+    ids=repr,
+)
+@writes()
+async def test_a_write_is_sent_once_whatever_comes_back(
+    ask: Ask, answer: httpx.Response | Exception
+) -> None:
+    def broken(_: httpx.Request) -> httpx.Response:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    stub = Stub(broken)
+    with pytest.raises(OutcomeUnknown):
+        await ask(stub.client)
+    assert len(stub.requests) == 1
+    assert not stub.pauses
+
+
+@pytest.mark.parametrize("kind", [httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout])
+@writes()
+async def test_a_write_that_never_left_may_be_tried_again(
+    ask: Ask, kind: type[httpx.TransportError]
+) -> None:
+    def refused(_: httpx.Request) -> httpx.Response:
+        raise kind("no")
+
+    stub = Stub(refused)
+    answer = await ask(stub.client)
+    assert isinstance(answer, Retry)
+    assert not answer.left
+    assert len(stub.requests) == 1
+
+
+@pytest.mark.parametrize("seen", [0, 1, 2, 3])
+async def test_a_read_of_which_one_attempt_arrived_has_left(seen: int) -> None:
+    def fail(_: httpx.Request) -> httpx.Response:
+        if len(stub.requests) == seen:
+            raise httpx.ReadTimeout("late")
+        raise httpx.ConnectError("refused")
+
+    stub = Stub(fail)
+    answer = await READS["profile"](stub.client)
+    assert isinstance(answer, Retry)
+    assert answer.left is (seen > 0)
+
+
+async def test_a_list_of_which_a_page_was_read_has_left() -> None:
+    def first_page_only(request: httpx.Request) -> httpx.Response:
+        if "cursor" in request.url.params:
+            raise httpx.ConnectError("refused")
+        return httpx.Response(200, json=listed(INVITATION, cursor="more"))
+
+    answer = await READS["sent_invitations"](Stub(first_page_only).client)
+    assert isinstance(answer, Retry)
+    assert answer.left
+
+
+@pytest.mark.parametrize(
+    "error", [httpx.WriteError("x"), httpx.RemoteProtocolError("x"), RuntimeError("x"), OSError()]
+)
+@writes()
+async def test_any_other_error_leaves_a_write_unknown(ask: Ask, error: Exception) -> None:
+    def fail(_: httpx.Request) -> httpx.Response:
+        raise error
+
+    with pytest.raises(OutcomeUnknown):
+        await ask(Stub(fail).client)
+
+
+class Hanging(httpx.AsyncBaseTransport):
+    """Never answers."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        never: asyncio.Future[httpx.Response] = asyncio.get_running_loop().create_future()
+        return await never
+
+
+async def test_no_request_outlives_its_time_limit() -> None:
+    client = UnipileClient(
+        DSN, TOKEN, transport=Hanging(), connect_timeout=timedelta(), read_timeout=timedelta()
+    )
+    assert client.time_limit == timedelta()
+    with pytest.raises(OutcomeUnknown, match="TimeoutError"):
+        await SENDS["invite"](client)
+
+
+async def test_a_task_that_is_cancelled_is_cancelled() -> None:
+    client = UnipileClient(DSN, TOKEN, transport=Hanging())
+    task = asyncio.ensure_future(SENDS["invite"](client))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+# -- redirects
+
+
+def moved(status: int, location: str) -> Callable[[httpx.Request], httpx.Response]:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/"):
+            return httpx.Response(200, json=PROFILE)
+        return httpx.Response(status, headers={"location": location})
+
+    return answer
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_a_get_follows_redirects_on_its_own_host(status: int) -> None:
+    stub = Stub(moved(status, "/api/v1/users/x/?account_id=acc_1"))
+    assert isinstance(await stub.client.profile(ACCOUNT_ID, "x"), port.Profile)
+    assert stub.requests[1].headers["x-api-key"] == TOKEN
+
+
+@pytest.mark.parametrize(
+    "location", ["https://evil.example/", "http://api8.unipile.com:13443/x/", "https://["]
+)
+async def test_the_token_is_not_carried_to_another_host(location: str) -> None:
+    stub = Stub(moved(301, location))
+    answer = await stub.client.profile(ACCOUNT_ID, "x")
+    assert isinstance(answer, Pause)
+    assert answer.everyone
+    assert len(stub.requests) == 1
+
+
+async def test_redirects_in_a_circle_end() -> None:
+    stub = Stub(lambda _: httpx.Response(302, headers={"location": "/api/v1/users/x"}))
+    assert isinstance(await stub.client.profile(ACCOUNT_ID, "x"), Retry)
+    with pytest.raises(OutcomeUnknown):
+        await stub.client.visit(ACCOUNT_ID, "x")
+    assert len(stub.requests) == 2 * (1 + MAX_REDIRECTS)
+
+
+@sends()
+async def test_no_other_method_follows_a_redirect(ask: Ask) -> None:
+    stub = Stub(moved(307, "/api/v1/elsewhere/"))
+    assert isinstance(await ask(stub.client), Pause)
+    assert len(stub.requests) == 1
+
+
+# -- secrets
+
+
+async def test_neither_token_nor_texts_nor_names_are_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    stub = Stub()
+    for ask in ALL.values():
+        await ask(stub.client)
+    await stub.client.invite(ACCOUNT_ID, "ACoAAB1", "my private note")
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == len(stub.requests)
+    assert lines[0].startswith("unipile method=GET route='GET /users/{identifier}' status=200 ms=")
+    for secret in (TOKEN, "my private note", "Hello", "lea-example", "Great point", "hush"):
+        assert secret not in caplog.text
+
+
+async def test_neither_token_nor_texts_are_shown() -> None:
+    stub = Stub()
+    shown = repr(stub.client) + str(vars(stub.client).keys())
+    shown += repr(await stub.client.messages(ACCOUNT_ID, after=T0))
+    shown += repr(await stub.client.comments(ACCOUNT_ID, "x"))
+    for secret in (TOKEN, "Hello Lea", "Great point"):
+        assert secret not in shown
+
+
+# -- whatever comes
+
+
+def headers() -> st.SearchStrategy[dict[str, str]]:
+    names = st.sampled_from(["retry-after", "location", "content-encoding", "content-type"])
+    return st.dictionaries(names, st.text(st.characters(min_codepoint=32, max_codepoint=126)))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+FIELDS = sorted(
+    {
+        *(key for one in (PROFILE, POST, MESSAGE, CHAT, ACCOUNT, INVITATION) for key in one),
+        *("items", "cursor", "paging", "type", "invitation_id", "webhook_id", "premium", "usage"),
+    }
+)
+OBJECTS = st.dictionaries(
+    st.sampled_from(FIELDS),
+    JSON
+    | st.lists(st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=5), max_size=3)
+    | st.dictionaries(st.sampled_from(["cursor", "im", "status", "type", "id"]), JSON),
+    max_size=8,
+)
+BODIES = st.binary() | OBJECTS.map(lambda body: json.dumps(body).encode())
+
+
+@given(st.sampled_from(sorted(ALL)), st.integers(100, 999), headers(), BODIES)
+def test_no_garbage_raises_anything_but_unknown_or_passes_for_success(
+    name: str, status: int, headers: dict[str, str], body: bytes
+) -> None:
+    stub = Stub(lambda _: httpx.Response(status, headers=headers, content=body))
+    try:
+        answer = asyncio.run(_awaited(ALL[name](stub.client)))
+    except OutcomeUnknown:
+        assert name in WRITES
+        return
+    if isinstance(answer, Failure):
+        return
+    if not 200 <= status < 300:
+        assert (name, status) in {
+            ("withdraw", 400),
+            ("withdraw", 404),
+            ("delete_webhook", 404),
+        } or b"action_already_performed" in body
+    if name in SENDS:
+        assert isinstance(answer, port.Sent)
+
+
+async def _awaited(answer: Awaitable[object]) -> object:
+    return await answer
+
+
+def test_reprs_of_answers_survive_replace() -> None:
+    message = port.Message("1", "c", None, True, "hush", T0, "MESSAGE", False)
+    assert "hush" not in repr(replace(message, id="2"))
