@@ -1,0 +1,1 @@
+"""A LinkedIn of invented people behind a faithful Unipile HTTP server, with its own ledger."""

@@ -1,0 +1,366 @@
+"""What tests and demos ask of the simulator itself: time, people, faults, and the truth."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+from clento_engine.simulator import payloads
+from clento_engine.simulator.asgi import Answer, Handler, Request, Router
+from clento_engine.simulator.clock import DrivenClock, iso_exact
+from clento_engine.simulator.faults import Rule
+from clento_engine.simulator.refusal import Refusal
+from clento_engine.simulator.senders import Account, Status, Tier
+from clento_engine.simulator.world import World
+
+MOST_ENTRIES = 50_000  # in one page of the ledger
+
+_SECONDS = {"accepts_after", "replies_after", "connected_for"}
+_TEMPER = _SECONDS | {"replies_to_message", "noticed_after", "reply"}
+_TRAITS = {
+    "exists",
+    "locked",
+    "open_profile",
+    "premium",
+    "takes_inmail",
+    "posts",
+    "new_slug",
+    "first_name",
+    "last_name",
+    "headline",
+    "company",
+}
+
+
+class Control:
+    """The routes under /simulator; none needs a key."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.router = Router()
+        routes: dict[str, Handler] = {
+            "GET /simulator/clock": self.clock,
+            "POST /simulator/advance": self.advance,
+            "GET /simulator/state": self.state,
+            "GET /simulator/ledger": self.ledger,
+            "GET /simulator/ledger/reads": self.reads,
+            "GET /simulator/ledger/signals": self.signals,
+            "POST /simulator/accounts": self.add_account,
+            "POST /simulator/accounts/{id}/status": self.set_status,
+            "POST /simulator/people/{slug}": self.force,
+            "GET /simulator/people/{slug}": self.show_person,
+            "POST /simulator/people/{slug}/reply": self.reply,
+            "POST /simulator/people/{slug}/accept": self.accept,
+            "GET /simulator/faults": self.faults,
+            "POST /simulator/faults": self.add_faults,
+            "DELETE /simulator/faults": self.clear_faults,
+            "PATCH /simulator/settings": self.set_reliability,
+            "GET /simulator/settings": self.reliability,
+            "GET /simulator/sign-in/{token}": self.sign_in,
+        }
+        for template, handler in routes.items():
+            self.router.add(template, handler)
+
+    # --- time
+
+    def clock(self, _request: Request) -> Answer:
+        """Say what time it is."""
+        speed = getattr(self.world.clock, "speed", 0.0)
+        return Answer(
+            {"object": "SimulatorClock", "now": iso_exact(self.world.clock()), "speed": speed}
+        )
+
+    async def advance(self, request: Request) -> Answer:
+        """Let time go on, up to `to` or to the first webhook."""
+        if not isinstance(self.world.clock, DrivenClock):
+            raise Refusal("invalid_request", "This clock runs by itself.")
+        came = await self.world.advance(_instant(request.json.get("to")))
+        return Answer(
+            {
+                "object": "SimulatorAdvance",
+                "now": iso_exact(came.now),
+                "delivered": came.delivered,
+                "next": iso_exact(came.next_at) if came.next_at else None,
+            }
+        )
+
+    # --- the truth
+
+    def ledger(self, request: Request) -> Answer:
+        """Show what reached people, page by page."""
+        after = _number(request.query.get("after", "0"))
+        limit = min(_number(request.query.get("limit", "1000")), MOST_ENTRIES)
+        return Answer(self.world.ledger.page(after, limit))
+
+    def reads(self, _request: Request) -> Answer:
+        """Show what was read, by account and kind."""
+        return Answer(self.world.ledger.reads_page())
+
+    def signals(self, _request: Request) -> Answer:
+        """Show who accepted and who replied, and when the engine could know."""
+        return Answer(self.world.ledger.signals_page())
+
+    def state(self, _request: Request) -> Answer:
+        """Show counts of everything."""
+        world = self.world
+        ledger = world.ledger
+        counts = world.deliveries
+        by_status: dict[str, dict[str, int]] = {}
+        for (route, status), count in sorted(world.requests.counts.items()):
+            by_status.setdefault(route, {})[str(status)] = count
+        return Answer(
+            {
+                "object": "SimulatorState",
+                "now": iso_exact(world.clock()),
+                "seed": world.seed,
+                "people": len({id(person) for person in world.people.values()}),
+                "accounts": [
+                    {
+                        "id": account.id,
+                        "name": account.name,
+                        "tier": account.tier.value,
+                        "status": account.status.value,
+                        "provider_id": account.provider_id,
+                        "pending_invitations": len(account.pending),
+                        "relations": len(account.relations),
+                    }
+                    for account in world.accounts.values()
+                ],
+                "actions": dict(ledger.counts()),
+                "reads": {
+                    account: {kind.value: len(times) for kind, times in kinds.items()}
+                    for account, kinds in ledger.reads.items()
+                },
+                "acceptances": len(ledger.acceptances),
+                "replies": len(ledger.replies),
+                "requests": {"total": world.requests.seq, "by_route": by_status},
+                "faults": dict(world.faults.applied),
+                "webhooks": {
+                    "registered": len(world.webhooks),
+                    "delivered": counts.delivered,
+                    "failed_attempts": counts.failed_attempts,
+                    "dropped": counts.dropped,
+                    "lost": counts.lost,
+                    "duplicated": counts.duplicated,
+                },
+                "happenings": len(world.agenda),
+                "next": iso_exact(world.agenda.next_at) if world.agenda.next_at else None,
+            }
+        )
+
+    # --- senders
+
+    def add_account(self, request: Request) -> Answer:
+        """Create a sender: `id`, `name` and `tier` are optional."""
+        fields = _fields(request, {"id", "name", "tier"})
+        tier = _one_of(Tier, fields.get("tier", Tier.PREMIUM.value))
+        account = self.world.add_account(fields.get("name"), tier, fields.get("id"))
+        return Answer(payloads.account(account), 201)
+
+    def set_status(self, request: Request, account_id: str) -> Answer:
+        """Change an account's state, now or `after_s` seconds from now."""
+        fields = _fields(request, {"status", "after_s"})
+        account = self.world.account(account_id)
+        status = _one_of(Status, fields.get("status", ""))
+        self._when(account, fields, lambda: self.world.set_status(account, status))
+        return Answer(payloads.account(account))
+
+    # --- people
+
+    def force(self, request: Request, slug: str) -> Answer:
+        """Decide what a person is and does; durations in seconds, null for never."""
+        fields = _fields(request, _TRAITS | _TEMPER | {"connected_to"})
+        person = self.world.person(slug)
+        if "posts" in fields:
+            person.posts.clear()
+            person.posts_written = 0
+            fields["posts_every"] = None
+        tempers = {
+            name: timedelta(seconds=value) if name in _SECONDS and value is not None else value
+            for name, value in fields.items()
+            if name in _TEMPER
+        }
+        traits = {
+            name: value for name, value in fields.items() if name in _TRAITS | {"posts_every"}
+        }
+        self.world.force(person, traits, tempers)
+        for account_id in fields.get("connected_to") or ():
+            self.world.befriend(self.world.account(account_id), person)
+        return self.show_person(request, slug)
+
+    def show_person(self, _request: Request, slug: str) -> Answer:
+        """Show who a person is."""
+        person = self.world.person(slug)
+        traits = person.traits
+        return Answer(
+            {
+                "object": "SimulatorPerson",
+                "slug": person.slug,
+                "public_identifier": person.public_identifier,
+                "provider_id": person.provider_id,
+                "sales_navigator_id": person.sales_id,
+                "name": person.name,
+                "exists": traits.exists,
+                "locked": traits.locked,
+                "open_profile": traits.open_profile,
+                "takes_inmail": traits.takes_inmail,
+                "posts": [
+                    {"social_id": post.social_id, "at": iso_exact(post.at)}
+                    for post in self.world.written_by(person)
+                ],
+            }
+        )
+
+    def reply(self, request: Request, slug: str) -> Answer:
+        """Have a person write to an account, by default to all that have to do with them."""
+        fields = _fields(request, {"account_id", "text", "after_s"})
+        text = fields.get("text") or "Thanks for reaching out!"
+        return self._by_ties(
+            fields,
+            slug,
+            lambda account: self.world.reply(
+                account, self.world.tie(account, self.world.person(slug)), text
+            ),
+        )
+
+    def accept(self, request: Request, slug: str) -> Answer:
+        """Have a person accept what is pending, of one account or of all."""
+        fields = _fields(request, {"account_id", "after_s"})
+
+        def accept(account: Account) -> None:
+            tie = self.world.tie(account, self.world.person(slug))
+            if tie.invitation is not None:
+                self.world.accept(account, tie, tie.invitation)
+
+        return self._by_ties(fields, slug, accept)
+
+    # --- faults and settings
+
+    def faults(self, _request: Request) -> Answer:
+        """Show the rules in force."""
+        faults = self.world.faults
+        return Answer(
+            {
+                "object": "SimulatorFaults",
+                "rules": [rule.row() for rule in faults.rules],
+                "applied": dict(faults.applied),
+            }
+        )
+
+    def add_faults(self, request: Request) -> Answer:
+        """Put rules into force: `{"rules": [...]}`."""
+        rules = _fields(request, {"rules"}).get("rules")
+        if not isinstance(rules, list):
+            raise Refusal("invalid_parameters", "rules must be a list.")
+        self.world.faults.set([Rule.parse(rule) for rule in rules])
+        return self.faults(request)
+
+    def clear_faults(self, request: Request) -> Answer:
+        """Put all rules out of force."""
+        self.world.faults.clear()
+        return self.faults(request)
+
+    def reliability(self, _request: Request) -> Answer:
+        """Show how well store and webhooks serve."""
+        now = self.world.reliability
+        return Answer(
+            {
+                "object": "SimulatorSettings",
+                "visible_after_s": now.visible_after.total_seconds(),
+                "noticed_within_s": now.noticed_within.total_seconds(),
+                "lost": now.lost,
+                "duplicated": now.duplicated,
+                "null_ids": now.null_ids,
+            }
+        )
+
+    def set_reliability(self, request: Request) -> Answer:
+        """Change how well store and webhooks serve, from now on."""
+        fields = _fields(
+            request, {"visible_after_s", "noticed_within_s", "lost", "duplicated", "null_ids"}
+        )
+        changes: dict[str, Any] = {
+            name.removesuffix("_s"): timedelta(seconds=value) if name.endswith("_s") else value
+            for name, value in fields.items()
+        }
+        self.world.reliability = replace(self.world.reliability, **changes)
+        return self.reliability(request)
+
+    def sign_in(self, _request: Request, token: str) -> Answer:
+        """Be the person who opens a hosted link: the account is connected, or is again."""
+        link = self.world.sign_ins.pop(token, None)
+        if link is None or self.world.clock() >= link.expires_at:
+            raise Refusal("expired_link", "This link is used up or too old.")
+        if link.account_id is None:
+            account = self.world.add_account(link.name)
+            word, status = "creation_success", "CREATION_SUCCESS"
+        else:
+            account = self.world.account(link.account_id)
+            account.status = Status.OK
+            account.forgive()
+            word, status = "reconnected", "RECONNECTED"
+        self.world.tell_status(account, word.upper())
+        if link.notify_url:
+            self.world.notify(
+                link.notify_url, {"status": status, "account_id": account.id, "name": link.name}
+            )
+        return Answer({"object": "SimulatorSignIn", "account_id": account.id, "status": status})
+
+    # --- inside
+
+    def _by_ties(
+        self, fields: Mapping[str, Any], slug: str, act: Callable[[Account], object]
+    ) -> Answer:
+        """Act for one account, or for each that has to do with the person."""
+        person = self.world.person(slug)
+        given = fields.get("account_id")
+        accounts = (
+            [self.world.account(given)]
+            if given
+            else [one for one in self.world.accounts.values() if person.slug in one.ties]
+        )
+        if not accounts:
+            raise Refusal("resource_not_found", "No account has to do with this person.")
+        for account in accounts:
+            self._when(account, fields, partial(act, account))
+        return Answer({"object": "SimulatorDone", "accounts": [account.id for account in accounts]})
+
+    def _when(self, account: Account, fields: Mapping[str, Any], act: Callable[[], object]) -> None:
+        """Do it now, or plan it."""
+        after_s = fields.get("after_s")
+        if after_s is None:
+            act()
+        else:
+            self.world.plan(account, self.world.clock() + timedelta(seconds=after_s), act)
+
+
+def _fields(request: Request, known: set[str]) -> dict[str, Any]:
+    """Return the body's fields; a misspelt one is refused rather than ignored."""
+    fields = request.json if request.body else {}
+    if unknown := fields.keys() - known:
+        raise Refusal("invalid_parameters", f"Unknown fields {sorted(unknown)}.")
+    return dict(fields)
+
+
+def _instant(text: object) -> datetime:
+    try:
+        at = datetime.fromisoformat(str(text))
+    except ValueError as error:
+        raise Refusal("invalid_parameters", f"Not an instant: {text!r}.") from error
+    if at.tzinfo is None:
+        raise Refusal("invalid_parameters", "An instant needs its offset.")
+    return at.astimezone(UTC)
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise Refusal("invalid_parameters", f"Not a number: {text!r}.")
+    return int(text)
+
+
+def _one_of(kind: Any, value: object) -> Any:  # noqa: ANN401  # any of the enumerations
+    try:
+        return kind(value)
+    except ValueError as error:
+        raise Refusal("invalid_parameters", str(error)) from error

@@ -1,0 +1,51 @@
+"""Chats and messages as the provider's store keeps them."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from clento_engine.simulator.ledger import Signal
+from clento_engine.simulator.people import Person
+
+
+class Kind(StrEnum):
+    """The provider's word for what a message is."""
+
+    MESSAGE = "MESSAGE"
+    INVITATION = "INVITATION"
+    INMAIL = "INMAIL"
+    INMAIL_REPLY = "INMAIL_REPLY"
+
+
+@dataclass(slots=True)
+class Message:
+    """One message.  It is in the store, for reads and webhooks, from `visible_at` on."""
+
+    seq: int
+    id: str
+    provider_id: str
+    chat: "Chat"
+    text: str
+    from_us: bool
+    at: datetime
+    visible_at: datetime
+    kind: Kind
+    subject: str | None = None
+    signal: Signal | None = None  # the ledger's, when this is a reply
+
+
+@dataclass(slots=True)
+class Chat:
+    """A 1:1 chat between an account and a person."""
+
+    id: str
+    provider_id: str
+    account_id: str
+    person: Person
+    is_inmail: bool
+    answered: bool = False
+    messages: list[Message] = field(default_factory=list)  # oldest first
+
+    def latest(self, now: datetime) -> Message | None:
+        """Return the last message that is in the store."""
+        return next((one for one in reversed(self.messages) if one.visible_at <= now), None)

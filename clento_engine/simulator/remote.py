@@ -1,0 +1,75 @@
+"""A simulator in another process: its clock, its senders, its ledger."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from clento_engine.simulator.ledger import Ledger, load
+from clento_engine.simulator.senders import Tier
+
+PAGE = 50_000
+TIME_LIMIT_S = 60.0  # an advance waits for the webhooks that it delivers
+
+
+class RemoteSimulator:
+    """The control routes of a served simulator, over HTTP."""
+
+    def __init__(self, url: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        """Talk to the simulator at `url`; open nothing yet."""
+        self.url = url
+        self._client = httpx.AsyncClient(base_url=url, transport=transport, timeout=TIME_LIMIT_S)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._client.aclose()
+
+    async def now(self) -> datetime:
+        """Return the simulator's present."""
+        return datetime.fromisoformat((await self._get("/simulator/clock"))["now"])
+
+    async def advance(self, to: datetime) -> datetime:
+        """Let time go on to `to`, or to the first webhook before; return the moment reached."""
+        answer = await self._client.post("/simulator/advance", json={"to": to.isoformat()})
+        answer.raise_for_status()
+        return datetime.fromisoformat(answer.json()["now"])
+
+    async def add_account(self, account_id: str, name: str, tier: Tier) -> None:
+        """Let there be a sender."""
+        answer = await self._client.post(
+            "/simulator/accounts", json={"id": account_id, "name": name, "tier": tier.value}
+        )
+        answer.raise_for_status()
+
+    async def state(self) -> Mapping[str, Any]:
+        """Return the counts of what happened so far."""
+        return await self._get("/simulator/state")
+
+    async def ledger(self) -> Ledger:
+        """Fetch the whole ledger: what really reached whom, and when."""
+        rows: list[Mapping[str, Any]] = []
+        after = 0
+        while True:
+            page = await self._get(f"/simulator/ledger?after={after}&limit={PAGE}")
+            rows += page["entries"]
+            if page["next"] is None:
+                break
+            after = page["next"]
+        reads = await self._get("/simulator/ledger/reads")
+        signals = await self._get("/simulator/ledger/signals")
+        return load(rows, reads["reads"], signals)
+
+    async def _get(self, path: str) -> Mapping[str, Any]:
+        answer = await self._client.get(path)
+        answer.raise_for_status()
+        found: Mapping[str, Any] = answer.json()
+        return found

@@ -1,0 +1,806 @@
+"""A LinkedIn of invented people, with the rules that hold there and what happens over time.
+
+Nobody is preloaded: a person comes into being when first asked for.  What they do follows from the
+seed, the account and their slug alone, so the order of requests changes nothing.
+"""
+
+import asyncio
+from bisect import insort
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from clento_engine.simulator import payloads
+from clento_engine.simulator.agenda import Agenda
+from clento_engine.simulator.chance import Draw, hexadecimal
+from clento_engine.simulator.clock import Clock, DrivenClock
+from clento_engine.simulator.faults import Faults
+from clento_engine.simulator.ledger import Effect, Ledger, Read, Signal
+from clento_engine.simulator.messages import Chat, Kind, Message
+from clento_engine.simulator.people import (
+    Chances,
+    Person,
+    Post,
+    Remark,
+    Temper,
+    invent,
+    posts,
+    temper,
+)
+from clento_engine.simulator.refusal import Refusal
+from clento_engine.simulator.senders import (
+    NOTE_LENGTH,
+    PENDING_CEILING,
+    Account,
+    Invitation,
+    Status,
+    Tie,
+    Tier,
+)
+from clento_engine.simulator.webhooks import (
+    EVENTS,
+    Courier,
+    Deliver,
+    Delivery,
+    DeliveryCounts,
+    Webhook,
+)
+
+START = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)  # a Monday; where nobody says when it is
+
+COMMENT_LENGTH = 1250
+MESSAGE_LENGTH = 8000
+INMAIL_LENGTH = 1900
+SUBJECT_LENGTH = 200
+WITHDRAWN_FOR = timedelta(weeks=3)  # source: unipile.md 2.6
+INVITATION_EXPIRES = timedelta(days=180)
+_POSTED_WITHIN_S = 20.0  # how fast the provider's store tells of a message it sees
+_WORKERS = 16  # deliveries under way at once while the clock runs by itself
+
+_SENT = (Kind.MESSAGE, Kind.INMAIL)  # what a sender wrote just now, which the store sees later
+_OLD_CONNECTION = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Reliability:
+    """How well the provider's store and webhooks serve."""
+
+    visible_after: timedelta = timedelta(seconds=10)  # our own message, in lists and webhooks
+    noticed_within: timedelta = timedelta(hours=8)  # new relations are polled for
+    lost: float = 0.02  # share of events no webhook tells of
+    duplicated: float = 0.02  # share that are told twice
+    null_ids: float = 0.01  # share of sent messages whose answer lacks its ids
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """Where a driven clock came to.  `delivered`: webhooks answered with 2xx at `now`."""
+
+    now: datetime
+    delivered: int
+    next_at: datetime | None
+
+
+@dataclass(slots=True)
+class SignIn:
+    """A hosted sign-in link that was made and not yet used."""
+
+    expires_at: datetime
+    account_id: str | None  # to reconnect
+    name: str | None
+    notify_url: str | None
+
+
+@dataclass(slots=True)
+class Requests:
+    """What was asked, kept as counts."""
+
+    seq: int = 0
+    counts: Counter[tuple[str, int]] = field(default_factory=Counter)  # route, status
+
+
+class World:
+    """People, senders, what is between them, and what is going to happen."""
+
+    def __init__(
+        self,
+        *,
+        seed: int = 7,
+        clock: Clock | None = None,
+        chances: Chances | None = None,
+        reliability: Reliability | None = None,
+        deliver: Deliver | None = None,
+    ) -> None:
+        self.seed = seed
+        self.clock = clock or DrivenClock(START)
+        self.start = self.clock()
+        self.chances = chances or Chances()
+        self.reliability = reliability or Reliability()
+        self.deliver: Deliver = deliver or Courier()
+        self.agenda: Agenda[Delivery | None] = Agenda()
+        self.ledger = Ledger()
+        self.requests = Requests()
+        self.faults = Faults(seed)
+        self.deliveries = DeliveryCounts()
+        self.accounts: dict[str, Account] = {}
+        self.webhooks: dict[str, Webhook] = {}
+        self.sign_ins: dict[str, SignIn] = {}
+        self.people: dict[str, Person] = {}  # by every slug they have
+        self.by_provider_id: dict[str, Person] = {}
+        self.chats: dict[str, Chat] = {}
+        self.messages: dict[str, Message] = {}
+        self.message_log: list[Message] = []  # oldest first
+        self._posts: dict[str, Post] = {}  # by id and by social id
+        self._created = 0
+        self._advancing = asyncio.Lock()
+
+    # --- who there is
+
+    def add_account(
+        self, name: str | None = None, tier: Tier = Tier.PREMIUM, id_: str | None = None
+    ) -> Account:
+        """Create a sender."""
+        self._created += 1
+        account = Account.new(self.seed, self._created, name, tier, self.clock())
+        if id_:
+            account.id = id_
+        if account.id in self.accounts:
+            raise Refusal("already_exists", "There is an account of this id.")
+        self.accounts[account.id] = account
+        return account
+
+    def account(self, account_id: str | None) -> Account:
+        """Return a sender; refuse when there is none."""
+        if not account_id:
+            raise Refusal("missing_parameters", "account_id is required.")
+        account = self.accounts.get(account_id)
+        if account is None:
+            raise Refusal("resource_not_found", "Account not found.")
+        return account
+
+    def delete_account(self, account: Account) -> None:
+        """Forget a sender, and tell whoever asked to be told."""
+        self.tell_status(account, "DELETED")
+        del self.accounts[account.id]
+
+    def set_status(self, account: Account, status: Status) -> None:
+        """Change an account's state; only transitions are told."""
+        if status is account.status:
+            return
+        if status is Status.OK:
+            account.forgive()
+        account.status = status
+        self.tell_status(account, "ERROR" if status is Status.RESTRICTED else status.value)
+
+    def person(self, slug: str) -> Person:
+        """Return the person behind a slug, who may be one that does not exist."""
+        slug = slug.strip().casefold()
+        person = self.people.get(slug)
+        if person is None:
+            person = invent(self.seed, slug, self.chances)
+            self.introduce(person)
+        return person
+
+    def introduce(self, person: Person) -> None:
+        """Make a person known by all their names."""
+        self.people[person.slug] = person
+        self.people[person.public_identifier] = person
+        self.by_provider_id[person.provider_id] = person
+        self.by_provider_id[person.sales_id] = person
+
+    def find(self, identifier: str) -> Person:
+        """Return the person of a provider id or slug; refuse when there is none."""
+        person = self.by_provider_id.get(identifier)
+        if person is None:
+            if looks_like_provider_id(identifier):
+                raise Refusal("resource_not_found", "No such profile.")
+            person = self.person(identifier)
+        if not person.traits.exists:
+            raise Refusal("resource_not_found", "No such profile.")
+        return person
+
+    def recipient(self, identifier: str, *, sales: bool = False) -> Person:
+        """Return the person of a provider id as writes want it: never a slug."""
+        person = self.by_provider_id.get(identifier)
+        if person is None or identifier != (person.sales_id if sales else person.provider_id):
+            raise Refusal("invalid_recipient", "Not a provider id of this product.")
+        if not person.traits.exists or person.traits.locked:
+            raise Refusal("invalid_recipient", "This member cannot be reached.")
+        return person
+
+    def temper(self, account: Account, person: Person) -> Temper:
+        """Return how a person treats an account."""
+        return temper(self.seed, account.id, person, self.chances)
+
+    def tie(self, account: Account, person: Person) -> Tie:
+        """Return what there is between an account and a person."""
+        tie = account.ties.get(person.slug)
+        if tie is None:
+            tie = account.ties[person.slug] = Tie(person)
+            since = self.temper(account, person).connected_for
+            if account.id in person.friends:
+                self._connect(account, tie, person.friends[account.id])
+            elif since is not None:
+                self._connect(account, tie, self.start - since)
+        return tie
+
+    # --- reading
+
+    def profile(
+        self, account: Account, identifier: str, *, notify: bool, sales: bool = False
+    ) -> Person:
+        """Read a profile; with `notify` the person sees the visit."""
+        account.need_usable()
+        now = self.clock()
+        self._need_patience(account, "profile", now)
+        account.spend("profile", now)
+        try:
+            person = self._readable(identifier, sales=sales)
+        except Refusal:
+            self.ledger.read(Read.PROFILE, at=now, account=account.id)
+            raise
+        tie = self.tie(account, person)
+        if tie.acceptance is not None:
+            tie.acceptance.learn(now)
+        if notify:
+            self._land(Effect.VISIT, account, person)
+        else:
+            self.ledger.read(Read.PROFILE, at=now, account=account.id)
+        return person
+
+    def posts_of(self, account: Account, identifier: str) -> list[Post]:
+        """Read a person's posts, newest first."""
+        self.read(account, Read.POSTS, "posts")
+        if identifier == account.provider_id:
+            return []
+        return self.written_by(self.recipient(identifier))
+
+    def written_by(self, person: Person) -> list[Post]:
+        """Return a person's posts, newest first; nobody is noted to have read them."""
+        written = posts(self.seed, person, self.start, self.clock(), self.chances)
+        for post in written:
+            self._posts[post.id] = self._posts[post.social_id] = post
+        return written
+
+    def post(self, post_id: str, *, acting: bool = False) -> Post:
+        """Return a post by either id; to act on it only the social id will do."""
+        post = self._posts.get(post_id)
+        if post is None:
+            raise Refusal("resource_not_found", "Post not found.")
+        if acting and post_id != post.social_id:
+            raise Refusal("invalid_post", "Act with the social_id of a post.")
+        return post
+
+    def read(self, account: Account, kind: Read, patience: str = "list") -> None:
+        """Note a read that reaches LinkedIn, within what it puts up with."""
+        account.need_usable()
+        now = self.clock()
+        self._need_patience(account, patience, now)
+        account.spend(patience, now)
+        self.ledger.read(kind, at=now, account=account.id)
+
+    # --- acting
+
+    def react(self, account: Account, post_id: str, value: str) -> None:
+        """React to a post, once."""
+        account.need_usable()
+        post = self.post(post_id, acting=True)
+        if account.id in post.reactions:
+            raise Refusal("action_already_performed", "There is a reaction already.")
+        now = self.clock()
+        self._need_patience(account, "reaction", now)
+        account.spend("reaction", now)
+        post.reactions[account.id] = value
+        account.reactions.append((post.social_id, value, now))
+        self._land(Effect.LIKE, account, post.author, target=post.social_id)
+
+    def comment(self, account: Account, post_id: str, text: str, answers: str | None) -> Remark:
+        """Comment a post; the same text twice stands there twice."""
+        account.need_usable()
+        if not text.strip():
+            raise Refusal("invalid_message", "A comment needs a text.")
+        if len(text) > COMMENT_LENGTH:
+            raise Refusal("too_many_characters", f"At most {COMMENT_LENGTH} characters.")
+        post = self.post(post_id, acting=True)
+        if post.comments_off:
+            raise Refusal("comments_disabled", "Comments are off.")
+        now = self.clock()
+        self._need_patience(account, "comment", now)
+        account.spend("comment", now)
+        number = len(post.comments) + 1
+        remark = Remark(
+            id=_digits(self.seed, "comment", post.social_id, account.id, number),
+            account_id=account.id,
+            author_id=account.provider_id,
+            author=account.name,
+            text=text,
+            at=now,
+            post=post,
+            answers=answers,
+        )
+        post.comments.append(remark)
+        account.remarks.append(remark)
+        self._land(Effect.COMMENT, account, post.author, target=post.social_id, text=text)
+        return remark
+
+    def invite(
+        self, account: Account, identifier: str, note: str | None
+    ) -> tuple[Invitation, int | None]:
+        """Ask to connect.  Returns the invitation, and the mark of usage when one was crossed."""
+        account.need_usable()
+        note = note or None
+        if note is not None and len(note) > NOTE_LENGTH[account.tier]:
+            raise Refusal("too_many_characters", f"At most {NOTE_LENGTH[account.tier]} characters.")
+        person = self.recipient(identifier)
+        tie = self.tie(account, person)
+        now = self.clock()
+        self._expire(account, tie, now)
+        if tie.connected_at is not None:
+            raise Refusal("already_connected", "Already a connection.")
+        if tie.invitation is not None:
+            raise Refusal("already_invited_recently", "A new invitation has to be delayed.")
+        if tie.withdrawn_at is not None and now < tie.withdrawn_at + WITHDRAWN_FOR:
+            raise Refusal("already_invited_recently", "A new invitation has to be delayed.")
+        if len(account.pending) >= PENDING_CEILING:
+            raise Refusal("connection_limit_reached", "Too many pending invitations.")
+        self._need_patience(account, "invitation", now)
+        if note is not None and account.tier is Tier.FREE:
+            self._need_patience(account, "note", now)
+            account.spend("note", now)
+        account.spend("invitation", now)
+        tie.invitations += 1
+        invitation = Invitation(
+            id=_digits(self.seed, "invitation", account.id, person.slug, tie.invitations),
+            person=person,
+            note=note,
+            at=now,
+        )
+        tie.invitation = account.pending[invitation.id] = invitation
+        self._land(Effect.INVITATION, account, person, target=invitation.id, text=note)
+        accepts_after = self.temper(account, person).accepts_after
+        if accepts_after is not None:
+            self.plan(account, now + accepts_after, lambda: self.accept(account, tie, invitation))
+        return invitation, account.usage_crossed(now)
+
+    def withdraw(self, account: Account, invitation_id: str) -> None:
+        """Take a pending invitation back."""
+        account.need_usable()
+        if not invitation_id.isdigit():
+            raise Refusal("api.errors.invalid_invitation_id", status=400)
+        invitation = account.pending.get(invitation_id)
+        now = self.clock()
+        if invitation is not None:
+            self._expire(account, self.tie(account, invitation.person), now)
+        if invitation is None or invitation_id not in account.pending:
+            raise Refusal("resource_not_found", "No such pending invitation.")
+        self._need_patience(account, "withdrawal", now)
+        account.spend("withdrawal", now)
+        tie = self.tie(account, invitation.person)
+        tie.invitation = None
+        tie.withdrawn_at = now
+        del account.pending[invitation_id]
+        self._land(Effect.WITHDRAW, account, invitation.person, target=invitation_id)
+
+    def message(self, account: Account, identifier: str, text: str) -> Message:
+        """Send a message to a connection, in the chat there is or a new one."""
+        account.need_usable()
+        _need_text(text, MESSAGE_LENGTH)
+        person = self.recipient(identifier)
+        tie = self.tie(account, person)
+        if tie.connected_at is None:
+            raise Refusal("no_connection_with_recipient", "Not a first-degree connection.")
+        chat = tie.chat or self._open_chat(account, tie, is_inmail=False)
+        return self._send(account, tie, chat, text, Kind.MESSAGE)
+
+    def message_in(self, account: Account, chat: Chat, text: str) -> Message:
+        """Send a message in a chat; an InMail's only once it was answered."""
+        account.need_usable()
+        _need_text(text, MESSAGE_LENGTH)
+        tie = self.tie(account, chat.person)
+        if tie.connected_at is None and not chat.answered:
+            raise Refusal("no_connection_with_recipient", "Not a first-degree connection.")
+        return self._send(account, tie, chat, text, Kind.MESSAGE)
+
+    def inmail(
+        self, account: Account, identifier: str, text: str, subject: str | None, *, sales: bool
+    ) -> Message:
+        """Send an InMail, by Sales Navigator or by Premium."""
+        account.need_usable()
+        if account.tier is not (Tier.SALES_NAVIGATOR if sales else Tier.PREMIUM):
+            raise Refusal("feature_not_subscribed", "The account has no such subscription.")
+        _need_text(text, INMAIL_LENGTH)
+        if subject and len(subject) > SUBJECT_LENGTH:
+            raise Refusal("too_many_characters", f"At most {SUBJECT_LENGTH} characters.")
+        person = self.recipient(identifier, sales=sales)
+        tie = self.tie(account, person)
+        now = self.clock()
+        if not person.traits.open_profile:
+            if not person.traits.takes_inmail:
+                raise Refusal("not_allowed_inmail", "This member takes no InMail.")
+            if account.inmail_credits(now) <= 0:
+                raise Refusal("insufficient_credits", "No InMail credits are left.")
+        self._need_patience(account, "inmail", now)
+        if not person.traits.open_profile:
+            account.credits_spent.append((now, tie))
+        chat = tie.inmail_chat or self._open_chat(account, tie, is_inmail=True)
+        return self._send(account, tie, chat, text, Kind.INMAIL, subject=subject)
+
+    # --- what people do
+
+    def accept(self, account: Account, tie: Tie, invitation: Invitation) -> None:
+        """Have an invitation accepted, if it still stands."""
+        now = self.clock()
+        self._expire(account, tie, now)
+        if tie.invitation is not invitation:
+            return
+        person = tie.person
+        tie.invitation = None
+        del account.pending[invitation.id]
+        self._connect(account, tie, now)
+        tie.acceptance = Signal(now, account.id, person.provider_id, person.slug)
+        self.ledger.acceptances.append(tie.acceptance)
+        delay = self.reliability.noticed_within * self.temper(account, person).noticed_after
+        self.plan(account, now + delay, lambda: self._tell_relation(account, tie))
+        if invitation.note:  # the note becomes the first message of a chat, which is echoed
+            chat = tie.chat or self._open_chat(account, tie, is_inmail=False)
+            message = self._write(chat, invitation.note, Kind.INVITATION, from_us=True)
+            self._tell_message(account, tie, message)
+
+    def reply(self, account: Account, tie: Tie, text: str) -> Message:
+        """Have a person write back."""
+        now = self.clock()
+        answered = tie.inmail_chat if tie.connected_at is None or tie.chat is None else tie.chat
+        chat = answered or tie.chat or self._open_chat(account, tie, is_inmail=False)
+        chat.answered = True
+        kind = Kind.INMAIL_REPLY if chat.is_inmail else Kind.MESSAGE
+        message = self._write(chat, text, kind, from_us=False)
+        message.signal = Signal(now, account.id, tie.person.provider_id, tie.person.slug)
+        self.ledger.replies.append(message.signal)
+        tie.reply = tie.reply or message.signal
+        self._tell_message(account, tie, message)
+        return message
+
+    def befriend(self, account: Account, person: Person) -> None:
+        """Make two a connection at once, without an invitation."""
+        person.friends[account.id] = self.clock() - _OLD_CONNECTION
+        tie = self.tie(account, person)
+        if tie.connected_at is None:
+            self._connect(account, tie, person.friends[account.id])
+
+    def force(self, person: Person, traits: Mapping[str, Any], tempers: Mapping[str, Any]) -> None:
+        """Set what a person is and how they treat everybody, from now on."""
+        person.traits = replace(person.traits, **traits)
+        person.forced.update(tempers)
+        self.introduce(person)
+
+    def plan(self, account: Account, at: datetime, act: Callable[[], object]) -> None:
+        """Have something happen to an account, if it is still connected by then."""
+
+        def happen() -> None:
+            if account.id in self.accounts:
+                act()
+
+        self.agenda.plan(at, happen)
+
+    # --- webhooks
+
+    def register(self, fields: Mapping[str, Any]) -> Webhook:
+        """Add a webhook."""
+        try:
+            return self._register(fields)
+        except (KeyError, TypeError) as error:
+            raise Refusal("invalid_parameters", f"Not a webhook: {error}.") from error
+
+    def _register(self, fields: Mapping[str, Any]) -> Webhook:
+        source = fields.get("source")
+        if not isinstance(source, str) or source not in EVENTS:
+            raise Refusal("invalid_parameters", f"Unknown source {source!r}.")
+        url = fields.get("request_url")
+        if not isinstance(url, str) or not url.startswith(("http://", "https://")):
+            raise Refusal("invalid_url", "request_url must be an absolute URL.")
+        known, default = EVENTS[source]
+        events = tuple(fields.get("events") or default)
+        if unknown := set(events) - set(known):
+            raise Refusal("invalid_parameters", f"Unknown events {sorted(unknown)}.")
+        self._created += 1
+        webhook = Webhook(
+            id=f"wh_{hexadecimal(self.seed, 'webhook', self._created, length=18)}",
+            source=source,
+            url=url,
+            events=events,
+            name=fields.get("name"),
+            headers=tuple((one["key"], one["value"]) for one in fields.get("headers") or ()),
+            account_ids=tuple(fields.get("account_ids") or ()),
+            format=fields.get("format") or "json",
+            enabled=fields.get("enabled", True) is not False,
+            data=tuple((one["name"], one["key"]) for one in fields.get("data") or ()),
+        )
+        self.webhooks[webhook.id] = webhook
+        return webhook
+
+    def tell_status(self, account: Account, word: str) -> None:
+        """Send an account's new state to whoever asked for it."""
+        account.transitions += 1
+        key = ("status", account.id, word, account.transitions)
+        self._tell(
+            "account_status",
+            word.lower(),
+            account,
+            lambda _webhook: payloads.account_status(account, word),
+            key=key,
+        )
+
+    def notify(self, url: str, payload: Mapping[str, Any]) -> None:
+        """Call a sign-in's `notify_url`: once, with neither custom headers nor retries lost."""
+        delivery = Delivery(url, {}, payloads.encode(payload))
+        self.agenda.plan(self.clock(), lambda: delivery)
+
+    # --- time
+
+    async def advance(self, to: datetime) -> Advance:
+        """Let happenings come, in order, up to `to`; stop at the first instant with a webhook.
+
+        All webhooks due at that instant are delivered, each receiver's answer awaited, before
+        this returns.  For a driven clock only.
+        """
+        clock = self.clock
+        if not isinstance(clock, DrivenClock):
+            raise Refusal("invalid_request", "This clock runs by itself.")
+        async with self._advancing:
+            delivered = 0
+            tried = False
+            while (happening := self.agenda.take(clock() if tried else to)) is not None:
+                clock.move(happening.at)
+                delivery = happening.act()
+                if delivery is not None:
+                    tried = True
+                    delivered += await self._deliver(delivery)
+            if not tried:
+                clock.move(to)
+            return Advance(clock(), delivered, self.agenda.next_at)
+
+    async def run(self, speed: float) -> None:
+        """Let happenings come by themselves while the clock runs; never returns."""
+        changed = asyncio.Event()
+        self.agenda.on_earlier = changed.set
+        slots = asyncio.Semaphore(_WORKERS)
+        async with asyncio.TaskGroup() as group:
+            while True:
+                changed.clear()
+                while (happening := self.agenda.take(self.clock())) is not None:
+                    delivery = happening.act()
+                    if delivery is not None:
+                        group.create_task(self._deliver_within(slots, delivery))
+                next_at = self.agenda.next_at
+                wait = None if next_at is None else (next_at - self.clock()).total_seconds() / speed
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(changed.wait(), wait)
+
+    async def _deliver_within(self, slots: asyncio.Semaphore, delivery: Delivery) -> None:
+        async with slots:
+            await self._deliver(delivery)
+
+    async def _deliver(self, delivery: Delivery) -> bool:
+        status = await self.deliver(delivery.url, delivery.headers, delivery.body)
+        now = self.clock()
+        if status is not None and 200 <= status < 300:  # noqa: PLR2004  # 2xx
+            self.deliveries.delivered += 1
+            delivery.on_delivered(now)
+            return True
+        self.deliveries.failed_attempts += 1
+        delay = delivery.retry_after
+        if delay is None:
+            self.deliveries.dropped += 1
+        else:
+            delivery.attempt += 1
+            self.agenda.plan(now + delay, lambda: delivery)
+        return False
+
+    # --- inside
+
+    def _readable(self, identifier: str, *, sales: bool) -> Person:
+        if sales and not looks_like_provider_id(identifier):
+            raise Refusal("invalid_recipient", "Sales Navigator needs a provider id.")
+        person = self.find(identifier)
+        if person.traits.locked:
+            raise Refusal("invalid_recipient", "This profile is locked.")
+        return person
+
+    def _need_patience(self, account: Account, what: str, now: datetime) -> None:
+        try:
+            account.need_patience(what, now)
+        except Refusal as refusal:
+            if refusal.kind == "account_restricted":
+                self.set_status(account, Status.RESTRICTED)
+            raise
+
+    def _land(
+        self,
+        effect: Effect,
+        account: Account,
+        person: Person,
+        *,
+        target: str | None = None,
+        text: str | None = None,
+    ) -> None:
+        self.ledger.land(
+            effect,
+            at=self.clock(),
+            account=account.id,
+            provider_id=person.provider_id,
+            slug=person.slug,
+            request_seq=self.requests.seq,
+            target=target,
+            text=text,
+        )
+
+    def _connect(self, account: Account, tie: Tie, at: datetime) -> None:
+        tie.connected_at = at
+        insort(account.relations, (at, tie.person.slug))
+
+    def _expire(self, account: Account, tie: Tie, now: datetime) -> None:
+        """Forget an invitation that LinkedIn has dropped; looked at only when somebody asks."""
+        if tie.invitation is not None and now >= tie.invitation.at + INVITATION_EXPIRES:
+            del account.pending[tie.invitation.id]
+            tie.invitation = None
+
+    def _open_chat(self, account: Account, tie: Tie, *, is_inmail: bool) -> Chat:
+        name = ("inmail" if is_inmail else "chat", account.id, tie.person.slug)
+        chat = Chat(
+            id=hexadecimal(self.seed, *name),
+            provider_id=f"2-{hexadecimal(self.seed, 'provider', *name, length=40)}",
+            account_id=account.id,
+            person=tie.person,
+            is_inmail=is_inmail,
+        )
+        if is_inmail:
+            tie.inmail_chat = chat
+        else:
+            tie.chat = chat
+        self.chats[chat.id] = self.chats[chat.provider_id] = chat
+        account.chats.append(chat)
+        return chat
+
+    def _send(
+        self,
+        account: Account,
+        tie: Tie,
+        chat: Chat,
+        text: str,
+        kind: Kind,
+        *,
+        subject: str | None = None,
+    ) -> Message:
+        now = self.clock()
+        what, effect = (
+            ("inmail", Effect.INMAIL) if kind is Kind.INMAIL else ("message", Effect.MESSAGE)
+        )
+        if kind is Kind.MESSAGE:
+            self._need_patience(account, what, now)
+        account.spend(what, now)
+        message = self._write(chat, text, kind, from_us=True, subject=subject)
+        self._land(effect, account, tie.person, target=chat.id, text=text)
+        tie.messages += 1
+        self.plan(
+            account,
+            message.visible_at,
+            lambda: self._tell_message(account, tie, message, at_once=True),
+        )
+        mood = self.temper(account, tie.person)
+        if (
+            mood.replies_after is not None
+            and tie.messages == mood.replies_to_message
+            and not tie.reply_planned
+        ):
+            tie.reply_planned = True
+            self.plan(
+                account, now + mood.replies_after, lambda: self.reply(account, tie, mood.reply)
+            )
+        return message
+
+    def _write(
+        self, chat: Chat, text: str, kind: Kind, *, from_us: bool, subject: str | None = None
+    ) -> Message:
+        now = self.clock()
+        number = len(chat.messages) + 1
+        message = Message(
+            seq=len(self.message_log) + 1,
+            id=hexadecimal(self.seed, "message", chat.id, number),
+            provider_id=f"2-{hexadecimal(self.seed, 'sent', chat.id, number, length=40)}",
+            chat=chat,
+            text=text,
+            from_us=from_us,
+            at=now,
+            visible_at=now + self.reliability.visible_after if kind in _SENT and from_us else now,
+            kind=kind,
+            subject=subject,
+        )
+        chat.messages.append(message)
+        self.accounts[chat.account_id].messages.append(message)
+        self.message_log.append(message)
+        self.messages[message.id] = self.messages[message.provider_id] = message
+        return message
+
+    def _tell_message(
+        self, account: Account, tie: Tie, message: Message, *, at_once: bool = False
+    ) -> None:
+        def learn(at: datetime) -> None:
+            if message.signal is not None:
+                message.signal.learn(at)
+            elif message.kind is Kind.INVITATION and tie.acceptance is not None:
+                tie.acceptance.learn(at)
+
+        self._tell(
+            "messaging",
+            "message_received",
+            account,
+            lambda webhook: payloads.message_received(account, message, webhook.name),
+            key=("message", message.id),
+            on_delivered=learn,
+            within_s=0 if at_once else _POSTED_WITHIN_S,
+        )
+
+    def _tell_relation(self, account: Account, tie: Tie) -> None:
+        def learn(at: datetime) -> None:
+            if tie.acceptance is not None:
+                tie.acceptance.learn(at)
+
+        self._tell(
+            "users",
+            "new_relation",
+            account,
+            lambda webhook: payloads.new_relation(account, tie.person, webhook.name),
+            key=("relation", account.id, tie.person.slug, tie.invitations),
+            on_delivered=learn,
+        )
+
+    def _tell(
+        self,
+        source: str,
+        event: str,
+        account: Account,
+        payload: Callable[[Webhook], Mapping[str, Any]],
+        *,
+        key: tuple[object, ...],
+        on_delivered: Callable[[datetime], None] = lambda _at: None,
+        within_s: float = 0,
+    ) -> None:
+        """Plan the deliveries of one event; `key` decides whether it is lost or told twice."""
+        receivers = [one for one in self.webhooks.values() if one.wants(source, event, account.id)]
+        if not receivers:
+            return
+        draw = Draw(self.seed, "delivery", *key)
+        lost, duplicated = draw.share(), draw.share()
+        if lost < self.reliability.lost:
+            self.deliveries.lost += 1
+            return
+        at = self.clock() + timedelta(seconds=within_s * draw.share())
+        times = [at]
+        if duplicated < self.reliability.duplicated:
+            self.deliveries.duplicated += 1
+            times.append(at + timedelta(seconds=draw.between(0, 90)))
+        for webhook in receivers:
+            body = webhook.body(payload(webhook))
+            for when in times:
+                delivery = Delivery(webhook.url, dict(webhook.headers), body, on_delivered)
+                self.agenda.plan(when, lambda delivery=delivery: delivery)  # type: ignore[misc]
+
+
+def looks_like_provider_id(identifier: str) -> bool:
+    """Whether this has the form of a provider id rather than of a slug."""
+    return identifier.startswith(("ACo", "ADo", "ACw", "AE")) and len(identifier) > len("ACoAA")
+
+
+def _need_text(text: str, most: int) -> None:
+    if not text.strip():
+        raise Refusal("invalid_message", "A message needs a text.")
+    if len(text) > most:
+        raise Refusal("too_many_characters", f"At most {most} characters.")
+
+
+def _digits(*name: object) -> str:
+    """Return an id of nineteen digits, as LinkedIn's are."""
+    return str(7_000_000_000_000_000_000 + Draw(*name).word() % 10**18)
