@@ -1,0 +1,1 @@
+"""What brings domain, store and provider together: ticker, reconcile, sweep, inbox, outbox."""

@@ -1,0 +1,240 @@
+"""Doing one claimed step: one request to the provider, and what its answer means."""
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from clento_engine.domain import execution as ex
+from clento_engine.domain.failure import (
+    Fail,
+    Failure,
+    OutcomeUnknown,
+    Pause,
+    Retry,
+    Skip,
+    Wait,
+)
+from clento_engine.domain.intent import MAX_POSTS_READ, Intent
+from clento_engine.domain.limits import DAY, Tier
+from clento_engine.domain.operation import Operation
+from clento_engine.domain.workflow import Node
+from clento_engine.provider.port import Post, Profile, Provider, Sent
+from clento_engine.runtime.clock import Clock
+from clento_engine.store.claim import Claimed, Sender
+from clento_engine.store.settle import Learned, Report
+
+# The provider says how much of LinkedIn's own allowance is used when it crosses a threshold;
+# source: its invite reference, read 2026-02; what we do about it is ours.
+SLOW_DOWN_AT, STOP_AT = 75.0, 90.0
+SLOW_DOWN_FOR = timedelta(hours=2)
+FIRST_QUESTION = timedelta(minutes=1)  # after an unknown outcome; the provider's store lags
+
+log = logging.getLogger(__name__)
+
+
+def event_report(item: Claimed) -> Report:
+    """Return the report of a step that needed nothing sent."""
+    return Report(
+        item.organization_id,
+        item.run.campaign_id,
+        item.run.lead_id,
+        item.sender.account_id,
+        event=item.event,
+        stood=(item.run.node_id, item.run.operation),
+    )
+
+
+async def act(provider: Provider, item: Claimed, clock: Clock) -> Report:
+    """Perform a claimed intent and return what became of it; never raises for what it met.
+
+    Nothing is sent when its time is over: the lease would not cover the request, or working
+    hours have ended.  Such a step is given back, unit and all.
+    """
+    if clock() >= item.act_before:
+        return _report(item, "released", ex.Failed(Wait("given back", _NOW, _NOW)))
+    try:
+        answer = await _ask(provider, item)
+    except OutcomeUnknown as unknown:
+        return _unknown(item, unknown, clock())
+    return _answered(item, answer, clock())
+
+
+_NOW = timedelta(0)
+
+
+async def _ask(provider: Provider, item: Claimed) -> Profile | Sequence[Post] | Sent | Failure:
+    assert item.intent is not None  # noqa: S101  only intents come here
+    intent, account = item.intent, item.sender.unipile_account_id
+    text = intent.text or ""
+    match intent.operation:
+        case Operation.PROFILE_LOOKUP | Operation.CHECK_ACCEPTANCE:
+            return await provider.profile(account, intent.target)
+        case Operation.PROFILE_VISIT:
+            return await provider.visit(account, intent.target)
+        case Operation.FIND_POSTS:
+            return await provider.posts(account, intent.target, limit=MAX_POSTS_READ)
+        case Operation.LIKE_POST:
+            return await provider.react(account, intent.target)
+        case Operation.COMMENT_POST:
+            return await provider.comment(account, intent.target, text)
+        case Operation.SEND_CONNECTION_REQUEST:
+            return await provider.invite(account, intent.target, intent.text or None)
+        case Operation.SEND_FOLLOWUP if intent.chat_id is not None:
+            return await provider.send_message(account, intent.chat_id, text)
+        case Operation.SEND_FOLLOWUP:
+            return await provider.start_chat(account, intent.target, text)
+        case Operation.SEND_INMAIL:
+            return await _inmail(provider, item.sender, intent)
+        case Operation.WITHDRAW_REQUEST:
+            return await _withdraw(provider, account, intent)
+        case Operation.START | Operation.WEBHOOK:
+            raise AssertionError(f"{intent.operation} sends nothing")
+
+
+async def _inmail(provider: Provider, sender: Sender, intent: Intent) -> Sent | Failure:
+    """Send an InMail; Sales Navigator's goes to that product's own id of the person."""
+    account, target = sender.unipile_account_id, intent.target
+    by_navigator = sender.tier is Tier.SALES_NAVIGATOR
+    if by_navigator:
+        profile = await provider.profile(account, target, sales_navigator=True)
+        if isinstance(profile, Retry | Wait | Skip | Fail | Pause):
+            return profile
+        target = profile.provider_id
+    return await provider.inmail(
+        account,
+        target,
+        intent.text or "",
+        intent.subject or "",
+        sales_navigator=by_navigator,
+    )
+
+
+async def _withdraw(provider: Provider, account: str, intent: Intent) -> Sent | Failure:
+    """Withdraw the invitation, looking its id up among those pending when it was never told."""
+    invitation_id = intent.invitation_id
+    if invitation_id is None:
+        pending = await provider.sent_invitations(account)
+        if isinstance(pending, Retry | Wait | Skip | Fail | Pause):
+            return pending
+        of_lead = (each.id for each in pending if each.provider_id == intent.target)
+        invitation_id = next(of_lead, None)
+    if invitation_id is None:
+        return Sent(repeated=True)  # nothing pending: accepted, expired or withdrawn
+    return await provider.withdraw(account, invitation_id)
+
+
+def _answered(
+    item: Claimed, answer: Profile | Sequence[Post] | Sent | Failure, now: datetime
+) -> Report:
+    match answer:
+        case Retry(left=False):
+            return _report(item, "released", ex.Failed(answer), reason=answer.reason)
+        case Retry(reason) | Wait(reason) | Skip(reason) | Fail(reason) | Pause(reason):
+            if isinstance(answer, Skip) and answer.alert:
+                log.warning(
+                    "step refused",
+                    extra={"operation": item.run.operation, "reason": reason, "alert": True},
+                )
+            return _report(item, "refused", ex.Failed(answer), reason=reason)
+        case Profile():
+            return _seen(item, answer, now)
+        case Sent():
+            return _sent(item, answer, now)
+        case _:
+            node = item.node
+            assert node is not None  # noqa: S101  posts are looked for at a node
+            return _report(item, "done", ex.PostsFound(chosen_posts(node, answer, now)))
+
+
+def chosen_posts(node: Node, posts: Sequence[Post], now: datetime) -> tuple[str, ...]:
+    """Choose what the node acts on: recent, allowed, not acted on yet; own words before reposts."""
+    liking = node.operation is Operation.LIKE_POST
+
+    def fits(post: Post) -> bool:
+        recent = post.posted_at is None or now - post.posted_at <= node.recent
+        return recent and (post.can_react and not post.reacted if liking else post.can_comment)
+
+    fitting = sorted((post for post in posts if fits(post)), key=lambda post: post.is_repost)
+    return tuple(dict.fromkeys(post.social_id for post in fitting))[: node.posts]
+
+
+def _seen(item: Claimed, profile: Profile, now: datetime) -> Report:
+    asked = item.intent.target if item.intent is not None else ""
+    slug = profile.public_identifier
+    if slug is not None and slug != asked and not asked.startswith(("ACo", "ADo", "ACw", "AE")):
+        log.info(
+            "profile has moved",
+            extra={"lead_id": str(item.run.lead_id), "from": asked, "to": slug},
+        )
+    learned = Learned(
+        provider_id=profile.provider_id, connected_at=now if profile.connected else None
+    )
+    seen = ex.ProfileRead(profile.provider_id, profile.connected, profile.invitation_pending)
+    return _report(item, "done", seen, learned=learned)
+
+
+def _sent(item: Claimed, sent: Sent, now: datetime) -> Report:
+    learned = Learned(
+        chat_id=sent.chat_id,
+        invitation_id=(
+            sent.reference if item.run.operation is Operation.SEND_CONNECTION_REQUEST else None
+        ),
+    )
+    hold_until = None
+    if sent.usage is not None and sent.usage >= STOP_AT:
+        hold_until = now + DAY
+    elif sent.usage is not None and sent.usage >= SLOW_DOWN_AT:
+        hold_until = now + SLOW_DOWN_FOR
+    return _report(
+        item,
+        "done",
+        ex.Done(),
+        reference=sent.reference,
+        learned=learned,
+        hold_budget_until=hold_until,
+    )
+
+
+def _unknown(item: Claimed, unknown: OutcomeUnknown, now: datetime) -> Report:
+    log.info(
+        "outcome unknown",
+        extra={"operation": item.run.operation, "reason": unknown.reason},
+    )
+    return _report(
+        item,
+        "unknown",
+        None,
+        reason=unknown.reason,
+        check_at=now + FIRST_QUESTION,
+        errors=int(unknown.throttled),
+    )
+
+
+def _report(
+    item: Claimed,
+    state: str,
+    event: ex.Event | None,
+    *,
+    reason: str | None = None,
+    reference: str | None = None,
+    learned: Learned | None = None,
+    check_at: datetime | None = None,
+    errors: int = 0,
+    hold_budget_until: datetime | None = None,
+) -> Report:
+    return Report(
+        item.organization_id,
+        item.run.campaign_id,
+        item.run.lead_id,
+        item.sender.account_id,
+        event=event,
+        stood=(item.run.node_id, item.run.operation),
+        ticket=item.ticket,
+        state=state,
+        check_at=check_at,
+        reference=reference,
+        reason=reason,
+        learned=learned,
+        errors=errors,
+        hold_budget_until=hold_budget_until,
+    )

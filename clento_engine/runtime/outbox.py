@@ -1,0 +1,81 @@
+"""The outbox: notices of webhook nodes, posted to the customer until they arrive.
+
+At least once: a notice whose answer was lost is posted again, with the same `webhook-id`.
+"""
+
+import asyncio
+import json
+import logging
+from datetime import timedelta
+
+import httpx
+
+from clento_engine.runtime.world import World
+from clento_engine.store.outbox import Delivery, delivered, not_delivered, take_deliveries
+
+TIME_LIMIT_S = 10.0
+# Gaps between tries, the schedule that the Standard Webhooks specification suggests, shortened.
+GAPS = tuple(
+    timedelta(seconds=seconds) for seconds in (5, 60, 300, 1800, 7200, 18000, 36000, 50400)
+)
+LEASE = timedelta(minutes=2)
+AT_ONCE = 20
+
+log = logging.getLogger(__name__)
+
+
+class Outbox:
+    """Posts notices.  `redirect` sends every one of them to that URL instead of its own."""
+
+    def __init__(self, client: httpx.AsyncClient, *, redirect: str | None = None) -> None:
+        """Use `client`, which the caller closes."""
+        self._client = client
+        self._redirect = redirect
+
+    async def deliver(self, world: World, *, most: int = 200) -> int:
+        """Post every notice that is due; return how many were tried."""
+        async with world.database.connection() as conn:
+            due = await take_deliveries(conn, now=world.clock(), lease=LEASE, most=most)
+        gate = asyncio.Semaphore(AT_ONCE)
+
+        async def one(delivery: Delivery) -> None:
+            async with gate:
+                await self._post(world, delivery)
+
+        await asyncio.gather(*(one(delivery) for delivery in due))
+        return len(due)
+
+    async def _post(self, world: World, delivery: Delivery) -> None:
+        now = world.clock()
+        headers = {
+            "content-type": "application/json",
+            "webhook-id": str(delivery.id),
+            "webhook-timestamp": str(int(now.timestamp())),
+        }
+        try:
+            answer = await self._client.post(
+                self._redirect or delivery.url,
+                content=json.dumps(delivery.payload),
+                headers=headers,
+                timeout=TIME_LIMIT_S,
+                follow_redirects=False,
+            )
+            reason = None if answer.is_success else f"HTTP {answer.status_code}"
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            reason = type(error).__name__
+        async with world.database.connection() as conn:
+            if reason is None:
+                await delivered(conn, delivery, now)
+                return
+            gap = GAPS[delivery.attempt - 1] if delivery.attempt <= len(GAPS) else None
+            again_at = None if gap is None else now + gap
+            await not_delivered(conn, delivery, reason, again_at=again_at, now=now)
+        log.warning(
+            "webhook not delivered",
+            extra={
+                "delivery_id": str(delivery.id),
+                "reason": reason,
+                "attempt": delivery.attempt,
+                "last": gap is None,
+            },
+        )

@@ -1,0 +1,263 @@
+"""Actions whose outcome is unknown: ask the provider what is true, never repeat blindly.
+
+Found: the action is done, with its reference.  Absent, once the time has passed in which the
+provider's own store may lag: it did not happen, and the step may run again.  While the provider
+cannot be asked, the action stays open; after DESPAIR a person must look.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from clento_engine.domain import execution as ex
+from clento_engine.domain.failure import Fail, Failure, Pause, Retry, Skip, Wait
+from clento_engine.domain.limits import MONTH
+from clento_engine.domain.operation import Budget, Operation
+from clento_engine.domain.template import same_text
+from clento_engine.provider.port import Message, Provider
+from clento_engine.runtime.clock import Clock
+from clento_engine.runtime.world import World, settled
+from clento_engine.store.accounts import reserve
+from clento_engine.store.doubtful import Doubtful, take_doubtful
+from clento_engine.store.settle import Learned, Report
+
+AT_ONCE = 20  # questions under way
+# How long after the intent "not there" may only mean "not there yet"; source: unipile.md, section
+# 6: a minute for invitations, 5 to 10 minutes for what passes through the provider's store.
+SETTLES: dict[Operation, timedelta] = {
+    Operation.SEND_CONNECTION_REQUEST: timedelta(minutes=2),
+    Operation.WITHDRAW_REQUEST: timedelta(minutes=2),
+    Operation.LIKE_POST: timedelta(minutes=2),
+    Operation.COMMENT_POST: timedelta(minutes=10),
+    Operation.SEND_FOLLOWUP: timedelta(minutes=12),
+    Operation.SEND_INMAIL: timedelta(minutes=12),
+}
+ASK_AGAIN = timedelta(minutes=3)
+ASK_LATER = timedelta(minutes=30)  # while the provider or the account is out of order
+NO_UNIT = timedelta(hours=1)  # until an account's spent allowance is asked again
+DESPAIR = timedelta(days=3)
+OVERLAP = timedelta(minutes=2)  # clocks differ: what was sent may carry a time before the intent
+
+# A profile is asked for these: a retrieval that counts.
+_COSTS_A_LOOK = frozenset({Operation.SEND_CONNECTION_REQUEST, Operation.WITHDRAW_REQUEST})
+
+log = logging.getLogger(__name__)
+
+
+async def reconcile(world: World, *, most: int = 200) -> int:
+    """Ask about every action that is due for a question; return how many were asked about."""
+    now = world.clock()
+    async with world.database.connection() as conn:
+        doubtful = await take_doubtful(conn, now=now, lease=world.lease, most=most)
+    if not doubtful:
+        return 0
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def asked(action: Doubtful) -> Report:
+        async with gate:
+            return await _ask(world, action)
+
+    reports = await asyncio.gather(*(asked(action) for action in doubtful))
+    await settled(world, list(reports), world.clock(), "reconcile")
+    return len(doubtful)
+
+
+async def _ask(world: World, action: Doubtful) -> Report:
+    now = world.clock()
+    operation = action.ticket.operation
+    if operation is Operation.PROFILE_VISIT:
+        # nothing can be asked; a visit too few is better than one too many
+        return _report(action, "done", ex.Done(), now)
+    if not operation.is_write:
+        return _report(action, "absent", ex.Absent(), now)
+    if operation in _COSTS_A_LOOK:
+        async with world.database.connection() as conn:
+            free = await reserve(
+                conn, action.organization_id, action.account_id, Budget.PROFILE, now
+            )
+        if not free:
+            return _later(action, now, NO_UNIT, "no profile retrieval is left to ask with")
+    answer = await _look(world.provider, action, world.clock)
+    if isinstance(answer, Report):
+        return answer
+    return _out_of_order(action, answer, now)
+
+
+async def _look(provider: Provider, action: Doubtful, clock: Clock) -> Report | Failure:
+    match action.ticket.operation:
+        case Operation.SEND_CONNECTION_REQUEST:
+            return await _invitation(provider, action, clock)
+        case Operation.WITHDRAW_REQUEST:
+            return await _withdrawal(provider, action, clock)
+        case Operation.SEND_FOLLOWUP:
+            return await _message(provider, action, clock, inmail=False)
+        case Operation.SEND_INMAIL:
+            return await _message(provider, action, clock, inmail=True)
+        case Operation.COMMENT_POST:
+            return await _comment(provider, action, clock)
+        case Operation.LIKE_POST:
+            return await _like(provider, action, clock)
+        case operation:
+            raise AssertionError(f"{operation} needs no question")
+
+
+async def _invitation(provider: Provider, action: Doubtful, clock: Clock) -> Report | Failure:
+    """Ask the profile; an invitation that it does not show may still be in the list of pending."""
+    profile = await provider.profile(action.unipile_account_id, action.target)
+    if isinstance(profile, Skip | Fail):
+        return _absent(action, clock())
+    if isinstance(profile, Retry | Wait | Pause):
+        return profile
+    if profile.connected or profile.invitation_pending:
+        now = clock()
+        learned = Learned(
+            provider_id=profile.provider_id, connected_at=now if profile.connected else None
+        )
+        seen = ex.ProfileRead(profile.provider_id, profile.connected, profile.invitation_pending)
+        return _report(action, "done", seen, now, learned=learned)
+    pending = await provider.sent_invitations(action.unipile_account_id)
+    if isinstance(pending, Retry | Wait | Pause | Skip | Fail):
+        return pending
+    for invitation in pending:
+        if invitation.provider_id == action.target:
+            seen = ex.ProfileRead(profile.provider_id, connected=False, invitation_pending=True)
+            learned = Learned(invitation_id=invitation.id)
+            return _report(action, "done", seen, clock(), learned=learned, reference=invitation.id)
+    return _absent(action, clock())
+
+
+async def _withdrawal(provider: Provider, action: Doubtful, clock: Clock) -> Report | Failure:
+    profile = await provider.profile(action.unipile_account_id, action.target)
+    if isinstance(profile, Retry | Wait | Pause):
+        return profile
+    if isinstance(profile, Skip | Fail) or profile.connected or not profile.invitation_pending:
+        return _report(action, "done", ex.Done(), clock())
+    return _absent(action, clock())
+
+
+async def _message(
+    provider: Provider, action: Doubtful, clock: Clock, *, inmail: bool
+) -> Report | Failure:
+    """Look for our text in the chats with the person since the intent."""
+    chats = [action.chat_id] if action.chat_id is not None else []
+    found = await provider.chats_with(
+        action.unipile_account_id, action.provider_id or action.target
+    )
+    if isinstance(found, Retry | Wait | Pause):
+        return found
+    if not isinstance(found, Skip | Fail):
+        chats += [chat.id for chat in found if chat.id not in chats]
+    for chat_id in chats:
+        messages = await provider.chat_messages(chat_id, after=action.intended_at - OVERLAP)
+        if isinstance(messages, Retry | Wait | Pause):
+            return messages
+        if isinstance(messages, Skip | Fail):
+            continue
+        message = _ours(action, messages, inmail=inmail)
+        if message is not None:
+            learned = Learned(chat_id=chat_id)
+            return _report(
+                action, "done", ex.Done(), clock(), learned=learned, reference=message.id
+            )
+    return _absent(action, clock())
+
+
+def _ours(action: Doubtful, messages: Sequence[Message], *, inmail: bool) -> Message | None:
+    for message in messages:
+        if (
+            message.from_us
+            and message.id not in action.known
+            and (message.kind == "INMAIL") == inmail
+            and same_text(message.text, action.text or "")
+        ):
+            return message
+    return None
+
+
+async def _comment(provider: Provider, action: Doubtful, clock: Clock) -> Report | Failure:
+    own = action.own_provider_id
+    if own is None:
+        account = await provider.account(action.unipile_account_id)
+        if isinstance(account, Retry | Wait | Pause | Skip | Fail):
+            return account
+        own = account.provider_id
+    comments = await provider.comments(action.unipile_account_id, action.target)
+    if isinstance(comments, Retry | Wait | Pause):
+        return comments
+    if not isinstance(comments, Skip | Fail):
+        for comment in comments:
+            if comment.author_id == own and same_text(comment.text, action.text or ""):
+                return _report(action, "done", ex.Done(), clock())
+    return _absent(action, clock())
+
+
+async def _like(provider: Provider, action: Doubtful, clock: Clock) -> Report | Failure:
+    post = await provider.post(action.unipile_account_id, action.target)
+    if isinstance(post, Retry | Wait | Pause):
+        return post
+    if not isinstance(post, Skip | Fail) and post.reacted:
+        return _report(action, "done", ex.Done(), clock())
+    return _absent(action, clock())
+
+
+def _absent(action: Doubtful, now: datetime) -> Report:
+    """It is not there: believed once the time is over in which it may still appear."""
+    settles_at = action.intended_at + SETTLES[action.ticket.operation]
+    if now < settles_at:
+        return _later(action, now, min(ASK_AGAIN, settles_at - now), "not there yet")
+    return _report(action, "absent", ex.Absent(), now)
+
+
+def _out_of_order(action: Doubtful, failure: Failure, now: datetime) -> Report:
+    """Nothing could be learned: ask later, and tell a person when it goes on for days."""
+    wait = min(failure.delay, MONTH) if isinstance(failure, Wait) else ASK_LATER
+    later = _later(action, now, wait, failure.reason)
+    if now - action.intended_at < DESPAIR:
+        return later
+    log.warning(
+        "nobody can say whether an action happened",
+        extra={"action_id": str(action.ticket.action_id), "alert": True},
+    )
+    reason = f"whether {action.ticket.operation} happened cannot be found out: {failure.reason}"
+    return _report(action, "unknown", ex.Unknowable(reason), now, check_at=now + timedelta(days=1))
+
+
+def _later(action: Doubtful, now: datetime, wait: timedelta, reason: str) -> Report:
+    return _report(action, "unknown", None, now, check_at=now + wait, reason=reason)
+
+
+def _report(
+    action: Doubtful,
+    state: str,
+    event: ex.Event | None,
+    now: datetime,
+    *,
+    learned: Learned | None = None,
+    reference: str | None = None,
+    reason: str | None = None,
+    check_at: datetime | None = None,
+) -> Report:
+    log.info(
+        "reconciled",
+        extra={
+            "action_id": str(action.ticket.action_id),
+            "operation": action.ticket.operation,
+            "state": state,
+            "age_s": (now - action.intended_at).total_seconds(),
+        },
+    )
+    return Report(
+        action.organization_id,
+        action.campaign_id,
+        action.lead_id,
+        action.account_id,
+        event=event,
+        stood=(action.ticket.node_id, action.ticket.operation),
+        ticket=action.ticket,
+        state=state,
+        check_at=check_at,
+        reference=reference,
+        reason=reason,
+        learned=learned,
+    )

@@ -1,0 +1,130 @@
+"""The tick: every step that is due and allowed, claimed, acted on and settled."""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from uuid import UUID
+
+from clento_engine.runtime.act import act, event_report
+from clento_engine.runtime.world import World, surely
+from clento_engine.store.accounts import organizations
+from clento_engine.store.campaigns import complete_campaigns
+from clento_engine.store.claim import Claimed, claim
+from clento_engine.store.database import Conn
+from clento_engine.store.due import due
+from clento_engine.store.settle import Report, settle
+
+CONTENDED = 0.02  # seconds until lanes that another ticker holds are looked at again
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Ticked:
+    """What a tick did.  `steps` counts by operation, `states` what became of the actions."""
+
+    steps: Counter[str] = field(default_factory=Counter)
+    states: Counter[str] = field(default_factory=Counter)
+    stale: int = 0
+    finished: int = 0
+    batches: int = 0
+
+    @property
+    def total(self) -> int:
+        """How many steps were taken."""
+        return self.steps.total()
+
+
+async def tick(
+    world: World,
+    budget: timedelta,
+    *,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Ticked:
+    """Take every step that is due and allowed, for at most `budget`; return what was done.
+
+    No transaction is open while the provider is asked.  A crash in between leaves intents under a
+    lease that ends: work for reconcile, never a second send.  When `budget` is over, or `stopping`
+    says so, nothing more is claimed, and what is in flight is settled before this returns.
+    """
+    ticked = Ticked()
+    until = time.monotonic() + budget.total_seconds()
+    in_flight: dict[asyncio.Task[Report], Claimed] = {}
+    async with world.database.connection() as conn:
+        served = [organization_id for organization_id, _ in await organizations(conn)]
+        try:
+            while True:
+                batch: list[Claimed] = []
+                free = world.slots - len(in_flight)
+                if free > 0 and time.monotonic() < until and not stopping():
+                    batch = await _claim(world, conn, served, free)
+                    if not batch and not in_flight:
+                        if not await _is_due(world, conn):
+                            break
+                        await asyncio.sleep(CONTENDED)
+                        continue
+                elif not in_flight:
+                    break
+                reports = [event_report(item) for item in batch if item.intent is None]
+                ticked.steps.update(item.run.operation.value for item in batch)
+                for item in batch:
+                    if item.intent is not None:
+                        task = asyncio.create_task(act(world.provider, item, world.clock))
+                        in_flight[task] = item
+                reports += await _answers(in_flight, wait=not reports)
+                await _settle(world, conn, reports, ticked)
+                if not in_flight and not await _is_due(world, conn):
+                    break
+        except BaseException:
+            # what was begun keeps its intent: reconcile finds out what became of it
+            for task in in_flight:
+                task.cancel()
+            await asyncio.gather(*in_flight, return_exceptions=True)
+            raise
+        if ticked.finished:
+            await complete_campaigns(conn, world.clock())
+    return ticked
+
+
+async def _claim(world: World, conn: Conn, served: Sequence[UUID], slots: int) -> list[Claimed]:
+    return await claim(
+        conn,
+        organizations=served,
+        now=world.clock(),
+        slots=slots,
+        lease=world.lease,
+        request_limit=world.request_limit,
+    )
+
+
+async def _is_due(world: World, conn: Conn) -> bool:
+    """Whether a lane is due; if a claim found none, another ticker holds it."""
+    at = (await due(conn)).lanes
+    return at is not None and at <= world.clock()
+
+
+async def _answers(in_flight: dict[asyncio.Task[Report], Claimed], *, wait: bool) -> list[Report]:
+    """Take the reports of all requests that are answered, waiting for a first one if told to."""
+    if not in_flight:
+        return []
+    if wait:
+        await asyncio.wait(in_flight, return_when=asyncio.FIRST_COMPLETED)
+    done = [task for task in in_flight if task.done()]
+    for task in done:
+        del in_flight[task]
+    return [task.result() for task in done]
+
+
+async def _settle(world: World, conn: Conn, reports: list[Report], ticked: Ticked) -> None:
+    if not reports:
+        return
+    now = world.clock()
+    result = await surely(lambda: settle(conn, reports, now=now, actor="ticker"))
+    ticked.batches += 1
+    ticked.stale += result.stale
+    ticked.finished += result.finished
+    ticked.states.update(report.state for report in reports if report.state is not None)

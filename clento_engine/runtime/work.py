@@ -1,0 +1,86 @@
+"""Whatever is due, done once: what `clento tick` runs, and each job of the daemon a part of."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from clento_engine.runtime.inbox import apply_inbox
+from clento_engine.runtime.outbox import Outbox
+from clento_engine.runtime.reconcile import reconcile
+from clento_engine.runtime.sweep import sweep
+from clento_engine.runtime.ticker import Ticked, tick
+from clento_engine.runtime.world import World
+from clento_engine.store.campaigns import complete_campaigns
+from clento_engine.store.due import due
+
+
+@dataclass(slots=True)
+class Worked:
+    """What was done.  `next_at`: when the next thing with a time is due."""
+
+    ticked: Ticked = field(default_factory=Ticked)
+    applied: int = 0
+    reconciled: int = 0
+    swept: int = 0
+    posted: int = 0
+    next_at: datetime | None = None
+
+
+async def work(
+    world: World,
+    outbox: Outbox,
+    budget: timedelta,
+    *,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Worked:
+    """Do everything that is due until nothing is, for at most `budget`.
+
+    News come first: a reply that waits in the inbox stops the message that is due.
+    """
+    worked = Worked()
+    until = time.monotonic() + budget.total_seconds()
+    while True:
+        now = world.clock()
+        async with world.database.connection() as conn:
+            found = await due(conn)
+        worked.next_at = found.earliest()
+        left = until - time.monotonic()
+        if left <= 0 or stopping():
+            return worked
+        busy = False
+        if found.inbox:
+            worked.applied += await apply_inbox(world)
+            busy = True
+        if found.sweep is not None and found.sweep <= now:
+            swept = await sweep(world)
+            worked.swept += swept
+            busy = busy or swept > 0
+        if found.doubtful is not None and found.doubtful <= now:
+            asked = await reconcile(world)
+            worked.reconciled += asked
+            busy = busy or asked > 0
+        if found.lanes is not None and found.lanes <= now:
+            ticked = await tick(world, timedelta(seconds=left), stopping=stopping)
+            _add(worked.ticked, ticked)
+            busy = True
+        if found.outbox is not None and found.outbox <= now:
+            posted = await outbox.deliver(world)
+            worked.posted += posted
+            busy = busy or posted > 0
+        if not busy:
+            return worked
+
+
+async def housekeeping(world: World) -> None:
+    """Mark campaigns whose last lead is final, where the ticker that finished it did not live."""
+    async with world.database.connection() as conn:
+        await complete_campaigns(conn, world.clock())
+
+
+def _add(total: Ticked, part: Ticked) -> None:
+    total.steps.update(part.steps)
+    total.states.update(part.states)
+    total.stale += part.stale
+    total.finished += part.finished
+    total.batches += part.batches

@@ -1,0 +1,55 @@
+"""What the runtime works on: the database, the provider, the clock, and how much at once."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random
+
+from clento_engine.domain.limits import LEASE
+from clento_engine.provider.port import Provider
+from clento_engine.runtime.clock import Clock
+from clento_engine.store.database import Database, Undone
+from clento_engine.store.settle import Report, Settled, settle
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything a tick needs.
+
+    `slots`: the most requests under way at once.  `request_limit`: the longest one may take; it
+    must end inside `lease`, the time that a claimed step is ours.
+    """
+
+    database: Database
+    provider: Provider
+    clock: Clock
+    slots: int = 100
+    lease: timedelta = LEASE
+    request_limit: timedelta = timedelta(seconds=110)
+
+
+async def surely(transaction: Callable[[], Awaitable[T]]) -> T:
+    """Run a transaction, and again when PostgreSQL undid it to resolve a deadlock."""
+    async for attempt in AsyncRetrying(
+        retry=retry_if_exception_type(Undone),
+        stop=stop_after_attempt(5),
+        wait=wait_random(0, 0.1),
+        reraise=True,
+    ):
+        with attempt:
+            return await transaction()
+    raise AssertionError("the last attempt returns or raises")
+
+
+async def settled(world: World, reports: list[Report], now: datetime, actor: str) -> Settled:
+    """Settle a batch; see `store.settle`."""
+
+    async def once() -> Settled:
+        async with world.database.connection() as conn:
+            return await settle(conn, reports, now=now, actor=actor)
+
+    return await surely(once)
