@@ -12,8 +12,8 @@ from alembic import op
 ${line}
 % endfor
 
-revision = ${repr(up_revision)}
-down_revision = ${repr(down_revision)}
+revision = "${up_revision}"
+down_revision = "${down_revision}"
 
 
 def upgrade() -> None:

@@ -1,5 +1,6 @@
 """Connections to PostgreSQL: how they are made, what each is set to, which schema it must find."""
 
+import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -8,11 +9,18 @@ from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg import AsyncConnection, Connection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.errors import DeadlockDetected, SerializationFailure
+from psycopg.errors import (
+    DeadlockDetected,
+    InsufficientPrivilege,
+    LockNotAvailable,
+    QueryCanceled,
+    SerializationFailure,
+)
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from tenacity import (
@@ -31,6 +39,7 @@ LOCK_TIMEOUT = timedelta(seconds=10)
 IDLE_TIMEOUT = timedelta(seconds=60)  # we ask nobody anything inside a transaction
 PATIENCE = timedelta(seconds=30)  # a restart or a failover is over by then, or needs a person
 GROWING = wait_random_exponential(multiplier=0.2, max=5)
+IDLE_S = 2.0  # a connection lent again within this is not asked whether it lives
 PREPARE_AFTER = 1  # uses of a statement before the server keeps its plan
 
 _SCHEME = re.compile(r"^postgres(ql)?(\+\w+)?://")
@@ -56,6 +65,11 @@ _LASTING = (
 
 # What PostgreSQL undoes to resolve a conflict of locks: run again, it goes through.
 Undone = (DeadlockDetected, SerializationFailure)
+
+# What whoever asked can do something about: try again, or ask for the right to.
+Busy = (LockNotAvailable, QueryCanceled)
+Denied = InsufficientPrivilege
+Lost = psycopg.OperationalError
 
 # What the other rooms call a connection: they hand it on and never use it themselves.
 Conn = AsyncConnection[Any]
@@ -148,6 +162,7 @@ class Database:
         self._settings = session_settings(self._conninfo, statement_timeout=statement_timeout)
         self._patience = patience
         self._wait = wait
+        self._lent_at = WeakKeyDictionary[AsyncConnection[TupleRow], float]()
         self._pool = AsyncConnectionPool[AsyncConnection[TupleRow]](
             self._conninfo,
             kwargs={"autocommit": True, "prepare_threshold": PREPARE_AFTER},
@@ -155,8 +170,7 @@ class Database:
             max_size=max_connections,
             timeout=patience.total_seconds(),
             configure=self._configure,
-            # A round trip at each lending: after a restart of the server nobody is lent a dead one.
-            check=AsyncConnectionPool.check_connection,
+            check=self._check,
             open=False,
             name="clento",
         )
@@ -213,6 +227,17 @@ class Database:
         async with self.connection() as conn, conn.transaction():
             yield conn
 
+    async def _check(self, conn: AsyncConnection[TupleRow]) -> None:
+        """Ask a connection that lay idle for a sign of life: a restart may have killed it.
+
+        One in steady use needs no round trip more: were it dead, its last use had failed.
+        """
+        now = asyncio.get_running_loop().time()
+        last = self._lent_at.get(conn)
+        self._lent_at[conn] = now
+        if last is None or now - last > IDLE_S:
+            await AsyncConnectionPool.check_connection(conn)
+
     async def _first_connection(self) -> AsyncConnection[TupleRow]:
         async for attempt in AsyncRetrying(**_patiently(self._patience, self._wait)):
             with attempt:
@@ -241,9 +266,13 @@ def connect(
         conn = Retrying(**_patiently(patience, wait))(_connect, conninfo)
     except psycopg.OperationalError as error:
         raise DatabaseUnavailable(f"PostgreSQL cannot be reached: {error}") from error
-    require_server(conn.info.server_version)
-    settings = session_settings(conninfo, statement_timeout=statement_timeout)
-    conn.execute(_SET, (list(settings), list(settings.values())))
+    try:
+        require_server(conn.info.server_version)
+        settings = session_settings(conninfo, statement_timeout=statement_timeout)
+        conn.execute(_SET, (list(settings), list(settings.values())))
+    except BaseException:
+        conn.close()
+        raise
     return conn
 
 

@@ -18,7 +18,7 @@ import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -46,7 +46,6 @@ SETTINGS: Mapping[str, str] = {
 }
 
 START_TIMEOUT_S = 300  # recovery after a crash replays up to max_wal_size
-STOP_TIMEOUT_S = 60
 SOCKET_PATH_MAX = 103  # bytes; sun_path holds 108 on Linux and 104 on macOS, its end included
 LOG_KEEP_BYTES = 10_000_000
 UNPRIVILEGED = ("clento", "postgres", "nobody")  # who runs the server for root: the first there is
@@ -126,13 +125,17 @@ def stop(data_dir: Path, *, binaries: Path | None = None) -> bool:
     """Stop the PostgreSQL living in `data_dir`; say whether one was running.
 
     Open transactions are rolled back, as on a loss of connection.
+    Raises ServerError when it is not ours to stop.
     """
     data_dir = data_dir.expanduser().absolute()
     folder = data_dir / "postgresql"
-    if not (folder / "postmaster.pid").exists():
-        return False
-    with _locked(data_dir):
-        return _Cluster(folder, binaries or _wheel_binaries(), _server_user(folder)).stop()
+    try:
+        if not (folder / "postmaster.pid").exists():
+            return False
+        with _locked(data_dir):
+            return _Cluster(folder, binaries or _wheel_binaries(), _server_user(folder)).stop()
+    except OSError as error:
+        raise ServerError(_os_error(data_dir, error)) from error
 
 
 @contextmanager
@@ -147,15 +150,19 @@ def temporary_server(
 
     Without `data_dir` it lives in a new folder of its own in the system's place for such.
     """
-    folder = data_dir or Path(tempfile.mkdtemp(prefix="clento-"))
-    folder.mkdir(mode=0o711, parents=True, exist_ok=True)
-    folder.chmod(0o711)
+    folder = data_dir or _new_folder()
     try:
         yield embedded_server(folder, binaries=binaries, settings=settings)
     finally:
         stop(folder, binaries=binaries)
-        if not keep:
+        if not keep and folder.is_dir():
             shutil.rmtree(folder)
+
+
+def _new_folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="clento-"))
+    folder.chmod(0o711)  # root's servers run as somebody else
+    return folder
 
 
 @dataclass(frozen=True)
@@ -190,17 +197,16 @@ class _Cluster:
             "--no-instructions",
             *locale,
         )
-        with (unfinished / "postgresql.conf").open("a") as conf:
-            conf.write("\ninclude 'clento.conf'  # rewritten at every start; ALTER SYSTEM wins\n")
+        include = "\ninclude 'clento.conf'  # rewritten at every start; ALTER SYSTEM wins\n"
+        self._write(unfinished / "postgresql.conf", include, append=True)
         unfinished.rename(self.folder)
 
     def start(self, settings: Mapping[str, str]) -> None:
         """Start the server, or wait for it where it is starting already."""
         socket_dir = self._socket_dir()
         settings = {"unix_socket_directories": f'"{socket_dir}"', **settings}
-        conf = self.folder / "clento.conf"
-        conf.write_text("".join(f"{name} = {_quoted(v)}\n" for name, v in settings.items()))
-        conf.chmod(0o644)
+        lines = "".join(f"{name} = {_quoted(value)}\n" for name, value in settings.items())
+        self._write(self.folder / "clento.conf", lines)
         journal = self.folder / "server.log"
         if journal.exists() and journal.stat().st_size > LOG_KEEP_BYTES:
             journal.replace(self.folder / "server.log.1")
@@ -248,7 +254,8 @@ class _Cluster:
                 return False  # it ended by itself meanwhile
             raise
         if socket_dir != self.folder:
-            socket_dir.rmdir()
+            with suppress(OSError):  # used by somebody else after all
+                socket_dir.rmdir()
         return True
 
     def url(self, role: str, database: str) -> str:
@@ -282,10 +289,11 @@ class _Cluster:
                 f"neither {self.folder} nor {short} can hold a socket, too long or with a comma: "
                 "set CLENTO_DATA_DIR to a shorter folder"
             )
+        with suppress(FileExistsError):
+            short.mkdir(mode=0o700)
+            if self.user is not None:
+                os.chown(short, self.user.pw_uid, self.user.pw_gid, follow_symlinks=False)
         owner = os.geteuid() if self.user is None else self.user.pw_uid
-        short.mkdir(mode=0o700, exist_ok=True)
-        if os.geteuid() == 0 and self.user is not None and short.stat().st_uid == 0:
-            os.chown(short, self.user.pw_uid, self.user.pw_gid)
         found = short.lstat()  # everybody may write beside it: it must be a folder, ours and closed
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner or found.st_mode & 0o077:
             raise ServerError(f"{short} was made by somebody else: remove it, then try again")
@@ -303,9 +311,16 @@ class _Cluster:
                 "dump it with the old one and load it into a new folder, or use pg_upgrade"
             )
 
+    def _write(self, file: Path, text: str, *, append: bool = False) -> None:
+        """Write into the server's folder as its user: root would follow a link planted there."""
+        self._call(["tee", *(["-a"] if append else []), str(file)], text)
+
     def _run(self, program: str, *arguments: str) -> str:
         """Run one of PostgreSQL's programs and return what it said."""
-        command = [str(self.binaries / program), *arguments]
+        return self._call([str(self.binaries / program), *arguments])
+
+    def _call(self, command: list[str], given: str = "") -> str:
+        program = Path(command[0]).name
         # PGPORT, PGDATA and their like would reach the server through us.
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
         try:
@@ -313,12 +328,13 @@ class _Cluster:
                 command,
                 env=environment | {"LC_ALL": "C"},
                 cwd="/",
-                stdin=subprocess.DEVNULL,
+                input=given,
                 capture_output=True,
                 text=True,
                 errors="replace",
                 check=False,
                 timeout=START_TIMEOUT_S + 30,
+                umask=0o077,
                 user=None if self.user is None else self.user.pw_uid,
                 group=None if self.user is None else self.user.pw_gid,
                 extra_groups=None if self.user is None else [],

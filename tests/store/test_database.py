@@ -185,11 +185,13 @@ async def test_a_server_that_never_answers_is_reported_with_the_reason(tmp_path:
 
 
 async def test_a_caller_is_told_when_every_connection_is_busy(dsn: str) -> None:
-    async with Database(dsn, max_connections=1, patience=timedelta(milliseconds=50)) as database:
+    async with Database(dsn, max_connections=1) as database:
         async with database.connection():
+            database._pool.timeout = 0.01
             with pytest.raises(DatabaseUnavailable, match="all 1 connections are busy"):
                 async with database.connection():
                     pass
+        database._pool.timeout = 30
         async with database.connection() as conn:  # and nothing was lost by it
             await conn.execute("select")
 

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import psycopg
 import pytest
@@ -192,6 +193,23 @@ def test_a_program_that_fails_is_quoted_and_explained(home: Path, says: str, adv
         program.chmod(0o755)
     with pytest.raises(ServerError, match=advice):
         embedded_server(home / "data", binaries=home / "bin")
+
+
+def test_a_link_planted_where_the_socket_would_go_is_not_followed(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data_dir = home / ("long" * 30)
+    shared, theirs = home / "shared", home / "theirs"
+    shared.mkdir()
+    theirs.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(shared))
+    with temporary_server(data_dir, keep=True) as server:
+        (where,) = parse_qs(urlsplit(server.url).query)["host"]
+    assert Path(where).parent == shared
+    Path(where).symlink_to(theirs)
+    with pytest.raises(ServerError, match="was made by somebody else"):
+        embedded_server(data_dir)
+    assert theirs.stat().st_uid == os.geteuid()
 
 
 def test_programs_of_another_machine_say_to_set_database_url(home: Path) -> None:

@@ -1,0 +1,89 @@
+# `make` lists the targets.  ARGS= is handed on: make demo ARGS=--help, make test ARGS="-k claim".
+
+SHELL := $(shell command -v bash)
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+MADE := .venv/.made
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: venv
+venv: $(MADE) ## Make .venv from requirements.lock; again only when that or pyproject.toml changed
+
+$(MADE): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'Python 3.11 or later is needed, and "$(PYTHON)" is not: try make $(MAKECMDGOALS) PYTHON=python3.12' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo 'Python has no module venv: install it (Debian and Ubuntu: apt install python3-venv)' >&2; exit 1; }
+	@$(BIN)/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear .venv
+	@echo "installing requirements.lock into .venv (log: .venv/pip.log)"
+	@$(call pip,-r requirements.lock --require-hashes --only-binary :all:)
+	@$(call pip,--no-deps --no-build-isolation -e .)
+	@touch $@
+
+# One line on a terminal, rewritten package by package; elsewhere none.  On failure, pip's last lines.
+define pip
+$(BIN)/python -u -m pip install --progress-bar off $(1) 2>&1 | tee .venv/pip.log | \
+  awk -v terminal="$$(test -t 2 && echo yes || true)" \
+    'terminal && /^(Collecting|Installing|Building|Preparing)/ { \
+       printf "\r\033[K  %d: %s %s", ++n, $$1, $$2 > "/dev/stderr" } \
+     END { if (n) printf "\r\033[K" > "/dev/stderr" }' || \
+  { tail -n 20 .venv/pip.log >&2; exit 1; }
+endef
+
+.PHONY: demo
+demo: $(MADE) ## See the engine work on invented people, with nothing to set up
+	@$(BIN)/clento demo $(ARGS)
+
+.PHONY: check
+check: formatted lint types imports test ## Everything CI asks: the next five, in this order
+
+.PHONY: formatted
+formatted: $(MADE) ## Is everything as `make format` leaves it?
+	@$(BIN)/ruff format --check --quiet .
+
+.PHONY: lint
+lint: $(MADE) ## ruff
+	@$(BIN)/ruff check .
+
+.PHONY: types
+types: $(MADE) ## mypy, strict
+	@$(BIN)/mypy
+
+.PHONY: imports
+imports: $(MADE) ## Who may import whom; where SQL, HTTP and the clock may be
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python scripts/check_rooms.py
+
+.PHONY: test
+test: $(MADE) ## The tests, on PostgreSQL 18 and Debian's; also that the migrations make store/tables.py
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: format
+format: $(MADE) ## Format the code, and mend what ruff can mend
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+.PHONY: lock
+lock: ## Make requirements.lock anew from pyproject.toml (ARGS=--upgrade: newest versions)
+	@made=$$(mktemp -d); trap 'rm -rf "$$made"' EXIT; \
+	$(PYTHON) -m venv "$$made"; \
+	"$$made/bin/pip" install --quiet uv; \
+	"$$made/bin/uv" --quiet pip compile --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --extra dev $(ARGS) -o requirements.lock pyproject.toml
+
+.PHONY: clean
+clean: ## Remove what these targets made, never data
+	@rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
