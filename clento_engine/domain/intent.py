@@ -82,7 +82,10 @@ def intent(
         return ex.Overdue()
     if node.skip is not None:
         return ex.Failed(Skip(node.skip))
-    target = run.provider_id or person.provider_id or person.public_identifier
+    listed = (person.provider_id, person.public_identifier)
+    if run.relooked:  # the id was refused: the same one from the list would be, too
+        listed = listed[::-1]
+    target = run.provider_id or listed[0] or listed[1]
     if target is None:
         return ex.Missing("neither a public identifier nor a provider id is known")
     match run.operation:

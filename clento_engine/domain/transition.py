@@ -28,6 +28,7 @@ LONGEST_ACCOUNT_REST = timedelta(hours=2)
 
 _NEEDS_PROVIDER_ID = frozenset(
     {
+        Operation.FIND_POSTS,
         Operation.LIKE_POST,
         Operation.COMMENT_POST,
         Operation.SEND_CONNECTION_REQUEST,
@@ -37,6 +38,18 @@ _NEEDS_PROVIDER_ID = frozenset(
     }
 )
 _ON_POSTS = frozenset({Operation.LIKE_POST, Operation.COMMENT_POST})
+# What a lead can hear while it stands at an operation: anything else is a defect.
+_IS_DONE = frozenset(operation for operation in Operation if operation.is_write) | {
+    Operation.WEBHOOK
+}
+_READS_PROFILE = frozenset(
+    {
+        Operation.PROFILE_LOOKUP,
+        Operation.PROFILE_VISIT,
+        Operation.SEND_CONNECTION_REQUEST,  # reconcile asks the profile
+        Operation.CHECK_ACCEPTANCE,
+    }
+)
 # A lead does not end because a like could not be placed; these steps are passed over instead.
 _PASSED_OVER = frozenset(
     {
@@ -74,7 +87,9 @@ def decide(workflow: Workflow, run: Execution, event: ex.Event, now: datetime) -
             return Decision(replace(run, replied=True))
 
         # acceptance: of use only while it is awaited, remembered always
-        case Status.AWAITING, ex.Accepted(at):
+        case Status.AWAITING | Status.WAITING, ex.Accepted(at) if (
+            run.operation is Operation.CHECK_ACCEPTANCE
+        ):
             return _leave(workflow, replace(run, connected=True), Branch.ACCEPTED, now, since=at)
         case _, ex.Accepted():
             return Decision(replace(run, connected=True))
@@ -85,30 +100,33 @@ def decide(workflow: Workflow, run: Execution, event: ex.Event, now: datetime) -
         case Status.HELD, ex.Released(skip=True):
             return _pass_over(workflow, run, now, Result.SKIPPED)
 
-        case Status.HELD, ex.Done() | ex.ProfileRead() | ex.Absent():  # found out after all
+        # found out after all; or another ticker had taken the step before the lead was held
+        case Status.HELD, ex.Done() | ex.ProfileRead() | ex.Absent() | ex.Failed():
             waiting = replace(run, status=Status.WAITING, next_run_at=now, reason=None)
             return decide(workflow, waiting, event, now)
-        case Status.HELD, ex.Unknowable():
+        case Status.HELD, ex.Unknowable() | ex.Missing():
             return Decision(run)
 
         # a step's outcome
-        case Status.WAITING, ex.Began():
+        case Status.WAITING, ex.Began() if run.operation is Operation.START:
             started = replace(run, started_at=now, expires_at=now + run.rules.max_duration)
             return _come_to(workflow, started, workflow.first, now, now)
-        case Status.WAITING | Status.AWAITING, ex.ProfileRead() as profile:
+        case Status.WAITING | Status.AWAITING, ex.ProfileRead() as profile if (
+            run.operation in _READS_PROFILE
+        ):
             return _know(workflow, run, profile, now)
-        case Status.WAITING, ex.PostsFound(posts) if posts and run.node_id is not None:
+        case Status.WAITING, ex.PostsFound(posts) if run.operation is Operation.FIND_POSTS:
+            if not posts:
+                return _leave(workflow, run, Branch.NEXT, now, result=Result.SKIPPED)
             found = replace(run, posts=posts)
-            return Decision(_stand(found, workflow.nodes[run.node_id].operation, now))
-        case Status.WAITING, ex.PostsFound():
-            return _leave(workflow, run, Branch.NEXT, now, result=Result.SKIPPED)
-        case Status.WAITING, ex.Done():
+            return Decision(_stand(found, _node(workflow, run).operation, now))
+        case Status.WAITING, ex.Done() if run.operation in _IS_DONE:
             return _done(workflow, run, now)
         case Status.WAITING | Status.AWAITING, ex.Absent():  # safe to repeat, but not for ever
             return _failed(workflow, run, on.Retry("the action did not happen"), now)
         case Status.WAITING | Status.AWAITING, ex.Unknowable(reason):
             return Decision(_hold(run, reason))
-        case Status.WAITING, ex.Missing(reason):
+        case Status.WAITING | Status.AWAITING, ex.Missing(reason):
             return _missing(workflow, run, reason, now)
         case Status.WAITING | Status.AWAITING, ex.Failed(cause):
             return _failed(workflow, run, cause, now)
@@ -171,11 +189,12 @@ def _failed(workflow: Workflow, run: Execution, cause: on.Failure, now: datetime
             return Decision(replace(run, next_run_at=_in_time(run, now + cause.delay)))
         case on.Wait():  # its account's turn never came: it keeps its place, the lane waits
             throttle = ex.Throttle(cause.scope, cause.reason, cause.delay, cause.longest)
-            return Decision(replace(run, next_run_at=now), (throttle,))
+            return Decision(replace(run, next_run_at=_in_time(run, now)), (throttle,))
         case on.Pause(reason, everyone):  # `claim` passes over a paused account
-            return Decision(replace(run, next_run_at=now), (ex.PauseAccount(reason, everyone),))
-        case on.Skip(means=on.Means.CONNECTED) if (
-            run.operation is Operation.SEND_CONNECTION_REQUEST
+            kept = replace(run, next_run_at=_in_time(run, now))
+            return Decision(kept, (ex.PauseAccount(reason, everyone),))
+        case on.Skip(means=means) if run.operation is Operation.SEND_CONNECTION_REQUEST and (
+            means is on.Means.CONNECTED or run.connected  # accepted while we were refused
         ):
             node, known = _node(workflow, run), replace(run, connected=True)
             branch = Branch.ACCEPTED if node.branches else Branch.NEXT
@@ -274,7 +293,7 @@ def _arrive(workflow: Workflow, run: Execution, at: datetime) -> Execution:
     operation = _node(workflow, run).operation
     if operation in _NEEDS_PROVIDER_ID and run.provider_id is None:
         operation = Operation.PROFILE_LOOKUP
-    elif operation in _ON_POSTS:
+    elif operation in _ON_POSTS and not run.posts:  # those left are kept over a second look
         operation = Operation.FIND_POSTS
     return _stand(run, operation, at)
 

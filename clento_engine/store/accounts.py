@@ -168,7 +168,14 @@ async def set_limit(
 ) -> None:
     """Replace the caps of one budget, and let its lanes look again: they may run sooner now."""
     async with conn.transaction():
-        await _wake(conn, organization_id, account_id, now)
+        # lock, then look: a claim under the old caps may be putting a lane to sleep right now
+        await lock_lanes(conn, organization_id, account_id=account_id)
+        await conn.execute(
+            "update lanes set ready_at = %(now)s"
+            " where organization_id = %(organization_id)s and account_id = %(account_id)s"
+            " and ready_at > %(now)s",
+            {"organization_id": organization_id, "account_id": account_id, "now": now},
+        )
         await conn.execute(
             "update rate_limits set per_hour = %s, per_day = %s, per_week = %s, per_month = %s"
             " where organization_id = %s and account_id = %s and operation = %s",
@@ -241,6 +248,7 @@ async def pause_account(
     An operator's pause stands over the provider's: the provider's OK does not lift it.
     """
     async with conn.transaction():
+        await lock_lanes(conn, organization_id, account_id=account_id)  # before accounts, as settle
         cursor = await conn.execute(
             "update connected_accounts set status = 'paused', paused_by = %(by)s,"
             " pause_reason = %(reason)s"
@@ -273,6 +281,7 @@ async def resume_account(
     The provider lifts only what the provider paused.  False when there was nothing to lift.
     """
     async with conn.transaction():
+        await lock_lanes(conn, organization_id, account_id=account_id)  # before accounts, as settle
         cursor = await conn.execute(
             "update connected_accounts set status = 'active', paused_by = null,"
             " pause_reason = null, errors_in_a_row = 0"
@@ -298,23 +307,8 @@ async def set_lanes(
 
     Waits for claims that hold them: when this is committed, no later claim takes a step there.
     """
-    of = {
-        "organization_id": organization_id,
-        "campaign_id": campaign_id,
-        "account_id": account_id,
-    }
     # lock, then look: in one statement, a pause committed while we waited would be overwritten
-    await conn.execute(
-        """
-        select from lanes l
-         where l.organization_id = %(organization_id)s
-           and (%(campaign_id)s::uuid is null or l.campaign_id = %(campaign_id)s)
-           and (%(account_id)s::uuid is null or l.account_id = %(account_id)s)
-         order by l.organization_id, l.campaign_id, l.account_id, l.operation
-           for no key update
-        """,
-        of,
-    )
+    await lock_lanes(conn, organization_id, campaign_id=campaign_id, account_id=account_id)
     await conn.execute(
         """
         update lanes l
@@ -327,27 +321,36 @@ async def set_lanes(
            and (%(account_id)s::uuid is null or l.account_id = %(account_id)s)
            and l.active <> (c.status = 'running' and a.status = 'active')
         """,
-        of,
+        {
+            "organization_id": organization_id,
+            "campaign_id": campaign_id,
+            "account_id": account_id,
+        },
     )
 
 
-async def _wake(
-    conn: AsyncConnection[Any], organization_id: UUID, account_id: UUID, now: datetime
+async def lock_lanes(
+    conn: AsyncConnection[Any],
+    organization_id: UUID,
+    *,
+    campaign_id: UUID | None = None,
+    account_id: UUID | None = None,
 ) -> None:
+    """Lock the lanes of a campaign or an account, in the one order; waits for claims."""
     await conn.execute(
         """
-        with mine as materialized (
-            select organization_id, campaign_id, account_id, operation from lanes
-             where organization_id = %(organization_id)s and account_id = %(account_id)s
-               and ready_at > %(now)s
-             order by organization_id, campaign_id, account_id, operation
-               for no key update)
-        update lanes l set ready_at = %(now)s
-          from mine m
-         where l.organization_id = m.organization_id and l.campaign_id = m.campaign_id
-           and l.account_id = m.account_id and l.operation = m.operation
+        select from lanes l
+         where l.organization_id = %(organization_id)s
+           and (%(campaign_id)s::uuid is null or l.campaign_id = %(campaign_id)s)
+           and (%(account_id)s::uuid is null or l.account_id = %(account_id)s)
+         order by l.organization_id, l.campaign_id, l.account_id, l.operation
+           for no key update
         """,
-        {"organization_id": organization_id, "account_id": account_id, "now": now},
+        {
+            "organization_id": organization_id,
+            "campaign_id": campaign_id,
+            "account_id": account_id,
+        },
     )
 
 

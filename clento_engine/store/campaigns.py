@@ -187,11 +187,12 @@ async def start_campaign(
             "start_at": start_at,
             "now": now,
         }
-        await _make_lanes(conn, workflow, of)
         cursor = await conn.execute(_ENROLL, of)
         enrolled = cursor.rowcount
         if enrolled == 0:
             raise CannotDo("its list has no lead that may be contacted: import leads first")
+        # only now, since claims pass over the accounts that it locks
+        await _make_lanes(conn, workflow, of)
         await conn.execute(
             "update connected_accounts a"
             " set next_sweep_at = coalesce(a.next_sweep_at, %(start_at)s)"
@@ -241,6 +242,19 @@ async def _make_lanes(conn: AsyncConnection[Any], workflow: Workflow, of: dict[s
     needed = {Operation.START, *_PREPARATIONS}
     needed |= {node.operation for node in workflow.nodes.values()}
     operations = sorted(needed)
+    # In order, and as strong as the update that follows: two starts would wait for each other.
+    await conn.execute(
+        """
+        select from connected_accounts
+         where organization_id = %(organization_id)s
+           and id in (select account_id from campaign_senders
+                       where organization_id = %(organization_id)s
+                         and campaign_id = %(campaign_id)s)
+         order by id
+           for no key update
+        """,
+        of,
+    )
     await conn.execute(
         """
         insert into lanes (organization_id, campaign_id, account_id, operation, budget, active,
@@ -252,7 +266,6 @@ async def _make_lanes(conn: AsyncConnection[Any], workflow: Workflow, of: dict[s
                                    and a.id = s.account_id
          cross join unnest(%(operations)s::text[], %(budgets)s::text[]) as o(operation, budget)
          where s.organization_id = %(organization_id)s and s.campaign_id = %(campaign_id)s
-           for share of a
         """,
         {
             **of,
@@ -377,3 +390,31 @@ async def complete_campaigns(conn: AsyncConnection[Any], now: datetime) -> list[
                 conn, organization_id, campaign_id, "CampaignCompleted", "ticker", now, None
             )
     return [campaign_id for _, campaign_id in done]
+
+
+async def is_over(conn: AsyncConnection[Any], organization_id: UUID, campaign_id: UUID) -> bool:
+    """Whether the campaign is completed and every notice of it arrived or was given up."""
+    cursor = await conn.execute(
+        """
+        select c.status = 'completed'
+               and not exists (select 1 from webhook_deliveries d
+                                where d.organization_id = c.organization_id
+                                  and d.campaign_id = c.id and d.next_attempt_at is not null)
+          from campaigns c where c.organization_id = %s and c.id = %s
+        """,
+        (organization_id, campaign_id),
+    )
+    row = await cursor.fetchone()
+    return row is not None and bool(row[0])
+
+
+async def steps_recorded(
+    conn: AsyncConnection[Any], organization_id: UUID, campaign_id: UUID
+) -> int:
+    """Count the events in the histories of the campaign's leads."""
+    cursor = await conn.execute(
+        "select count(*) from events where organization_id = %s and campaign_id = %s",
+        (organization_id, campaign_id),
+    )
+    row = await cursor.fetchone()
+    return 0 if row is None else int(row[0])

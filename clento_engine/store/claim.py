@@ -53,7 +53,8 @@ from clento_engine.store.settle import Ticket
 from clento_engine.store.workflows import load_workflows
 
 MOST_LANES = 200  # looked at in one claim
-AGAIN = timedelta(seconds=5)  # until a campaign with its most leads in flight is looked at again
+# until a lane is looked at again whose head is locked, or whose campaign has its most in flight
+AGAIN = timedelta(seconds=5)
 NO_LOOK = timedelta(hours=1)  # until an InMail that needs a profile retrieval looks for one again
 
 LaneKey = tuple[UUID, UUID, UUID, str]  # organisation, campaign, account, operation
@@ -139,8 +140,10 @@ select campaign_id, count(*) from actions
 """
 
 _SENDERS = """
-select campaign_id, account_id, position, starts_on, starts from campaign_senders
- where organization_id = any(%(organizations)s) and campaign_id = any(%(campaigns)s)
+select s.campaign_id, s.account_id, s.position, s.starts_on, s.starts, a.time_zone
+  from campaign_senders s
+  join connected_accounts a on a.organization_id = s.organization_id and a.id = s.account_id
+ where s.organization_id = any(%(organizations)s) and s.campaign_id = any(%(campaigns)s)
 """
 
 _ACCOUNT_LIMITS = """
@@ -149,9 +152,11 @@ select account_id, operation, per_hour, per_day, per_week, per_month from rate_l
 """
 
 # As many heads as may run, and one more: its time is when the lane must be looked at again.
-# Asking once more for "what is left" would cost thirty times as much.
+# Asking once more for "what is left" would cost thirty times as much.  A head that somebody else
+# has locked comes back without a lead: its holder wakes the lane when it commits, but nobody does
+# when it is rolled back.  `done_to` is the ledger's word on whom the node has reached already.
 _HEADS = f"""
-select k.lane, e.organization_id, e.workflow_version_id, {EXECUTION},
+select k.lane, h.due_at, e.organization_id, e.workflow_version_id, {EXECUTION},
        p.public_identifier, p.provider_id as listed_id, p.first_name, p.last_name, p.company,
        p.job_title, p.email, p.fields, t.chat_id, t.invitation_id,
        (select s.kind || ': ' || s.reason from suppressions s
@@ -162,12 +167,19 @@ select k.lane, e.organization_id, e.workflow_version_id, {EXECUTION},
              or (s.kind = 'email' and s.value = lower(p.email))
              or (s.kind = 'domain' and s.value = lower(split_part(p.email, '@', 2)))
              or (s.kind = 'company' and s.value = lower(p.company)))
-         limit 1) as suppressed
+         limit 1) as suppressed,
+       array(select x.target from actions x
+              where x.organization_id = e.organization_id and x.campaign_id = e.campaign_id
+                and x.lead_id = e.lead_id and x.node_id = e.node_id
+                and x.operation = e.operation
+                and x.state in ('intended', 'unknown', 'done')
+                and x.operation in ('comment_post', 'like_post', 'send_connection_request',
+                                    'send_followup', 'send_inmail')) as done_to
   from unnest(%(organizations)s::uuid[], %(campaigns)s::uuid[], %(accounts)s::uuid[],
               %(operations)s::text[], %(takes)s::int[]) with ordinality
        as k(organization_id, campaign_id, account_id, operation, take, lane)
  cross join lateral (
-       select * from campaign_executions e
+       select e.lead_id, e.next_run_at as due_at from campaign_executions e
         where e.organization_id = k.organization_id and e.campaign_id = k.campaign_id
           and e.account_id = k.account_id and e.operation = k.operation
           and e.outcome is null and e.next_run_at is not null
@@ -176,12 +188,17 @@ select k.lane, e.organization_id, e.workflow_version_id, {EXECUTION},
                              and x.campaign_id = e.campaign_id and x.lead_id = e.lead_id
                              and x.state in ('intended', 'unknown'))
         order by e.next_run_at, e.lead_id
-        limit k.take + 1
-          for no key update skip locked) e
-  join leads p on p.organization_id = e.organization_id and p.id = e.lead_id
+        limit k.take + 1) h
+  left join lateral (
+       select * from campaign_executions e
+        where e.organization_id = k.organization_id and e.campaign_id = k.campaign_id
+          and e.lead_id = h.lead_id and e.account_id = k.account_id and e.operation = k.operation
+          and e.outcome is null and e.next_run_at is not null
+          for no key update skip locked) e on true
+  left join leads p on p.organization_id = e.organization_id and p.id = e.lead_id
   left join contacts t on t.organization_id = e.organization_id and t.account_id = e.account_id
                       and t.lead_id = e.lead_id
- order by k.lane, e.next_run_at, e.lead_id
+ order by k.lane, h.due_at, h.lead_id
 """
 
 _BUCKETS = """
@@ -265,7 +282,10 @@ class _Lane:
     take: int = 0  # how many heads to ask for
     binding: datetime | None = None  # what kept its next head from running, until when
     heads: list[dict[str, Any]] = field(default_factory=list)
+    seen: int = 0  # heads, with those that others have locked
+    locked_at: datetime | None = None  # when the first of those is due
     passed: int = 0  # heads taken or settled
+    told: bool = False  # a head came back as an event, of which nothing is written down yet
 
     @property
     def key(self) -> LaneKey:
@@ -359,9 +379,12 @@ async def _look(conn: AsyncConnection[Any], lanes: Sequence[_Lane], picker: "_Pi
     second = {key: lane for lane in lanes for key in _second_budgets(lane) if key not in budgets}
     starting = [lane for lane in lanes if lane.operation is Operation.START]
     for lane in lanes:
-        spaced = not lane.operation.is_internal and (
-            lane.account_spacing.longest > timedelta(0) or lane.spacing.longest > timedelta(0)
+        gaps = (
+            (lane.row["lead_processing_delay"],)
+            if lane.operation is Operation.START
+            else (lane.account_spacing.longest, lane.spacing.longest)
         )
+        spaced = lane.operation is not Operation.WEBHOOK and max(gaps) > timedelta(0)
         lane.take = 1 if spaced else min(picker.slots, lane.row["per_hour"] or picker.slots)
     keys = [(*key, _longest(lane.row)) for key, lane in budgets.items()]
     keys += [(*key, MONTH) for key in second]
@@ -411,7 +434,12 @@ async def _look(conn: AsyncConnection[Any], lanes: Sequence[_Lane], picker: "_Pi
             },
         )
     for row in await heads.fetchall():
-        lanes[row["lane"] - 1].heads.append(row)
+        lane = lanes[row["lane"] - 1]
+        lane.seen += 1
+        if row["lead_id"] is not None:
+            lane.heads.append(row)
+        elif lane.locked_at is None:
+            lane.locked_at = row["due_at"]
     spent = {(row[0], row[1], row[2]): Used(*row[3:]) for row in await used.fetchall()}
     flying = dict(await in_flight.fetchall())
     for lane in lanes:
@@ -512,9 +540,8 @@ def _starts(
     left = {}
     for lane in lanes:
         row, (organization_id, campaign_id, account_id, _) = lane.row, lane.key
-        today = _today(row, picker.now)
-        begun = {
-            sender: values["starts"] if values["starts_on"] == today else 0
+        begun = {  # each in its own zone: where one sender's day is over, another's is not
+            sender: values["starts"] if values["starts_on"] == _today(values, picker.now) else 0
             for (campaign, sender), values in picker.senders.items()
             if campaign == campaign_id
         }
@@ -566,7 +593,8 @@ class _Picker:
 
     def _order(self, lane: _Lane) -> tuple[int, int, datetime, UUID]:
         first = lane.heads[0] if lane.heads else None
-        begun = self.senders.get((lane.key[1], lane.key[2])) if self.starts else None
+        starting = lane.operation is Operation.START
+        begun = self.senders.get((lane.key[1], lane.key[2])) if starting else None
         return (
             lane.operation.priority,
             0 if begun is None else begun["starts"],
@@ -635,6 +663,8 @@ class _Picker:
                 notes_left=self.allowance.get((*lane.account, Budget.NOTE.value), UNLIMITED) > 0,
                 now=self.now,
             )
+            if isinstance(next_step, Intent) and next_step.target in head["done_to"]:
+                next_step = ex.Done()  # it reached them: never twice, and never a poisoned claim
         lease_end = self.now + self.lease - self.request_limit
         closing = closes_at(lane.hours, self.now, row["time_zone"])
         act_before = lease_end if closing is None else min(lease_end, closing)
@@ -652,6 +682,7 @@ class _Picker:
             self._spend(lane, next_step)
             self.claimed.append(Claimed(*claimed, intent=next_step, ticket=ticket))
         elif not isinstance(next_step, Intent):
+            lane.told = True
             if isinstance(next_step, ex.Began):
                 self._begin(lane)
             self.claimed.append(Claimed(*claimed, event=next_step))
@@ -684,12 +715,18 @@ class _Picker:
         """Return when the lane must be looked at again; None when nothing waits in it."""
         if lane.gate > self.now:
             return lane.gate
-        rest = lane.heads[lane.passed :]
-        if not rest:
+        times = []
+        if rest := lane.heads[lane.passed :]:
+            times.append(self._later(lane, max(rest[0]["next_run_at"], lane.binding or self.now)))
+        elif lane.passed and lane.seen > lane.take:
             # it may have more than was asked for; the account's gap applies to those too
-            return self._later(lane, self.now) if len(lane.heads) > lane.take else None
-        at = max(rest[0]["next_run_at"], lane.binding or self.now)
-        return self._later(lane, at)
+            times.append(self._later(lane, self.now))
+        if lane.locked_at is not None:
+            times.append(self._later(lane, max(lane.locked_at, self.now + AGAIN)))
+        if lane.told:
+            # should we die before the event is settled, no open action would tell of it
+            times.append(self.now + self.lease)
+        return min(times, default=None)
 
     def _later(self, lane: _Lane, at: datetime) -> datetime:
         if lane.operation is Operation.WEBHOOK:

@@ -47,16 +47,18 @@ async def take_doubtful(
     cursor = conn.cursor(row_factory=dict_row)
     await cursor.execute(
         """
-        with taken as (
+        with due as materialized (  -- joined as a subquery it might be run again for each row
+            select organization_id, id from actions
+             where state in ('intended', 'unknown') and check_at <= %(now)s
+             order by check_at
+             limit %(most)s
+               for no key update skip locked),
+        taken as (
             update actions a
                set state = 'unknown', token = %(token)s, check_at = %(until)s,
                    checks = a.checks + 1
-              from (select organization_id, id from actions
-                     where state in ('intended', 'unknown') and check_at <= %(now)s
-                     order by check_at
-                     limit %(most)s
-                       for no key update skip locked) d
-             where a.organization_id = d.organization_id and a.id = d.id
+              from due
+             where a.organization_id = due.organization_id and a.id = due.id
             returning a.*)
         select t.organization_id, t.campaign_id, t.lead_id, t.account_id, t.id, t.token, t.node_id,
                t.operation, t.budgets, t.bucket_at, t.target, t.text, t.subject, t.intended_at,

@@ -1,14 +1,16 @@
 """Webhooks as they came: stored once each before they are answered, applied by the ticker."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from psycopg import AsyncConnection
+from psycopg.errors import ForeignKeyViolation
 from psycopg.types.json import Jsonb
+
+from clento_engine.store.accounts import NotFound
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +25,16 @@ class InboxRow:
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """An execution that an incoming event may be about."""
+    """An execution that an incoming event may be about.
+
+    Of a finished one, `connected` and `replied` say what the account already knows of the lead.
+    """
 
     organization_id: UUID
     campaign_id: UUID
     lead_id: UUID
     account_id: UUID
+    finished: bool
     connected: bool
     replied: bool
 
@@ -36,43 +42,49 @@ class Walk:
 async def store_webhook(
     conn: AsyncConnection[Any], organization_id: UUID, key: str, payload: object, now: datetime
 ) -> bool:
-    """Store a webhook under its key; False when it was there already."""
-    cursor = await conn.execute(
-        "insert into inbox_events (organization_id, key, payload, received_at)"
-        " values (%s, %s, %s, %s) on conflict (organization_id, key) do nothing",
-        (organization_id, key, Jsonb(payload), now),
-    )
+    """Store a webhook under its key; False when it was there already.
+
+    Raises NotFound when there is no such organisation.
+    """
+    try:
+        cursor = await conn.execute(
+            "insert into inbox_events (organization_id, key, payload, received_at)"
+            " values (%s, %s, %s, %s) on conflict (organization_id, key) do nothing",
+            (organization_id, key, Jsonb(payload), now),
+        )
+    except ForeignKeyViolation:
+        raise NotFound(f"no organisation {organization_id}") from None
     return cursor.rowcount == 1
 
 
-async def organization_exists(conn: AsyncConnection[Any], organization_id: UUID) -> bool:
-    """Whether there is such an organisation."""
-    cursor = await conn.execute("select 1 from organizations where id = %s", (organization_id,))
-    return await cursor.fetchone() is not None
+async def lock_webhooks(
+    conn: AsyncConnection[Any], *, most: int, after: int = 0
+) -> Sequence[InboxRow]:
+    """Lock and return the oldest webhooks not yet applied whose id is above `after`.
 
-
-@asynccontextmanager
-async def new_webhooks(
-    conn: AsyncConnection[Any], *, now: datetime, most: int = 200
-) -> AsyncIterator[Sequence[InboxRow]]:
-    """Lend the oldest webhooks not yet applied, inside a transaction that marks them applied.
-
-    Rows that another process works on are passed over.  An error undoes everything.
+    Inside the caller's transaction.  Rows that another process works on are passed over.
     """
-    async with conn.transaction():
-        cursor = await conn.execute(
-            "select organization_id, id, payload, received_at from inbox_events"
-            " where applied_at is null order by id limit %s for update skip locked",
-            (most,),
-        )
-        rows = [InboxRow(*row) for row in await cursor.fetchall()]
-        yield rows
-        if rows:
-            await conn.execute(
-                "update inbox_events set applied_at = %s"
-                " where organization_id = any(%s) and id = any(%s)",
-                (now, list({row.organization_id for row in rows}), [row.id for row in rows]),
-            )
+    cursor = await conn.execute(
+        "select organization_id, id, payload, received_at from inbox_events"
+        " where applied_at is null and id > %s order by id limit %s for update skip locked",
+        (after, most),
+    )
+    return [InboxRow(*row) for row in await cursor.fetchall()]
+
+
+async def mark_applied(
+    conn: AsyncConnection[Any],
+    rows: Sequence[InboxRow],
+    now: datetime,
+    *,
+    result: str | None = None,
+) -> None:
+    """Mark webhooks as applied; `result` says why they could not be."""
+    await conn.execute(
+        "update inbox_events set applied_at = %s, result = %s"
+        " where organization_id = any(%s) and id = any(%s)",
+        (now, result, list({row.organization_id for row in rows}), [row.id for row in rows]),
+    )
 
 
 async def account_of(
@@ -95,13 +107,16 @@ async def walks_with(
     provider_ids: Sequence[str],
     public_identifiers: Sequence[str] = (),
 ) -> dict[str, list[Walk]]:
-    """Find the unfinished walks in which the account acts on these people, by the id that matched.
+    """Find the walks in which the account acts on these people, by the id that matched.
 
     By provider id as the account learned it; by public identifier where nothing was learned yet.
+    Finished walks are found too: what is heard of a lead later concerns the next campaign.
     """
     cursor = await conn.execute(
         """
-        select m.id, e.campaign_id, e.lead_id, e.connected, e.replied
+        select m.id, e.campaign_id, e.lead_id, e.outcome is not null,
+               case when e.outcome is null then e.connected else k.connected_at is not null end,
+               case when e.outcome is null then e.replied else k.replied_at is not null end
           from (select k.provider_id as id, k.lead_id from contacts k
                  where k.organization_id = %(organization_id)s and k.account_id = %(account_id)s
                    and k.provider_id = any(%(provider_ids)s)
@@ -118,7 +133,8 @@ async def walks_with(
           join campaign_executions e on e.organization_id = s.organization_id
                                     and e.campaign_id = s.campaign_id and e.lead_id = m.lead_id
                                     and e.account_id = %(account_id)s
-         where e.outcome is null
+          left join contacts k on k.organization_id = e.organization_id
+                              and k.account_id = e.account_id and k.lead_id = e.lead_id
          order by e.campaign_id, e.lead_id
         """,
         {
@@ -129,7 +145,7 @@ async def walks_with(
         },
     )
     found: dict[str, list[Walk]] = {}
-    for matched, campaign_id, lead_id, connected, replied in await cursor.fetchall():
-        walk = Walk(organization_id, campaign_id, lead_id, account_id, connected, replied)
+    for matched, campaign_id, lead_id, finished, connected, replied in await cursor.fetchall():
+        walk = Walk(organization_id, campaign_id, lead_id, account_id, finished, connected, replied)
         found.setdefault(matched, []).append(walk)
     return found

@@ -128,7 +128,7 @@ async def _stage(
     columns: set[str],
     progress: Callable[[int], None] | None,
 ) -> int:
-    """Copy `rows` into the staging table, note their custom `columns`, return how many there were."""
+    """Copy `rows` to the staging table, note their `columns`; return how many there were."""
     rest = iter(rows)
     count = 0
     while (first := next(rest, None)) is not None:

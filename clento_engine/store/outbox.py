@@ -53,14 +53,16 @@ async def take_deliveries(
     """Take notices that are due; they come again after `lease` unless their end is written."""
     cursor = await conn.execute(
         """
+        with due as materialized (
+            select organization_id, id from webhook_deliveries
+             where next_attempt_at <= %(now)s
+             order by next_attempt_at, id
+             limit %(most)s
+               for no key update skip locked)
         update webhook_deliveries d
            set next_attempt_at = %(until)s, attempt = d.attempt + 1
-          from (select organization_id, id from webhook_deliveries
-                 where next_attempt_at <= %(now)s
-                 order by next_attempt_at, id
-                 limit %(most)s
-                   for no key update skip locked) t
-         where d.organization_id = t.organization_id and d.id = t.id
+          from due
+         where d.organization_id = due.organization_id and d.id = due.id
         returning d.organization_id, d.id, d.url, d.payload, d.attempt
         """,
         {"now": now, "until": now + lease, "most": most},

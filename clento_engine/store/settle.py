@@ -25,6 +25,7 @@ from clento_engine.domain.failure import Scope
 from clento_engine.domain.history import recorded
 from clento_engine.domain.operation import Operation
 from clento_engine.domain.transition import decide
+from clento_engine.store.accounts import lock_lanes, set_lanes
 from clento_engine.store.rows import EXECUTION, execution, recordset, rules
 from clento_engine.store.workflows import load_workflows
 
@@ -159,10 +160,11 @@ select r.organization_id, r.account_id, r.lead_id, r.provider_id, r.chat_id, r.i
 
 # Whoever leaves an execution in a lane says so there: a claim that could not see the execution,
 # because we hold its lock, has put the lane to sleep without it.  A moment before the account is
-# free again would only be looked at in vain.
+# free again would only be looked at in vain.  The lane's moment is compared as the lock found it:
+# the update's own scan still sees what stood there before a claim that we waited for.
 _WAKE = """
 with touched as materialized (
-    select l.organization_id, l.campaign_id, l.account_id, l.operation,
+    select l.organization_id, l.campaign_id, l.account_id, l.operation, l.ready_at as before,
            case when l.budget = 'none' then t.at else greatest(t.at, a.next_free_at) end as at
       from json_to_recordset(%(rows)s) as t(organization_id uuid, campaign_id uuid,
            account_id uuid, operation text, at timestamptz)
@@ -175,7 +177,7 @@ update lanes l
   from touched t
  where l.organization_id = t.organization_id and l.campaign_id = t.campaign_id
    and l.account_id = t.account_id and l.operation = t.operation
-   and (l.ready_at is null or l.ready_at > t.at)
+   and (t.before is null or t.before > t.at)
 """
 
 _WELL = """
@@ -204,22 +206,31 @@ returning a.organization_id, a.id, a.errors_in_a_row
 """
 
 _PAUSE = """
-update connected_accounts a
-   set status = 'paused', paused_by = 'provider', pause_reason = %(reason)s
- where a.organization_id = %(organization_id)s and (%(everyone)s or a.id = %(account_id)s)
-   and a.status = 'active'
+with chosen as materialized (
+    select organization_id, id from connected_accounts
+     where organization_id = %(organization_id)s and (%(everyone)s or id = %(account_id)s)
+       and status = 'active'
+     order by id
+       for no key update),
+paused as (
+    update connected_accounts a
+       set status = 'paused', paused_by = 'provider', pause_reason = %(reason)s
+      from chosen
+     where a.organization_id = chosen.organization_id and a.id = chosen.id
+    returning a.organization_id, a.id)
+insert into events (organization_id, subject_id, at, kind, actor, detail)
+select p.organization_id, p.id, %(now)s, 'AccountPaused', %(actor)s,
+       jsonb_build_object('reason', %(reason)s::text)
+  from paused p
 """
 
-_PAUSE_LANES = """
-with stopped as materialized (
-    select organization_id, campaign_id, account_id, operation from lanes
-     where organization_id = %(organization_id)s and (%(everyone)s or account_id = %(account_id)s)
-       and active
-     order by organization_id, campaign_id, account_id, operation
-       for no key update)
-update lanes l set active = false from stopped s
- where l.organization_id = s.organization_id and l.campaign_id = s.campaign_id
-   and l.account_id = s.account_id and l.operation = s.operation
+# A hold that a person lifted: what nobody could find out about is settled by that word.
+_LIFT = """
+update actions a
+   set state = 'absent', check_at = null, settled_at = %(now)s, reason = 'released by a person'
+  from json_to_recordset(%(rows)s) as r(organization_id uuid, campaign_id uuid, lead_id uuid)
+ where a.organization_id = r.organization_id and a.campaign_id = r.campaign_id
+   and a.lead_id = r.lead_id and a.state = 'unknown'
 """
 
 _NOTIFY = """
@@ -368,12 +379,16 @@ async def _lock(
         if r.ticket is not None and r.state is not None
     ]
     keys = {(r.organization_id, r.campaign_id, r.lead_id) for r in reports if r.event is not None}
+    lifted = [r for r in reports if isinstance(r.event, ex.Released)]
+    names = ("organization_id", "campaign_id", "lead_id")
     fence, rows = conn.cursor(), conn.cursor(row_factory=dict_row)
     async with conn.pipeline():
         if tickets:
             await fence.execute(_FENCE, {"rows": recordset(tickets), "now": now})
+        if lifted:
+            of = recordset({name: getattr(r, name) for name in names} for r in lifted)
+            await conn.execute(_LIFT, {"rows": of, "now": now})
         if keys:
-            names = ("organization_id", "campaign_id", "lead_id")
             wanted = recordset(dict(zip(names, key, strict=True)) for key in keys)
             await rows.execute(_LOCK, {"rows": wanted})
     fenced = {row[0] for row in await fence.fetchall()} if tickets else set()
@@ -486,19 +501,19 @@ async def _pause(
     now: datetime,
     actor: str,
 ) -> None:
+    account_id = None if effect.everyone else report.account_id
     values = {
         "organization_id": report.organization_id,
         "account_id": report.account_id,
         "everyone": effect.everyone,
         "reason": effect.reason,
+        "now": now,
+        "actor": actor,
     }
-    await conn.execute(_PAUSE_LANES, values)
+    await lock_lanes(conn, report.organization_id, account_id=account_id)
     await conn.execute(_PAUSE, values)
-    await conn.execute(
-        "insert into events (organization_id, subject_id, at, kind, actor, detail)"
-        " values (%s, %s, %s, 'AccountPaused', %s, jsonb_build_object('reason', %s::text))",
-        (report.organization_id, report.account_id, now, actor, effect.reason),
-    )
+    # again, and only now: a campaign may have been started or resumed while we waited
+    await set_lanes(conn, report.organization_id, account_id=account_id)
 
 
 async def _recover(conn: AsyncConnection[Any], reports: Iterable[Report], now: datetime) -> None:

@@ -10,15 +10,15 @@ from psycopg import AsyncConnection
 
 @dataclass(frozen=True, slots=True)
 class SweepRow:
-    """An account to sweep.  `messages_since` None: never swept."""
+    """An account to sweep, ours until `lease_end`.  `messages_since` None: never swept."""
 
     organization_id: UUID
     account_id: UUID
     unipile_account_id: str
     own_provider_id: str | None
-    time_zone: str
     paused_by: str | None
     messages_since: datetime | None
+    lease_end: datetime
 
 
 async def take_sweeps(
@@ -30,6 +30,12 @@ async def take_sweeps(
     """
     cursor = await conn.execute(
         """
+        with due as materialized (
+            select organization_id, id from connected_accounts
+             where next_sweep_at <= %(now)s
+             order by next_sweep_at, id
+             limit %(most)s
+               for no key update skip locked)
         update connected_accounts a
            set next_sweep_at = case when exists (
                    select 1 from campaign_senders s
@@ -37,18 +43,14 @@ async def take_sweeps(
                                      and c.id = s.campaign_id
                     where s.organization_id = a.organization_id and s.account_id = a.id
                       and c.status in ('running', 'paused')) then %(until)s::timestamptz end
-          from (select organization_id, id from connected_accounts
-                 where next_sweep_at <= %(now)s
-                 order by next_sweep_at, id
-                 limit %(most)s
-                   for no key update skip locked) t
-         where a.organization_id = t.organization_id and a.id = t.id
-        returning a.organization_id, a.id, a.unipile_account_id, a.provider_id, a.time_zone,
-                  a.paused_by, a.swept_messages_until, a.next_sweep_at is not null
+          from due
+         where a.organization_id = due.organization_id and a.id = due.id
+        returning a.organization_id, a.id, a.unipile_account_id, a.provider_id, a.paused_by,
+                  a.swept_messages_until, a.next_sweep_at
         """,
         {"now": now, "until": now + lease, "most": most},
     )
-    return [SweepRow(*row[:-1]) for row in await cursor.fetchall() if row[-1]]
+    return [SweepRow(*row) for row in await cursor.fetchall() if row[-1] is not None]
 
 
 async def swept(
@@ -59,21 +61,33 @@ async def swept(
     messages_until: datetime | None,
     own_provider_id: str | None,
 ) -> None:
-    """Write when the account is swept next, and until when its messages are known."""
+    """Write when the account is swept next, and until when its messages are known.
+
+    Whoever asked for an earlier sweep meanwhile gets it.
+    """
     await conn.execute(
-        "update connected_accounts set next_sweep_at = %s,"
+        "update connected_accounts set"
+        " next_sweep_at = case when next_sweep_at = %s then %s else next_sweep_at end,"
         " swept_messages_until = coalesce(%s, swept_messages_until),"
         " provider_id = coalesce(provider_id, %s)"
         " where organization_id = %s and id = %s",
-        (next_at, messages_until, own_provider_id, row.organization_id, row.account_id),
+        (
+            row.lease_end,
+            next_at,
+            messages_until,
+            own_provider_id,
+            row.organization_id,
+            row.account_id,
+        ),
     )
 
 
-async def sweep_soon(
-    conn: AsyncConnection[Any], organization_id: UUID, account_id: UUID, now: datetime
+async def sweep_by(
+    conn: AsyncConnection[Any], organization_id: UUID, account_id: UUID, at: datetime
 ) -> None:
-    """Let the account be swept next."""
+    """Let an account that the provider stopped be swept at `at`, if not before."""
     await conn.execute(
-        "update connected_accounts set next_sweep_at = %s where organization_id = %s and id = %s",
-        (now, organization_id, account_id),
+        "update connected_accounts set next_sweep_at = least(next_sweep_at, %s)"
+        " where organization_id = %s and id = %s and paused_by = 'provider'",
+        (at, organization_id, account_id),
     )
