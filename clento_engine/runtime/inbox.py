@@ -3,36 +3,73 @@
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
-from datetime import UTC, datetime
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from clento_engine.domain import execution as ex
+from clento_engine.domain.lead import Identity, identity
 from clento_engine.runtime.world import World, surely
 from clento_engine.store.accounts import pause_account
-from clento_engine.store.database import Conn
+from clento_engine.store.database import Conn, DatabaseUnavailable, Lost
 from clento_engine.store.inbox import (
     InboxRow,
+    Walk,
     account_of,
-    new_webhooks,
+    lock_webhooks,
+    mark_applied,
     store_webhook,
     walks_with,
 )
 from clento_engine.store.settle import Learned, Report, apply
-from clento_engine.store.sweeps import sweep_soon
+from clento_engine.store.sweeps import sweep_by
 
 PAUSING = frozenset({"CREDENTIALS", "ERROR", "STOPPED", "PERMISSIONS", "DELETED"})
 RESUMING = frozenset({"OK", "RECONNECTED"})
+BATCH = 200
+LONGEST_ID = 200  # of an account, person, chat or message: they stand in indexes
+LONGEST_KEY = 400
+# A paused account is asked about that soon, in case the webhook of its recovery is lost.
+ASK_AGAIN = timedelta(hours=1)
+OLDEST = timedelta(days=366)  # a message from before, or from the future, has no time at all
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # neither PostgreSQL nor UTF-8 has these
 
 log = logging.getLogger(__name__)
 
 
 async def receive(world: World, organization_id: UUID, payload: Mapping[str, Any]) -> bool:
-    """Store a webhook before it is answered; False when it came before."""
+    """Store a webhook before it is answered; False when it came before.
+
+    Raises NotFound when there is no such organisation, ValueError when nobody can have sent this.
+    """
     now = world.clock()
+    try:
+        kept = {_storable(key): _storable(value) for key, value in payload.items()}
+        key = _key(kept, now)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     async with world.database.connection() as conn:
-        return await store_webhook(conn, organization_id, _key(payload, now), payload, now)
+        return await store_webhook(conn, organization_id, key, kept, now)
+
+
+def _storable(value: Any) -> Any:  # noqa: ANN401  JSON
+    """Return the value without what JSON can hold and PostgreSQL cannot."""
+    match value:
+        case str():
+            return _UNSTORABLE.sub("\ufffd", value)
+        case float() if not math.isfinite(value):
+            return None
+        case Mapping():
+            return {_storable(key): _storable(inner) for key, inner in value.items()}
+        case list():
+            return [_storable(inner) for inner in value]
+        case _:
+            return value
 
 
 def _key(payload: Mapping[str, Any], now: datetime) -> str:
@@ -42,44 +79,110 @@ def _key(payload: Mapping[str, Any], now: datetime) -> str:
     minute in which it came: it carries neither id nor time.
     """
     status = payload.get("AccountStatus")
+    kind, account = payload.get("event"), payload.get("account_id")
+    person = payload.get("user_provider_id") or payload.get("user_public_identifier")
+    message = payload.get("message_id")
     if isinstance(status, Mapping):
         minute = now.strftime("%Y-%m-%dT%H:%M")
-        return f"status/{status.get('account_id')}/{status.get('message')}/{minute}"
-    kind, account = payload.get("event"), payload.get("account_id")
-    if kind == "new_relation":
-        return f"relation/{account}/{payload.get('user_provider_id')}"
-    if payload.get("message_id") is not None:
-        return f"{kind}/{account}/{payload['message_id']}"
-    body = json.dumps(payload, sort_keys=True, default=str)
-    return f"other/{hashlib.sha256(body.encode()).hexdigest()}"
+        key = f"status/{status.get('account_id')}/{status.get('message')}/{minute}"
+    elif kind == "new_relation" and person:
+        key = f"relation/{account}/{person}"
+    elif kind != "new_relation" and message:
+        key = f"{kind}/{account}/{message}"
+    else:
+        key = f"other/{_digest(json.dumps(payload, sort_keys=True))}"
+    return key if len(key) <= LONGEST_KEY else f"long/{_digest(key)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 async def apply_inbox(world: World) -> int:
-    """Turn what came in into events; return how many webhooks were applied."""
+    """Turn what came in into events; return how many webhooks were applied.
+
+    One that cannot be applied is marked with the reason, and keeps no other from it.
+    """
     applied = 0
-    while batch := await surely(lambda: _apply_batch(world)):
-        applied += batch
+    while some := await _apply_some(world):
+        applied += some
+    return applied
+
+
+async def _apply_some(world: World) -> int:
+    try:
+        return await surely(lambda: _apply_batch(world))
+    except DatabaseUnavailable:
+        raise
+    except Exception:
+        log.warning("a batch of webhooks failed: each is applied by itself", exc_info=True)
+    applied = after = 0
+    for _ in range(BATCH):
+        one = await _apply_one(world, after)
+        if one is None:
+            break
+        after, is_applied = one
+        applied += is_applied
     return applied
 
 
 async def _apply_batch(world: World) -> int:
     now = world.clock()
-    async with world.database.connection() as conn, new_webhooks(conn, now=now) as rows:
-        reports: list[Report] = []
-        for row in rows:
-            reports += await _reports(conn, row, now)
-        # one transaction with the marks: an event is applied once, or comes again
-        await apply(conn, reports, now=now, actor="inbox")
+    # one transaction with the marks: an event is applied once, or comes again
+    async with world.database.transaction() as conn:
+        rows = await lock_webhooks(conn, most=BATCH)
+        if rows:
+            await _apply(conn, rows, now)
+            await mark_applied(conn, rows, now)
     return len(rows)
 
 
-async def _reports(conn: Conn, row: InboxRow, now: datetime) -> list[Report]:
+async def _apply_one(world: World, after: int) -> tuple[int, bool] | None:
+    """Apply the first webhook above the id `after`; return its id and whether it is done with."""
+    now = world.clock()
+    async with world.database.transaction() as conn:
+        rows = await lock_webhooks(conn, most=1, after=after)
+        if not rows:
+            return None
+        row, result = rows[0], None
+        told = {"organization_id": str(row.organization_id), "webhook": row.id}
+        try:
+            async with conn.transaction():  # undone alone: the lock is kept, for the mark
+                await _apply(conn, rows, now)
+        except Lost:  # or only a lock or a time limit, which say nothing about the webhook
+            if conn.broken:
+                raise
+            log.warning("webhook not applied: its turn comes again", extra=told, exc_info=True)
+            return row.id, False
+        except Exception as error:
+            log.exception("webhook cannot be applied", extra={**told, "alert": True})
+            result = f"failed: {type(error).__name__}"
+        await mark_applied(conn, rows, now, result=result)
+    return row.id, True
+
+
+async def _apply(conn: Conn, rows: Sequence[InboxRow], now: datetime) -> None:
+    reports: list[Report] = []
+    heard = set()
+    statuses: list[tuple[InboxRow, Mapping[str, Any]]] = []
+    for row in rows:
+        status = row.payload.get("AccountStatus")
+        if isinstance(status, Mapping):
+            statuses.append((row, status))
+            continue
+        for report in await _reports(conn, row):
+            told = (report.campaign_id, report.lead_id, type(report.event))
+            # an acceptance is told by the relation and by the note's echo: it is one event
+            reports.append(replace(report, event=None) if told in heard else report)
+            heard.add(told)
+    await apply(conn, reports, now=now, actor="inbox")
+    for row, status in statuses:  # after the leads: their locks come before the accounts'
+        await _account_status(conn, row, status, now)
+
+
+async def _reports(conn: Conn, row: InboxRow) -> list[Report]:
     """Read one webhook; what it says of unknown people, accounts or kinds is passed over."""
     payload = row.payload
-    status = payload.get("AccountStatus")
-    if isinstance(status, Mapping):
-        await _account_status(conn, row, status, now)
-        return []
     account_id = await account_of(conn, row.organization_id, str(payload.get("account_id")))
     if account_id is None:
         return []
@@ -96,42 +199,38 @@ async def _account_status(
     conn: Conn, row: InboxRow, status: Mapping[str, Any], now: datetime
 ) -> None:
     account_id = await account_of(conn, row.organization_id, str(status.get("account_id")))
-    message = str(status.get("message", "")).upper()
+    message = str(status.get("message")).upper()
     if account_id is None:
         return
     if message in PAUSING:
         await pause_account(
             conn, row.organization_id, account_id, by="provider", reason=message, now=now
         )
+        await sweep_by(conn, row.organization_id, account_id, now + ASK_AGAIN)
     elif message in RESUMING:
         # believed by the next sweep, which asks the provider: this message may be an old one
-        await sweep_soon(conn, row.organization_id, account_id, now)
+        await sweep_by(conn, row.organization_id, account_id, now)
 
 
 async def _accepted(
     conn: Conn, row: InboxRow, account_id: UUID, payload: Mapping[str, Any]
 ) -> list[Report]:
-    provider_id = str(payload.get("user_provider_id"))
-    slug = payload.get("user_public_identifier")
-    walks = await walks_with(
+    provider_id = _id(payload.get("user_provider_id"))
+    found = await walks_with(
         conn,
         row.organization_id,
         account_id,
-        provider_ids=[provider_id],
-        public_identifiers=[slug] if isinstance(slug, str) else [],
+        provider_ids=_known(provider_id),
+        public_identifiers=_known(_slug(payload.get("user_public_identifier"))),
     )
     at = row.received_at  # the webhook itself carries no time
     return [
-        Report(
-            walk.organization_id,
-            walk.campaign_id,
-            walk.lead_id,
-            walk.account_id,
-            event=ex.Accepted(at),
-            learned=Learned(provider_id=provider_id, connected_at=at),
+        _report(
+            walk,
+            None if walk.finished else ex.Accepted(at),
+            Learned(provider_id=provider_id, connected_at=at),
         )
-        for found in walks.values()
-        for walk in found
+        for walk in _each(found)
         if not walk.connected
     ]
 
@@ -142,54 +241,85 @@ async def _message(
     """Read a message: the lead's is a reply; ours, to somebody awaited, the echo of the note."""
     if payload.get("is_group") or payload.get("is_event"):
         return []
-    sender = _mapping(payload.get("sender")).get("attendee_provider_id")
-    own = _mapping(payload.get("account_info")).get("user_id")
+    sender = _id(_mapping(payload.get("sender")).get("attendee_provider_id"))
+    own = _id(_mapping(payload.get("account_info")).get("user_id"))
     from_us = payload.get("is_sender")
     if from_us is None:
         from_us = sender is not None and sender == own
     if from_us:
         attendees = payload.get("attendees")
         people = [
-            _mapping(each).get("attendee_provider_id")
+            _id(_mapping(each).get("attendee_provider_id"))
             for each in (attendees if isinstance(attendees, list) else [])
         ]
     else:
         people = [sender]
-    ids = [each for each in people if isinstance(each, str) and each != own]
-    walks = await walks_with(conn, row.organization_id, account_id, provider_ids=ids)
+    ids = [each for each in people if each is not None and each != own]
+    found = await walks_with(conn, row.organization_id, account_id, provider_ids=ids)
     at = _time(payload.get("timestamp"), row.received_at)
-    chat = payload.get("chat_id")
-    chat_id = chat if isinstance(chat, str) else None
-    # our InMails are echoed too, and prove no acceptance
-    proves = payload.get("message_type") in ("MESSAGE", "INVITATION", None)
+    # our InMails are echoed too: they prove no acceptance, and their chat takes no message
+    is_inmail = (
+        payload.get("message_type") not in ("MESSAGE", "INVITATION", None)
+        or payload.get("chat_content_type") == "inmail"
+    )
+    chat_id = None if is_inmail else _id(payload.get("chat_id"))
     reports = []
-    for walk in (each for found in walks.values() for each in found):
+    for walk in _each(found):
         event: ex.Event | None = None
-        if from_us and proves and not walk.connected:
+        if from_us and not is_inmail and not walk.connected:
             event = ex.Accepted(at)
         elif not from_us and not walk.replied:
             event = ex.Replied()
-        learned = Learned(chat_id=chat_id, replied_at=None if from_us else at)
-        reports.append(
-            Report(
-                walk.organization_id,
-                walk.campaign_id,
-                walk.lead_id,
-                walk.account_id,
-                event=event,
-                learned=learned,
-            )
+        learned = Learned(
+            chat_id=chat_id,
+            connected_at=at if isinstance(event, ex.Accepted) else None,
+            replied_at=None if from_us else at,
         )
+        reports.append(_report(walk, None if walk.finished else event, learned))
     return reports
+
+
+def _each(found: Mapping[str, list[Walk]]) -> list[Walk]:
+    """Return every walk once, by however many names its lead was found."""
+    return list(
+        {(walk.campaign_id, walk.lead_id): walk for of in found.values() for walk in of}.values()
+    )
+
+
+def _report(walk: Walk, event: ex.Event | None, learned: Learned) -> Report:
+    return Report(
+        walk.organization_id,
+        walk.campaign_id,
+        walk.lead_id,
+        walk.account_id,
+        event=event,
+        learned=learned,
+    )
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _time(value: object, otherwise: datetime) -> datetime:
+def _id(value: object) -> str | None:
+    return value if isinstance(value, str) and 0 < len(value) <= LONGEST_ID else None
+
+
+def _slug(value: object) -> str | None:
+    """Return a public identifier in the one spelling that leads are stored in."""
+    named = identity(_id(value))
+    return named.public_identifier if isinstance(named, Identity) else None
+
+
+def _known(value: str | None) -> list[str]:
+    return [] if value is None else [value]
+
+
+def _time(value: object, received_at: datetime) -> datetime:
+    """Read when a message was sent; what cannot be is as old as its webhook."""
     try:
         at = datetime.fromisoformat(str(value))
     except ValueError:
-        return otherwise
-    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+        return received_at
+    at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+    return at if received_at - OLDEST <= at <= received_at else received_at

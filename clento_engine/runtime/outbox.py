@@ -6,6 +6,8 @@ At least once: a notice whose answer was lost is posted again, with the same `we
 import asyncio
 import json
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import httpx
@@ -13,15 +15,24 @@ import httpx
 from clento_engine.runtime.world import World
 from clento_engine.store.outbox import Delivery, delivered, not_delivered, take_deliveries
 
-TIME_LIMIT_S = 10.0
+TIME_LIMIT_S = 10.0  # from the call to the head of the answer
 # Gaps between tries, the schedule that the Standard Webhooks specification suggests, shortened.
 GAPS = tuple(
     timedelta(seconds=seconds) for seconds in (5, 60, 300, 1800, 7200, 18000, 36000, 50400)
 )
-LEASE = timedelta(minutes=2)
 AT_ONCE = 20
+MOST = 100
+# longer than it takes to try MOST of them: else another process would try the slow ones as well
+LEASE = timedelta(minutes=2)
 
 log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def posting() -> AsyncIterator["Outbox"]:
+    """Lend an outbox with a client of its own."""
+    async with httpx.AsyncClient() as client:
+        yield Outbox(client)
 
 
 class Outbox:
@@ -32,7 +43,7 @@ class Outbox:
         self._client = client
         self._redirect = redirect
 
-    async def deliver(self, world: World, *, most: int = 200) -> int:
+    async def deliver(self, world: World, *, most: int = MOST) -> int:
         """Post every notice that is due; return how many were tried."""
         async with world.database.connection() as conn:
             due = await take_deliveries(conn, now=world.clock(), lease=LEASE, most=most)
@@ -42,27 +53,15 @@ class Outbox:
             async with gate:
                 await self._post(world, delivery)
 
-        await asyncio.gather(*(one(delivery) for delivery in due))
+        # all of them are tried and written before an error of one is told
+        for end in await asyncio.gather(*(one(each) for each in due), return_exceptions=True):
+            if isinstance(end, BaseException):
+                raise end
         return len(due)
 
     async def _post(self, world: World, delivery: Delivery) -> None:
+        reason = await self._refusal(world, delivery)
         now = world.clock()
-        headers = {
-            "content-type": "application/json",
-            "webhook-id": str(delivery.id),
-            "webhook-timestamp": str(int(now.timestamp())),
-        }
-        try:
-            answer = await self._client.post(
-                self._redirect or delivery.url,
-                content=json.dumps(delivery.payload),
-                headers=headers,
-                timeout=TIME_LIMIT_S,
-                follow_redirects=False,
-            )
-            reason = None if answer.is_success else f"HTTP {answer.status_code}"
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            reason = type(error).__name__
         async with world.database.connection() as conn:
             if reason is None:
                 await delivered(conn, delivery, now)
@@ -79,3 +78,27 @@ class Outbox:
                 "last": gap is None,
             },
         )
+
+    async def _refusal(self, world: World, delivery: Delivery) -> str | None:
+        """Post a notice; return None when it arrived, else why not."""
+        headers = {
+            "content-type": "application/json",
+            "webhook-id": str(delivery.id),
+            "webhook-timestamp": str(int(world.clock().timestamp())),
+        }
+        try:
+            # httpx's own limits begin anew with every byte; and only the answer's head is read
+            async with (
+                asyncio.timeout(TIME_LIMIT_S),
+                self._client.stream(
+                    "POST",
+                    self._redirect or delivery.url,
+                    content=json.dumps(delivery.payload),
+                    headers=headers,
+                    timeout=TIME_LIMIT_S,
+                    follow_redirects=False,
+                ) as answer,
+            ):
+                return None if answer.is_success else f"HTTP {answer.status_code}"
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this notice's alone
+            return type(error).__name__

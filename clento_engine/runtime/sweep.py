@@ -6,33 +6,61 @@ provider advises the first page only, a few times a day, never at fixed hours; s
 guide, read 2026-02.
 """
 
+import asyncio
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from clento_engine.domain import execution as ex
-from clento_engine.domain.failure import Fail, Pause, Retry, Skip, Wait
-from clento_engine.domain.limits import fraction
-from clento_engine.runtime.world import World, settled
+from clento_engine.domain.failure import Fail, Failure, Pause, Retry, Skip, Wait
+from clento_engine.domain.limits import Spacing, spacing_after
+from clento_engine.provider.port import Message, Relation
+from clento_engine.runtime.world import World, settled, surely
 from clento_engine.store.accounts import pause_account, resume_account
-from clento_engine.store.inbox import walks_with
+from clento_engine.store.inbox import Walk, walks_with
 from clento_engine.store.settle import Learned, Report
 from clento_engine.store.sweeps import SweepRow, swept, take_sweeps
 
-SHORTEST, LONGEST = timedelta(hours=4), timedelta(hours=8)
-AFTER_FAILURE = timedelta(hours=1)
+ROUND = Spacing(timedelta(hours=4), timedelta(hours=8))
+# after lists could not be read: LinkedIn may have seen that they were asked for
+LISTS_AGAIN = Spacing(timedelta(hours=3), timedelta(hours=5))
+LEAST = LISTS_AGAIN.shortest  # between two readings of an account's lists, whatever happens
+# after an account was found out of order: the provider answers that without asking LinkedIn
+ACCOUNT_AGAIN = Spacing(timedelta(hours=1), timedelta(hours=2))
 LEASE = timedelta(minutes=15)
+AT_ONCE = 10
 OVERLAP = timedelta(hours=1)  # messages that reached the provider's store late
 FIRST_LOOK = timedelta(days=1)
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class _News:
+    """What an account's lists say."""
+
+    relations: Sequence[Relation]
+    messages: Sequence[Message]
+
+
 async def sweep(world: World, *, most: int = 50) -> int:
-    """Sweep every account that is due; return how many were swept."""
+    """Sweep every account that is due; return how many were taken.
+
+    One that cannot be swept keeps no other from it, and comes again when its lease is over.
+    """
     async with world.database.connection() as conn:
         rows = await take_sweeps(conn, now=world.clock(), lease=LEASE, most=most)
-    for row in rows:
-        await _sweep(world, row)
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def one(row: SweepRow) -> None:
+        async with gate:
+            try:
+                await _sweep(world, row)
+            except Exception:
+                log.exception("sweep broke off", extra={"account_id": str(row.account_id)})
+
+    await asyncio.gather(*(one(row) for row in rows))
     return len(rows)
 
 
@@ -42,51 +70,55 @@ async def _sweep(world: World, row: SweepRow) -> None:
     if own is None or row.paused_by == "provider":
         account = await world.provider.account(row.unipile_account_id)
         if isinstance(account, Retry | Wait | Skip | Fail | Pause):
-            await _try_later(world, row, account, now)
+            await _try_later(world, row, account, ACCOUNT_AGAIN)
+            return
+        if not account.usable:
+            await _try_later(world, row, Pause(account.status), ACCOUNT_AGAIN)
             return
         own = account.provider_id
-        if account.usable and row.paused_by == "provider":
-            async with world.database.connection() as conn:
-                await resume_account(
-                    conn, row.organization_id, row.account_id, by="provider", now=now
-                )
-        elif not account.usable:
-            await _try_later(world, row, Pause(account.status), now)
-            return
-    reports = await _relations(world, row, now)
-    if isinstance(reports, Retry | Wait | Skip | Fail | Pause):
-        await _try_later(world, row, reports, now)
+        if row.paused_by == "provider":
+            await _resume(world, row)
+    if row.messages_since is not None and now - row.messages_since < LEAST:
+        # it was the account that was asked about; its lists were read lately
+        await _done(world, row, row.messages_since, None, own)
         return
-    replies = await _replies(world, row, now)
-    if isinstance(replies, Retry | Wait | Skip | Fail | Pause):
-        await _try_later(world, row, replies, now)
+    news = await _news(world, row, now)
+    if not isinstance(news, _News):
+        await _try_later(world, row, news, LISTS_AGAIN)
         return
+    reports = [
+        *await _acceptances(world, row, news.relations, now),
+        *await _replies(world, row, news.messages),
+    ]
     # two transactions, in this order: a sweep that dies between them is done again, harmlessly
-    await settled(world, reports + replies, now, "sweep")
-    gap = SHORTEST + (LONGEST - SHORTEST) * fraction(f"{row.unipile_account_id}/{now.isoformat()}")
-    async with world.database.connection() as conn:
-        await swept(conn, row, next_at=now + gap, messages_until=now, own_provider_id=own)
+    await settled(world, reports, world.clock(), "sweep")
+    await _done(world, row, now, now, own)
 
 
-async def _relations(
-    world: World, row: SweepRow, now: datetime
-) -> list[Report] | Retry | Wait | Skip | Fail | Pause:
+async def _news(world: World, row: SweepRow, now: datetime) -> _News | Failure:
     relations = await world.provider.relations(row.unipile_account_id)
     if isinstance(relations, Retry | Wait | Skip | Fail | Pause):
         return relations
-    since = {relation.provider_id: relation.connected_at for relation in relations}
+    since = (row.messages_since or now - FIRST_LOOK) - OVERLAP
+    messages = await world.provider.messages(row.unipile_account_id, after=since)
+    if isinstance(messages, Retry | Wait | Skip | Fail | Pause):
+        return messages
+    return _News(relations, messages)
+
+
+async def _acceptances(
+    world: World, row: SweepRow, relations: Sequence[Relation], now: datetime
+) -> list[Report]:
+    since = {relation.provider_id: min(relation.connected_at or now, now) for relation in relations}
     async with world.database.connection() as conn:
         walks = await walks_with(
             conn, row.organization_id, row.account_id, provider_ids=list(since)
         )
     return [
-        Report(
-            walk.organization_id,
-            walk.campaign_id,
-            walk.lead_id,
-            walk.account_id,
-            event=ex.Accepted(since[provider_id] or now),
-            learned=Learned(provider_id=provider_id, connected_at=since[provider_id] or now),
+        _report(
+            walk,
+            ex.Accepted(since[provider_id]),
+            Learned(provider_id=provider_id, connected_at=since[provider_id]),
         )
         for provider_id, found in walks.items()
         for walk in found
@@ -94,13 +126,7 @@ async def _relations(
     ]
 
 
-async def _replies(
-    world: World, row: SweepRow, now: datetime
-) -> list[Report] | Retry | Wait | Skip | Fail | Pause:
-    since = (row.messages_since or now - FIRST_LOOK) - OVERLAP
-    messages = await world.provider.messages(row.unipile_account_id, after=since)
-    if isinstance(messages, Retry | Wait | Skip | Fail | Pause):
-        return messages
+async def _replies(world: World, row: SweepRow, messages: Sequence[Message]) -> list[Report]:
     replies = {
         message.sender_id: message
         for message in messages
@@ -111,36 +137,80 @@ async def _replies(
             conn, row.organization_id, row.account_id, provider_ids=list(replies)
         )
     return [
-        Report(
-            walk.organization_id,
-            walk.campaign_id,
-            walk.lead_id,
-            walk.account_id,
-            event=ex.Replied(),
-            learned=Learned(
-                chat_id=replies[provider_id].chat_id, replied_at=replies[provider_id].sent_at
-            ),
-        )
+        _report(walk, ex.Replied(), _learned(replies[provider_id]))
         for provider_id, found in walks.items()
         for walk in found
         if not walk.replied
     ]
 
 
-async def _try_later(
-    world: World, row: SweepRow, failure: Retry | Wait | Skip | Fail | Pause, now: datetime
-) -> None:
-    log.info("sweep failed", extra={"account": str(row.account_id), "reason": failure.reason})
-    async with world.database.connection() as conn:
-        if isinstance(failure, Pause):
-            await pause_account(
-                conn,
-                row.organization_id,
-                row.account_id,
-                by="provider",
-                reason=failure.reason,
-                now=now,
+def _learned(reply: Message) -> Learned:
+    # an InMail's chat takes no message of ours
+    chat_id = None if reply.kind.startswith("INMAIL") else reply.chat_id
+    return Learned(chat_id=chat_id, replied_at=reply.sent_at)
+
+
+def _report(walk: Walk, event: ex.Event, learned: Learned) -> Report:
+    return Report(
+        walk.organization_id,
+        walk.campaign_id,
+        walk.lead_id,
+        walk.account_id,
+        event=None if walk.finished else event,
+        learned=learned,
+    )
+
+
+async def _resume(world: World, row: SweepRow) -> None:
+    async def once() -> None:
+        async with world.database.connection() as conn:
+            await resume_account(
+                conn, row.organization_id, row.account_id, by="provider", now=world.clock()
             )
+
+    await surely(once)
+
+
+async def _done(
+    world: World,
+    row: SweepRow,
+    read_at: datetime,
+    messages_until: datetime | None,
+    own_provider_id: str | None,
+) -> None:
+    """Write that the lists were read at `read_at`, and when they are again."""
+    async with world.database.connection() as conn:
         await swept(
-            conn, row, next_at=now + AFTER_FAILURE, messages_until=None, own_provider_id=None
+            conn,
+            row,
+            next_at=read_at + _gap(row, ROUND, world.clock()),
+            messages_until=messages_until,
+            own_provider_id=own_provider_id,
         )
+
+
+async def _try_later(world: World, row: SweepRow, failure: Failure, again: Spacing) -> None:
+    log.info("sweep failed", extra={"account": str(row.account_id), "reason": failure.reason})
+    now = world.clock()
+    gap = _gap(row, again, now)
+    if isinstance(failure, Wait):
+        gap = max(gap, failure.delay)
+
+    async def once() -> None:
+        async with world.database.transaction() as conn:
+            if isinstance(failure, Pause):
+                await pause_account(
+                    conn,
+                    row.organization_id,
+                    row.account_id,
+                    by="provider",
+                    reason=failure.reason,
+                    now=now,
+                )
+            await swept(conn, row, next_at=now + gap, messages_until=None, own_provider_id=None)
+
+    await surely(once)
+
+
+def _gap(row: SweepRow, spacing: Spacing, now: datetime) -> timedelta:
+    return spacing_after(spacing, f"{row.unipile_account_id}/{now.isoformat()}")

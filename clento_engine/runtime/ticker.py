@@ -12,7 +12,6 @@ from uuid import UUID
 from clento_engine.runtime.act import act, event_report
 from clento_engine.runtime.world import World, surely
 from clento_engine.store.accounts import organizations
-from clento_engine.store.campaigns import complete_campaigns
 from clento_engine.store.claim import Claimed, claim
 from clento_engine.store.database import Conn
 from clento_engine.store.due import due
@@ -85,8 +84,6 @@ async def tick(
                 task.cancel()
             await asyncio.gather(*in_flight, return_exceptions=True)
             raise
-        if ticked.finished:
-            await complete_campaigns(conn, world.clock())
     return ticked
 
 

@@ -17,13 +17,14 @@ from clento_engine.store.due import due
 
 @dataclass(slots=True)
 class Worked:
-    """What was done.  `next_at`: when the next thing with a time is due."""
+    """What was done.  `completed`: campaigns; `next_at`: when the next thing with a time is due."""
 
     ticked: Ticked = field(default_factory=Ticked)
     applied: int = 0
     reconciled: int = 0
     swept: int = 0
     posted: int = 0
+    completed: int = 0
     next_at: datetime | None = None
 
 
@@ -39,6 +40,7 @@ async def work(
     News come first: a reply that waits in the inbox stops the message that is due.
     """
     worked = Worked()
+    may_end = False
     until = time.monotonic() + budget.total_seconds()
     while True:
         now = world.clock()
@@ -47,7 +49,7 @@ async def work(
         worked.next_at = found.earliest()
         left = until - time.monotonic()
         if left <= 0 or stopping():
-            return worked
+            break
         busy = False
         if found.inbox:
             worked.applied += await apply_inbox(world)
@@ -69,13 +71,19 @@ async def work(
             worked.posted += posted
             busy = busy or posted > 0
         if not busy:
-            return worked
+            break
+        may_end = bool(
+            worked.ticked.finished or worked.applied or worked.swept or worked.reconciled
+        )
+    if may_end:
+        worked.completed = await housekeeping(world)
+    return worked
 
 
-async def housekeeping(world: World) -> None:
-    """Mark campaigns whose last lead is final, where the ticker that finished it did not live."""
+async def housekeeping(world: World) -> int:
+    """Mark campaigns whose last lead is final; return how many."""
     async with world.database.connection() as conn:
-        await complete_campaigns(conn, world.clock())
+        return len(await complete_campaigns(conn, world.clock()))
 
 
 def _add(total: Ticked, part: Ticked) -> None:

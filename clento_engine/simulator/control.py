@@ -75,7 +75,8 @@ class Control:
         """Let time go on, up to `to` or to the first webhook."""
         if not isinstance(self.world.clock, DrivenClock):
             raise Refusal("invalid_request", "This clock runs by itself.")
-        came = await self.world.advance(_instant(request.json.get("to")))
+        linger = timedelta(seconds=float(request.json.get("linger_s", 0)))
+        came = await self.world.advance(_instant(request.json.get("to")), linger)
         return Answer(
             {
                 "object": "SimulatorAdvance",

@@ -1,11 +1,12 @@
 """A simulator in another process: its clock, its senders, its ledger."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
+from httpx_aiohttp import AiohttpTransport
 
 from clento_engine.simulator.ledger import Ledger, load
 from clento_engine.simulator.senders import Tier
@@ -20,7 +21,11 @@ class RemoteSimulator:
     def __init__(self, url: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
         """Talk to the simulator at `url`; open nothing yet."""
         self.url = url
-        self._client = httpx.AsyncClient(base_url=url, transport=transport, timeout=TIME_LIMIT_S)
+        self._client = httpx.AsyncClient(
+            base_url=url,
+            transport=AiohttpTransport() if transport is None else transport,
+            timeout=TIME_LIMIT_S,
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -37,9 +42,10 @@ class RemoteSimulator:
         """Return the simulator's present."""
         return datetime.fromisoformat((await self._get("/simulator/clock"))["now"])
 
-    async def advance(self, to: datetime) -> datetime:
-        """Let time go on to `to`, or to the first webhook before; return the moment reached."""
-        answer = await self._client.post("/simulator/advance", json={"to": to.isoformat()})
+    async def advance(self, to: datetime, linger: timedelta = timedelta(0)) -> datetime:
+        """Let time go on to `to`, or to `linger` after the first webhook; the moment reached."""
+        told = {"to": to.isoformat(), "linger_s": linger.total_seconds()}
+        answer = await self._client.post("/simulator/advance", json=told)
         answer.raise_for_status()
         return datetime.fromisoformat(answer.json()["now"])
 

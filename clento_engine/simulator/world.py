@@ -540,26 +540,25 @@ class World:
 
     # --- time
 
-    async def advance(self, to: datetime) -> Advance:
-        """Let happenings come, in order, up to `to`; stop at the first instant with a webhook.
+    async def advance(self, to: datetime, linger: timedelta = timedelta(0)) -> Advance:
+        """Let happenings come, in order, up to `to`; stop `linger` after the first webhook.
 
-        All webhooks due at that instant are delivered, each receiver's answer awaited, before
-        this returns.  For a driven clock only.
+        All webhooks due until then are delivered, each receiver's answer awaited, before this
+        returns.  For a driven clock only.
         """
         clock = self.clock
         if not isinstance(clock, DrivenClock):
             raise Refusal("invalid_request", "This clock runs by itself.")
         async with self._advancing:
             delivered = 0
-            tried = False
-            while (happening := self.agenda.take(clock() if tried else to)) is not None:
+            until = to
+            while (happening := self.agenda.take(until)) is not None:
                 clock.move(happening.at)
                 delivery = happening.act()
                 if delivery is not None:
-                    tried = True
+                    until = min(until, happening.at + linger)
                     delivered += await self._deliver(delivery)
-            if not tried:
-                clock.move(to)
+            clock.move(until)
             return Advance(clock(), delivered, self.agenda.next_at)
 
     async def run(self, speed: float) -> None:

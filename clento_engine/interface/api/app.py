@@ -1,0 +1,24 @@
+"""The application: every room's routes, put together."""
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from clento_engine.interface.api.receiver import receiver
+from clento_engine.runtime.world import World
+
+
+def create_app(world: World, *, secret: str | None) -> Starlette:
+    """Return the application; without `secret` it refuses every webhook."""
+    return Starlette(
+        routes=[
+            Route("/healthz", _healthz),
+            Route("/webhooks/unipile/{organization_id}", receiver(world, secret), methods=["POST"]),
+        ]
+    )
+
+
+async def _healthz(_request: Request) -> JSONResponse:
+    """Say that the process answers; whether there is work to do is `clento tick`'s to say."""
+    return JSONResponse({"status": "ok"})

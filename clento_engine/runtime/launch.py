@@ -1,0 +1,226 @@
+"""A campaign made and started: what must be true of its workflow before anybody is contacted.
+
+Nothing here knows of a command line: the HTTP API makes and starts campaigns by the same two calls.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from clento_engine.domain.editor import read_workflow
+from clento_engine.domain.execution import OnMissing
+from clento_engine.domain.finding import Finding, Severity
+from clento_engine.domain.readiness import check_ready, skip_unready
+from clento_engine.domain.schedule import DEFAULT_HOURS, WorkingHours, parse_hours
+from clento_engine.domain.workflow import Workflow
+from clento_engine.store.accounts import AccountRow
+from clento_engine.store.campaigns import (
+    CampaignRow,
+    CannotDo,
+    Pace,
+    create_campaign,
+    find_campaign,
+    start_campaign,
+)
+from clento_engine.store.database import Conn
+from clento_engine.store.outbox import endpoints
+from clento_engine.store.reports import find_account, find_list, list_columns, senders, version
+from clento_engine.store.workflows import load_workflows, save_workflow
+
+
+class NotReady(Exception):
+    """The workflow must not run as it is: `findings` say why."""
+
+    def __init__(self, problem: str, fix: str, findings: Sequence[Finding]) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.fix = fix
+        self.findings = tuple(findings)
+
+
+class Over(ValueError):
+    """The moment at which a campaign was to begin is in the past."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a campaign is made of; names are those of the organisation's lists and accounts."""
+
+    name: str
+    workflow_name: str
+    document: object
+    list_name: str
+    senders: Sequence[str]
+    hours: WorkingHours = DEFAULT_HOURS
+    stop_on_reply: bool = True
+    on_missing: OnMissing = OnMissing.HOLD
+    max_duration: timedelta = timedelta(days=30)
+    inmail_subject: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A draft, and what is still to be done before it can start."""
+
+    id: UUID
+    name: str
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A campaign that runs; `skipped` are the nodes passed over, with the reasons."""
+
+    id: UUID
+    name: str
+    leads: int
+    start_at: datetime
+    findings: tuple[Finding, ...]
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+async def create(conn: Conn, organization_id: UUID, plan: Plan) -> Created:
+    """Make a draft of `plan`.
+
+    Raises NotReady for a workflow that cannot be compiled, NotFound for a list or account that is
+    not there, AlreadyExists for a name that is taken: then nothing was made.
+    """
+    read = read_workflow(plan.document)
+    if read.workflow is None:
+        raise NotReady(
+            "the workflow has errors",
+            "correct it in the editor, and export it again",
+            read.findings,
+        )
+    async with conn.transaction():
+        list_id, _ = await find_list(conn, organization_id, plan.list_name)
+        accounts = [await find_account(conn, organization_id, name) for name in plan.senders]
+        version_id = await save_workflow(
+            conn, organization_id, plan.workflow_name, plan.document, read.workflow
+        )
+        campaign_id = await create_campaign(
+            conn,
+            organization_id,
+            name=plan.name,
+            workflow_version_id=version_id,
+            list_id=list_id,
+            senders=list(dict.fromkeys(account.id for account in accounts)),
+            hours=plan.hours,
+            stop_on_reply=plan.stop_on_reply,
+            on_missing=plan.on_missing,
+            max_duration=plan.max_duration,
+            inmail_subject=plan.inmail_subject,
+        )
+        campaign = await find_campaign(conn, organization_id, str(campaign_id))
+        ready = await _readiness(conn, organization_id, campaign, read.workflow, accounts)
+    return Created(campaign_id, plan.name, (*read.findings, *ready))
+
+
+async def start(
+    conn: Conn,
+    organization_id: UUID,
+    name: str,
+    *,
+    pace: Pace,
+    begin: date | datetime | None,
+    skip: bool,
+    now: datetime,
+) -> Started:
+    """Start a draft, unless a node of its workflow cannot run here and now.
+
+    With `skip` such nodes are passed over, in a new version of the workflow that only this start
+    uses; a workflow with errors starts nothing even then.  Raises NotReady, CannotDo, NotFound,
+    and Over for a `begin` that is past: then nothing was changed.
+    """
+    async with conn.transaction():
+        campaign = await find_campaign(conn, organization_id, name)
+        if campaign.status != "draft":
+            raise CannotDo(f"the campaign is {campaign.status}: only a draft can be started")
+        version_id = campaign.workflow_version_id
+        saved = await version(conn, organization_id, version_id)
+        compiled = await load_workflows(conn, [(organization_id, version_id)])
+        workflow = compiled[version_id]
+        accounts = await senders(conn, organization_id, campaign.id)
+        findings = [
+            *_unmarked(workflow, read_workflow(saved.document).findings),
+            *await _readiness(conn, organization_id, campaign, workflow, accounts),
+        ]
+        _require_ready(findings, skip=skip)
+        unmarked = workflow
+        workflow = skip_unready(workflow, findings) if skip else workflow
+        if workflow != unmarked:
+            version_id = await save_workflow(
+                conn, organization_id, saved.name, saved.document, workflow
+            )
+        zone = parse_hours(campaign.working_hours).zone or accounts[0].time_zone
+        start_at = starts_at(begin, zone, now)
+        leads = await start_campaign(
+            conn,
+            organization_id,
+            campaign.id,
+            workflow,
+            workflow_version_id=version_id,
+            pace=pace,
+            start_at=start_at,
+            now=now,
+        )
+    skipped = {node.id: node.skip for node in workflow.nodes.values() if node.skip is not None}
+    return Started(campaign.id, campaign.name, leads, start_at, tuple(findings), skipped)
+
+
+def starts_at(begin: date | datetime | None, zone: str, now: datetime) -> datetime:
+    """Return the first moment a lead may begin: of a date, its midnight in `zone`; never the past.
+
+    An instant without an offset is read in `zone` as well.  Raises Over.
+    """
+    if begin is None:
+        return now
+    if not isinstance(begin, datetime):
+        if begin < now.astimezone(ZoneInfo(zone)).date():
+            raise Over(f"{begin} is over: give a day that is to come, or none to start now")
+        begin = datetime.combine(begin, time(), ZoneInfo(zone))
+        return max(begin.astimezone(UTC), now)
+    at = begin if begin.tzinfo is not None else begin.replace(tzinfo=ZoneInfo(zone))
+    if at < now:
+        raise Over(f"{begin} is over: give a moment that is to come, or none to start now")
+    return at.astimezone(UTC)
+
+
+async def _readiness(
+    conn: Conn,
+    organization_id: UUID,
+    campaign: CampaignRow,
+    workflow: Workflow,
+    accounts: Sequence[AccountRow],
+) -> list[Finding]:
+    return check_ready(
+        workflow,
+        tiers={account.tier for account in accounts},
+        webhook_ids={each[0] for each in await endpoints(conn, organization_id)},
+        columns=await list_columns(conn, organization_id, campaign.list_id),
+        inmail_subject=campaign.inmail_subject,
+    )
+
+
+def _unmarked(workflow: Workflow, findings: Sequence[Finding]) -> list[Finding]:
+    """Leave out what is said of nodes that are passed over already."""
+    passed = {node.id for node in workflow.nodes.values() if node.skip is not None}
+    return [finding for finding in findings if finding.node_id not in passed]
+
+
+def _require_ready(findings: Sequence[Finding], *, skip: bool) -> None:
+    found = {finding.severity for finding in findings}
+    if Severity.ERROR in found:
+        raise NotReady(
+            "the workflow has errors: nothing was started",
+            "correct what is named, and create the campaign again",
+            findings,
+        )
+    if Severity.UNREADY in found and not skip:
+        raise NotReady(
+            "some nodes cannot run: nothing was started",
+            "do what is named, or pass these nodes over with --skip-unready",
+            findings,
+        )

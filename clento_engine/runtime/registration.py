@@ -1,0 +1,72 @@
+"""Our webhooks at the provider: registered once each, by name and URL."""
+
+import logging
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from clento_engine.domain.failure import Fail, OutcomeUnknown, Pause, Retry, Skip, Wait
+from clento_engine.provider.port import Provider
+
+# By source, each event by name: the provider's default leaves `ok` and `stopped` out.
+# Source: Unipile's webhook reference, section 4 of our sheet.
+WANTED: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "messaging": ("message_received",),
+        "users": ("new_relation",),
+        "account_status": (
+            "ok",
+            "reconnected",
+            "error",
+            "stopped",
+            "credentials",
+            "permissions",
+            "deleted",
+        ),
+    }
+)
+
+log = logging.getLogger(__name__)
+
+
+class NotRegistered(Exception):
+    """The provider did not take a webhook, or not for sure; registering again is harmless."""
+
+
+async def register(provider: Provider, url: str, secret: str) -> list[str]:
+    """Register what is missing of our webhooks to `url`; return the names of what was added.
+
+    The provider would register the same twice, so what it has is read first.  One that does not
+    tell of every event we need is replaced.  A webhook keeps the secret it was registered with:
+    after a change of the secret, delete them first.  Raises NotRegistered.
+    """
+    present = await provider.webhooks()
+    if isinstance(present, Retry | Wait | Skip | Fail | Pause):
+        raise NotRegistered(f"the webhooks cannot be listed: {present.reason}")
+    added = []
+    for source, events in WANTED.items():
+        name = f"clento {source}"
+        ours = [each for each in present if (each.name, each.url) == (name, url)]
+        if any(set(events) <= set(each.events) for each in ours):
+            continue
+        try:
+            answer = await provider.register_webhook(
+                source, url, events=events, secret=secret, name=name
+            )
+        except OutcomeUnknown as unknown:
+            raise NotRegistered(f"{name}: {unknown.reason}") from unknown
+        if not isinstance(answer, str):
+            raise NotRegistered(f"{name}: {answer.reason}")
+        added.append(name)
+        log.info("webhook registered", extra={"webhook": name, "id": answer})
+        for each in ours:  # after the new one: told twice is better than not told
+            await _delete(provider, each.id)
+    return added
+
+
+async def _delete(provider: Provider, webhook_id: str) -> None:
+    try:
+        answer = await provider.delete_webhook(webhook_id)
+    except OutcomeUnknown as unknown:
+        raise NotRegistered(f"webhook {webhook_id} not deleted: {unknown.reason}") from unknown
+    if isinstance(answer, Retry | Wait | Skip | Fail | Pause):
+        raise NotRegistered(f"webhook {webhook_id} not deleted: {answer.reason}")

@@ -1,0 +1,593 @@
+"""Webhooks: stored once, applied once, and none of them keeps the others from it."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from builders import DAY, NOW, Conn, edge, set_stage, workflow
+from builders import Stage as Set
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg import AsyncConnection
+from psycopg.conninfo import make_conninfo
+
+from clento_engine.domain.operation import Operation
+from clento_engine.domain.workflow import Branch, Node
+from clento_engine.provider.unipile import UnipileClient
+from clento_engine.runtime.clock import VirtualClock
+from clento_engine.runtime.inbox import apply_inbox, receive
+from clento_engine.runtime.world import World
+from clento_engine.store.accounts import NotFound, pause_account
+from clento_engine.store.database import Database
+from clento_engine.store.inbox import lock_webhooks
+from clento_engine.store.settle import Learned, Report
+
+ACCOUNT = "unipile-campaign-1"
+OWN = "ACoAAOWN"
+LATER = timedelta(hours=2)
+
+INVITE = workflow(
+    [
+        Node(
+            "n0",
+            Operation.SEND_CONNECTION_REQUEST,
+            edges=(
+                edge("n1", LATER, Branch.ACCEPTED),
+                edge(None, 10 * DAY, Branch.NOT_ACCEPTED),
+            ),
+        ),
+        Node("n1", Operation.SEND_FOLLOWUP, text="Hello"),
+    ]
+)
+
+Json = dict[str, Any]
+
+
+def nobody(_request: httpx.Request) -> httpx.Response:
+    raise AssertionError("the inbox asks nobody")
+
+
+def person(number: int = 1) -> str:
+    """Return the provider id of a lead."""
+    return f"ACoAA{number}"
+
+
+def relation(number: int = 1, **fields: Any) -> Json:
+    return {
+        "event": "new_relation",
+        "account_id": ACCOUNT,
+        "account_type": "LINKEDIN",
+        "webhook_name": "relations",
+        "user_full_name": "Ada Moss",
+        "user_provider_id": person(number),
+        "user_public_identifier": f"person-{number}",
+    } | fields
+
+
+def message(number: int = 1, *, ours: bool = False, **fields: Any) -> Json:
+    theirs = {"attendee_id": "att1", "attendee_provider_id": person(number)}
+    return {
+        "event": "message_received",
+        "account_id": ACCOUNT,
+        "account_info": {"type": "LINKEDIN", "feature": "classic", "user_id": OWN},
+        "chat_id": f"chat-{number}",
+        "message_id": f"message-{number}-{ours}",
+        "message": "a secret between two",
+        "timestamp": NOW.isoformat(),
+        "is_sender": ours,
+        "is_event": 0,
+        "is_group": False,
+        "message_type": "MESSAGE",
+        "sender": {"attendee_provider_id": OWN} if ours else theirs,
+        "attendees": [theirs],
+    } | fields
+
+
+def status(word: str, account: str = ACCOUNT) -> Json:
+    return {"AccountStatus": {"account_id": account, "account_type": "LINKEDIN", "message": word}}
+
+
+@dataclass(slots=True)
+class Scene:
+    """Leads that await acceptance, and the world that hears of them."""
+
+    stage: Set
+    world: World
+    clock: VirtualClock
+
+    async def tell(self, *payloads: Mapping[str, Any]) -> int:
+        """Receive and apply; return how many were applied."""
+        for payload in payloads:
+            await receive(self.world, self.stage.organization_id, payload)
+        return await apply_inbox(self.world)
+
+    async def heard(self, lead: int = 0) -> list[str]:
+        """Return the kinds of events that a lead heard from the inbox."""
+        rows = await self.stage.rows(
+            "select kind from events where subject_id = %s and actor = 'inbox' order by id",
+            self.stage.leads[lead],
+        )
+        return [row["kind"] for row in rows]
+
+    async def run(self, lead: int = 0) -> Json:
+        return await self.stage.run(self.stage.leads[lead])
+
+    async def contact(self, lead: int = 0) -> Json:
+        rows = await self.stage.rows(
+            "select * from contacts where lead_id = %s", self.stage.leads[lead]
+        )
+        return rows[0]
+
+    async def account(self) -> Json:
+        rows = await self.stage.rows(
+            "select * from connected_accounts where id = %s", self.stage.account
+        )
+        return rows[0]
+
+    async def waiting(self) -> int:
+        return int(
+            await self.stage.value("select count(*) from inbox_events where applied_at is null")
+        )
+
+
+async def set_scene(
+    conn: Conn, database: Database, *, leads: int = 1, learned: bool = True, **values: Any
+) -> Scene:
+    stage = await set_stage(conn, INVITE, leads=leads, **values)
+    await await_acceptance(stage)
+    if learned:
+        await stage.settle(*(knows(stage, n) for n in range(leads)))
+    clock = VirtualClock(NOW)
+    provider = UnipileClient("http://x", "token", transport=httpx.MockTransport(nobody))
+    return Scene(stage, World(database, provider, clock), clock)
+
+
+async def await_acceptance(stage: Set, **values: Any) -> None:
+    await stage.stand(
+        Operation.CHECK_ACCEPTANCE,
+        status="awaiting",
+        at=NOW + 10 * DAY,
+        deadline_at=NOW + 10 * DAY,
+        provider_id=None,
+        **values,
+    )
+
+
+def knows(stage: Set, lead: int) -> Report:
+    return Report(
+        stage.organization_id,
+        stage.campaign_id,
+        stage.leads[lead],
+        stage.account,
+        learned=Learned(provider_id=person(lead + 1)),
+    )
+
+
+# --- acceptance ----------------------------------------------------------------------------------
+
+
+async def test_a_new_relation_wakes_the_lead_who_was_awaited(
+    conn: Conn, database: Database
+) -> None:
+    scene = await set_scene(conn, database)
+    assert await scene.tell(relation()) == 1
+    run = await scene.run()
+    assert (run["status"], run["node_id"], run["connected"]) == ("waiting", "n1", True)
+    assert run["next_run_at"] == NOW + LATER
+    assert (await scene.contact())["connected_at"] == NOW
+
+
+async def test_a_person_whose_id_was_never_learned_is_found_by_the_public_identifier(
+    conn: Conn, database: Database
+) -> None:
+    scene = await set_scene(conn, database, learned=False)
+    await scene.tell(relation(user_public_identifier="Person-1"))
+    assert (await scene.run())["connected"]
+    assert (await scene.contact())["provider_id"] == person()
+
+
+@pytest.mark.parametrize("missing", [None, "", 7, ["x"], "x" * 5000])
+async def test_a_relation_without_a_readable_id_teaches_none(
+    conn: Conn, database: Database, missing: object
+) -> None:
+    scene = await set_scene(conn, database, leads=2, learned=False)
+    await scene.tell(
+        relation(1, user_provider_id=missing), relation(2, user_provider_id=missing, x=1)
+    )
+    assert (await scene.run(0))["connected"]
+    assert (await scene.contact(0))["provider_id"] is None
+
+
+async def test_relations_without_ids_of_two_people_are_not_taken_for_one(
+    conn: Conn, database: Database
+) -> None:
+    scene = await set_scene(conn, database, leads=2, learned=False)
+    await scene.tell(*(relation(n, user_provider_id=None) for n in (1, 2)))
+    assert [(await scene.run(n))["connected"] for n in (0, 1)] == [True, True]
+
+
+async def test_a_lead_known_by_two_names_hears_of_it_once(conn: Conn, database: Database) -> None:
+    scene = await set_scene(conn, database)
+    await scene.tell(relation())
+    assert await scene.heard() == ["Accepted"]
+
+
+@pytest.mark.parametrize("kind", ["MESSAGE", "INVITATION", None])
+async def test_the_echo_of_the_note_wakes_the_lead(
+    conn: Conn, database: Database, kind: str | None
+) -> None:
+    scene = await set_scene(conn, database)
+    await scene.tell(message(ours=True, message_type=kind))
+    run, contact = await scene.run(), await scene.contact()
+    assert (run["status"], run["node_id"]) == ("waiting", "n1")
+    assert (contact["chat_id"], contact["connected_at"]) == ("chat-1", NOW)
+
+
+async def test_without_is_sender_the_author_tells_whose_message_it_is(
+    conn: Conn, database: Database
+) -> None:
+    scene = await set_scene(conn, database, leads=2)
+    echo, reply = message(1, ours=True), message(2)
+    del echo["is_sender"], reply["is_sender"]
+    await scene.tell(echo, reply)
+    assert [await scene.heard(n) for n in (0, 1)] == [["Accepted"], ["Replied"]]
+
+
+async def test_relation_and_echo_together_are_one_acceptance(
+    conn: Conn, database: Database
+) -> None:
+    scene = await set_scene(conn, database)
+    assert await scene.tell(relation(), message(ours=True)) == 2
+    assert await scene.heard() == ["Accepted"]
+    assert (await scene.contact())["chat_id"] == "chat-1"
+
+
+@pytest.mark.parametrize(
+    "fields", [{"message_type": "INMAIL"}, {"chat_content_type": "inmail"}], ids=str
+)
+async def test_the_echo_of_an_inmail_proves_no_acceptance(
+    conn: Conn, database: Database, fields: Json
+) -> None:
+    scene = await set_scene(conn, database)
+    await scene.tell(message(ours=True, **fields))
+    assert (await scene.run())["status"] == "awaiting"
+    contact = await scene.contact()
+    assert (contact["chat_id"], contact["connected_at"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "sent_at", ["9999-12-31T23:59:59Z", "0001-01-01T00:00:00+14:00", "soon", None, 12, "12:00"]
+)
+async def test_a_time_that_cannot_be_is_read_as_the_webhooks_own(
+    conn: Conn, database: Database, sent_at: object
+) -> None:
+    scene = await set_scene(conn, database)
+    await scene.tell(message(ours=True, timestamp=sent_at))
+    assert (await scene.run())["next_run_at"] == NOW + LATER
+
+
+async def test_the_delay_counts_from_when_the_note_became_a_message(
+    conn: Conn, database: Database
+) -> None:
+    scene = await set_scene(conn, database)
+    scene.clock.move_to(NOW + timedelta(hours=1))
+    await scene.tell(message(ours=True))
+    assert (await scene.run())["next_run_at"] == NOW + LATER
+
+
+# --- replies -------------------------------------------------------------------------------------
+
+
+async def test_a_message_of_the_lead_ends_the_walk(conn: Conn, database: Database) -> None:
+    scene = await set_scene(conn, database)
+    await scene.tell(message())
+    run, contact = await scene.run(), await scene.contact()
+    assert (run["status"], run["outcome"], run["replied"]) == ("completed", "replied", True)
+    assert (contact["chat_id"], contact["replied_at"]) == ("chat-1", NOW)
+
+
+async def test_where_a_reply_stops_nothing_it_is_only_remembered(
+    conn: Conn, database: Database
+) -> None:
+    scene = await set_scene(conn, database, stop_on_reply=False)
+    await scene.tell(message())
+    run = await scene.run()
+    assert (run["status"], run["outcome"], run["replied"]) == ("awaiting", None, True)
+
+
+async def test_a_reply_after_the_end_of_the_walk_is_known_to_the_next_campaign(
+    conn: Conn, database: Database
+) -> None:
+    scene = await set_scene(conn, database)
+    await scene.stage.change(
+        "campaign_executions",
+        status="completed",
+        outcome="finished",
+        finished_at=NOW,
+        next_run_at=None,
+    )
+    await scene.tell(message(), relation())
+    contact, run = await scene.contact(), await scene.run()
+    assert (contact["replied_at"], contact["connected_at"]) == (NOW, NOW)
+    assert (run["outcome"], run["replied"]) == ("finished", False)
+    assert await scene.heard() == []
+
+
+@pytest.mark.parametrize("fields", [{"is_group": True}, {"is_event": 1}], ids=str)
+async def test_groups_and_events_are_no_messages(
+    conn: Conn, database: Database, fields: Json
+) -> None:
+    scene = await set_scene(conn, database)
+    await scene.tell(message(**fields), message(ours=True, **fields))
+    assert (await scene.run())["status"] == "awaiting"
+    assert await scene.waiting() == 0
+
+
+# --- once each -----------------------------------------------------------------------------------
+
+
+async def test_what_comes_twice_is_stored_once(conn: Conn, database: Database) -> None:
+    scene = await set_scene(conn, database)
+    organization_id = scene.stage.organization_id
+    for payload in (relation(), message(), status("ERROR")):
+        assert await receive(scene.world, organization_id, payload)
+        assert not await receive(scene.world, organization_id, {**payload, "webhook_name": "b"})
+    assert await scene.tell() == 3
+    assert await scene.tell() == 0
+
+
+async def test_the_same_status_a_minute_later_is_another(conn: Conn, database: Database) -> None:
+    scene = await set_scene(conn, database)
+    await scene.tell(status("ERROR"))
+    scene.clock.move_to(NOW + timedelta(minutes=1))
+    assert await receive(scene.world, scene.stage.organization_id, status("ERROR"))
+
+
+async def test_a_webhook_for_an_unknown_organisation_is_told_so(
+    conn: Conn, database: Database
+) -> None:
+    scene = await set_scene(conn, database)
+    with pytest.raises(NotFound):
+        await receive(scene.world, uuid4(), relation())
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        relation(9),
+        message(9),
+        message(9, ours=True),
+        relation(account_id="another"),
+        message(account_id=None),
+        status("ERROR", "another"),
+        status("SYNC_SUCCESS"),
+        {"event": "message_read", "account_id": ACCOUNT, "message_id": "m"},
+        {"event": ["new_relation"], "account_id": {}},
+        {"AccountStatus": "ERROR"},
+        {},
+    ],
+    ids=str,
+)
+async def test_what_concerns_nobody_is_passed_over(
+    conn: Conn, database: Database, payload: Json
+) -> None:
+    scene = await set_scene(conn, database)
+    before = await scene.run(), await scene.account()
+    assert await scene.tell(payload) == 1
+    assert (await scene.run(), await scene.account()) == before
+    assert await scene.waiting() == 0
+
+
+async def test_another_organisations_lead_hears_nothing(conn: Conn, database: Database) -> None:
+    scene = await set_scene(conn, database)
+    other = await set_scene(conn, database, name="other")
+    await scene.tell(relation())
+    assert not (await other.run())["connected"]
+
+
+async def test_what_another_process_works_on_is_left_to_it(
+    conn: Conn, database: Database, dsn: str
+) -> None:
+    scene = await set_scene(conn, database, leads=3)
+    for number in (1, 2, 3):
+        await receive(scene.world, scene.stage.organization_id, relation(number))
+    async with await AsyncConnection.connect(dsn) as other:
+        held = await lock_webhooks(other, most=2)
+        assert await apply_inbox(scene.world) == 1
+        assert [len(await scene.heard(n)) for n in range(3)] == [0, 0, 1]
+        await other.rollback()
+    assert len(held) == 2
+    assert await apply_inbox(scene.world) == 2
+    assert [len(await scene.heard(n)) for n in range(3)] == [1, 1, 1]
+
+
+async def test_processes_that_apply_at_once_apply_each_webhook_once(
+    conn: Conn, database: Database, dsn: str
+) -> None:
+    scene = await set_scene(conn, database, leads=30)
+    for number in range(1, 31):
+        await receive(scene.world, scene.stage.organization_id, message(number))
+    async with Database(dsn) as second:
+        other = World(second, scene.world.provider, scene.clock)
+        worlds = (scene.world, other, scene.world, other)
+        applied = await asyncio.gather(*(apply_inbox(world) for world in worlds))
+    assert sum(applied) == 30
+    assert [await scene.heard(n) for n in range(30)] == [["Replied"]] * 30
+
+
+# --- accounts ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("word", ["CREDENTIALS", "error", "STOPPED", "PERMISSIONS", "DELETED"])
+async def test_an_account_out_of_order_is_paused_and_asked_about_within_the_hour(
+    conn: Conn, database: Database, word: str
+) -> None:
+    scene = await set_scene(conn, database)
+    await scene.stage.change("connected_accounts", next_sweep_at=NOW + DAY)
+    await scene.tell(status(word))
+    account = await scene.account()
+    assert (account["status"], account["paused_by"]) == ("paused", "provider")
+    assert account["pause_reason"] == word.upper()
+    assert account["next_sweep_at"] == NOW + timedelta(hours=1)
+    assert not (await scene.stage.lane(Operation.CHECK_ACCEPTANCE))["active"]
+
+
+@pytest.mark.parametrize("word", ["OK", "RECONNECTED"])
+async def test_good_news_of_a_paused_account_are_for_the_next_sweep_to_believe(
+    conn: Conn, database: Database, word: str
+) -> None:
+    scene = await set_scene(conn, database)
+    await scene.stage.change("connected_accounts", next_sweep_at=NOW + DAY)
+    await scene.tell(status("ERROR"), status(word))
+    account = await scene.account()
+    assert (account["status"], account["next_sweep_at"]) == ("paused", NOW)
+
+
+async def test_good_news_of_a_running_account_cause_no_sweep(
+    conn: Conn, database: Database
+) -> None:
+    scene = await set_scene(conn, database)
+    await scene.stage.change("connected_accounts", next_sweep_at=NOW + DAY)
+    await scene.tell(status("OK"))
+    assert (await scene.account())["next_sweep_at"] == NOW + DAY
+
+
+async def test_an_operators_pause_stands_whatever_the_provider_says(
+    conn: Conn, database: Database
+) -> None:
+    scene = await set_scene(conn, database)
+    organization_id, account_id = scene.stage.organization_id, scene.stage.account
+    await pause_account(conn, organization_id, account_id, by="operator", reason="x", now=NOW)
+    before = await scene.account()
+    await scene.tell(status("ERROR"), status("OK"))
+    assert await scene.account() == before
+
+
+# --- nothing that comes in stops the rest --------------------------------------------------------
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
+WORDS = st.sampled_from(
+    [ACCOUNT, OWN, person(), "person-1", "new_relation", "message_received", "OK", "ERROR"]
+)
+VALUES = st.recursive(
+    SCALARS | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=8,
+)
+PEOPLE = st.fixed_dictionaries({}, optional={"attendee_provider_id": VALUES}) | VALUES
+PAYLOADS = st.dictionaries(st.text(max_size=10), VALUES, max_size=4) | st.fixed_dictionaries(
+    {},
+    optional={
+        "event": st.sampled_from(["new_relation", "message_received"]) | VALUES,
+        "account_id": st.just(ACCOUNT) | VALUES,
+        "user_provider_id": st.just(person()) | VALUES,
+        "user_public_identifier": st.just("person-1") | VALUES,
+        "message_id": VALUES,
+        "timestamp": st.datetimes().map(datetime.isoformat) | VALUES,
+        "is_sender": VALUES,
+        "is_group": VALUES,
+        "is_event": VALUES,
+        "chat_id": VALUES,
+        "message_type": VALUES,
+        "sender": PEOPLE,
+        "account_info": st.fixed_dictionaries({}, optional={"user_id": VALUES}) | VALUES,
+        "attendees": st.lists(PEOPLE, max_size=3) | VALUES,
+        "AccountStatus": st.fixed_dictionaries(
+            {}, optional={"account_id": st.just(ACCOUNT) | VALUES, "message": WORDS | VALUES}
+        )
+        | VALUES,
+    },
+)
+
+
+@pytest.fixture
+async def scene(conn: Conn, database: Database) -> Scene:
+    return await set_scene(conn, database)
+
+
+@settings(
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(payloads=st.lists(PAYLOADS, min_size=1, max_size=8))
+async def test_whatever_json_comes_it_is_applied(scene: Scene, payloads: list[Json]) -> None:
+    await scene.stage.conn.execute("delete from inbox_events")
+    await await_acceptance(
+        scene.stage, outcome=None, finished_at=None, connected=False, replied=False
+    )
+    await scene.tell(*payloads)
+    assert await scene.waiting() == 0
+    failed = "select count(*) from inbox_events where result is not null"
+    assert await scene.stage.value(failed) == 0
+
+
+async def test_what_postgresql_cannot_hold_is_replaced(conn: Conn, database: Database) -> None:
+    scene = await set_scene(conn, database)
+    odd: Json = {
+        "message": "a\x00b\ud800c",
+        "k\x00": [float("nan"), float("inf")],
+        "message_id": "m\x00",
+    }
+    assert await scene.tell(message(**odd)) == 1
+    assert (await scene.run())["replied"]
+
+
+async def test_a_payload_nested_without_end_is_refused(conn: Conn, database: Database) -> None:
+    scene = await set_scene(conn, database)
+    deep: Json = {}
+    for _ in range(900):
+        deep = {"a": deep}
+    with pytest.raises(ValueError, match="nested too deeply"):
+        await receive(scene.world, scene.stage.organization_id, deep)
+
+
+async def test_a_webhook_that_cannot_be_applied_keeps_no_other_from_it(
+    conn: Conn, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene = await set_scene(conn, database, leads=3)
+    await refuse_changes(conn, scene.stage.leads[1])
+    assert await scene.tell(*(message(n) for n in (1, 2, 3))) == 3
+    assert [(await scene.run(n))["replied"] for n in range(3)] == [True, False, True]
+    rows = await scene.stage.rows("select result from inbox_events order by id")
+    assert [row["result"] for row in rows] == [None, "failed: RaiseException", None]
+    assert [record.alert for record in caplog.records if hasattr(record, "alert")] == [True]
+    assert "a secret between two" not in caplog.text
+
+
+async def test_a_webhook_whose_lead_is_locked_waits_and_holds_up_no_other(
+    conn: Conn, database: Database, dsn: str
+) -> None:
+    scene = await set_scene(conn, database, leads=3)
+    for number in (1, 2, 3):
+        await receive(scene.world, scene.stage.organization_id, message(number))
+    async with (
+        Database(make_conninfo(dsn, options="-c lock_timeout=20ms")) as impatient,
+        await AsyncConnection.connect(dsn) as other,
+    ):
+        world = World(impatient, scene.world.provider, scene.clock)
+        await other.execute(
+            "select 1 from campaign_executions where lead_id = %s for update",
+            (scene.stage.leads[0],),
+        )
+        assert await apply_inbox(world) == 2
+        assert [(await scene.run(n))["replied"] for n in range(3)] == [False, True, True]
+        await other.rollback()
+        assert await apply_inbox(world) == 1
+    assert (await scene.run(0))["replied"]
+
+
+async def refuse_changes(conn: Conn, lead_id: UUID) -> None:
+    """Let every change of a lead's place fail, as a defect of ours would."""
+    await conn.execute(
+        "create function refuse() returns trigger language plpgsql as"
+        " $$ begin raise exception 'no'; end $$"
+    )
+    await conn.execute(
+        "create trigger refused before update on campaign_executions for each row"
+        f" when (old.lead_id = '{lead_id}') execute function refuse()".encode()
+    )

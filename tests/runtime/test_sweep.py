@@ -1,0 +1,444 @@
+"""The sweep finds what no webhook told, a few times a day and at random times."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+from builders import DAY, NOW, Conn, add_sender, edge, set_stage, workflow
+from builders import Stage as Set
+
+from clento_engine.domain.operation import Operation
+from clento_engine.domain.workflow import Branch, Node
+from clento_engine.provider.unipile import UnipileClient
+from clento_engine.runtime.clock import VirtualClock
+from clento_engine.runtime.sweep import (
+    ACCOUNT_AGAIN,
+    LEASE,
+    LEAST,
+    LISTS_AGAIN,
+    ROUND,
+    sweep,
+)
+from clento_engine.runtime.world import World
+from clento_engine.simulator.app import create_app
+from clento_engine.simulator.clock import DrivenClock
+from clento_engine.simulator.faults import FaultKind, Rule
+from clento_engine.simulator.people import Chances
+from clento_engine.simulator.senders import Account, Status
+from clento_engine.simulator.world import Reliability
+from clento_engine.simulator.world import World as Simulated
+from clento_engine.store.accounts import pause_account
+from clento_engine.store.campaigns import pause_campaign, stop_campaign
+from clento_engine.store.database import Database
+from clento_engine.store.settle import Learned, Report
+from clento_engine.store.sweeps import sweep_by
+
+PLAIN = Chances(missing=0, locked=0, connected=0, accepts=0, replies=0, changed_slug=0)
+MINUTE = timedelta(minutes=1)
+THREE_HOURS = timedelta(hours=3)
+
+AWAIT = workflow(
+    [
+        Node(
+            "n0",
+            Operation.SEND_CONNECTION_REQUEST,
+            edges=(
+                edge("n1", timedelta(hours=2), Branch.ACCEPTED),
+                edge(None, 10 * DAY, Branch.NOT_ACCEPTED),
+            ),
+        ),
+        Node("n1", Operation.SEND_FOLLOWUP, text="Hello"),
+    ]
+)
+
+Json = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Scene:
+    """Leads that were invited, a LinkedIn that tells nobody of anything, and the sweep."""
+
+    stage: Set
+    simulated: Simulated
+    shared: DrivenClock
+    clock: VirtualClock
+    world: World
+
+    @property
+    def sender(self) -> Account:
+        return next(iter(self.simulated.accounts.values()))
+
+    def wait(self, span: timedelta) -> None:
+        self.at(self.clock() + span)
+
+    def at(self, moment: datetime) -> None:
+        self.shared.move(moment)
+        self.clock.move_to(moment)
+
+    def accept(self, number: int = 1) -> None:
+        """Let a lead accept, now."""
+        tie = self.simulated.tie(self.sender, self.simulated.person(f"person-{number}"))
+        assert tie.invitation is not None
+        self.simulated.accept(self.sender, tie, tie.invitation)
+
+    def reply(self, number: int = 1) -> None:
+        """Let a lead write, now."""
+        tie = self.simulated.tie(self.sender, self.simulated.person(f"person-{number}"))
+        self.simulated.reply(self.sender, tie, "Sure, Tuesday?")
+
+    def fail(self, kind: FaultKind, route: str, **values: Any) -> None:
+        self.simulated.faults.set([Rule(kind, route, **values)])
+
+    @property
+    def asked(self) -> list[str]:
+        """Return the routes that were asked so far."""
+        return sorted(route for route, _ in self.simulated.requests.counts)
+
+    async def run(self, lead: int = 0) -> Json:
+        return await self.stage.run(self.stage.leads[lead])
+
+    async def account(self, account_id: UUID | None = None) -> Json:
+        rows = await self.stage.rows(
+            "select * from connected_accounts where id = %s", account_id or self.stage.account
+        )
+        return rows[0]
+
+    async def gap(self) -> timedelta:
+        """Return how long it is until the next sweep."""
+        at = (await self.account())["next_sweep_at"]
+        assert isinstance(at, datetime)
+        return at - self.clock()
+
+
+async def set_scene(
+    conn: Conn, database: Database, *, leads: int = 1, senders: Sequence[UUID] | int = 1
+) -> Scene:
+    shared, clock = DrivenClock(NOW - DAY), VirtualClock(NOW)
+    reliability = Reliability(lost=0, duplicated=0, null_ids=0)
+    simulated = Simulated(clock=shared, chances=PLAIN, reliability=reliability)
+    stage = await set_stage(conn, AWAIT, leads=leads, senders=senders)
+    for row in await stage.rows("select unipile_account_id as id from connected_accounts"):
+        simulated.add_account(id_=row["id"])
+    await stage.stand(
+        Operation.CHECK_ACCEPTANCE,
+        status="awaiting",
+        at=NOW + 10 * DAY,
+        deadline_at=NOW + 10 * DAY,
+        provider_id=None,
+    )
+    shared.move(NOW - timedelta(hours=2))
+    sender = next(iter(simulated.accounts.values()))
+    for number, lead in enumerate(stage.leads, 1):
+        provider_id = simulated.person(f"person-{number}").provider_id
+        simulated.invite(sender, provider_id, None)
+        await stage.settle(
+            Report(
+                stage.organization_id,
+                stage.campaign_id,
+                lead,
+                stage.account,
+                learned=Learned(provider_id=provider_id),
+            )
+        )
+    shared.move(NOW)
+
+    async def at_once(_seconds: float) -> None: ...
+
+    transport = httpx.ASGITransport(create_app(simulated), raise_app_exceptions=False)
+    provider = UnipileClient("http://simulator", "token", transport=transport, pause=at_once)
+    return Scene(stage, simulated, shared, clock, World(database, provider, clock))
+
+
+@pytest.fixture
+async def scene(conn: Conn, database: Database) -> Scene:
+    return await set_scene(conn, database, leads=2)
+
+
+# --- what was missed -----------------------------------------------------------------------------
+
+
+async def test_an_acceptance_that_no_webhook_told_is_found(scene: Scene) -> None:
+    scene.accept(1)
+    scene.wait(MINUTE)
+    assert await sweep(scene.world) == 1
+    accepted, awaited = await scene.run(0), await scene.run(1)
+    assert (accepted["status"], accepted["node_id"]) == ("waiting", "n1")
+    assert accepted["next_run_at"] == NOW + timedelta(hours=2)  # since it was accepted
+    assert awaited["status"] == "awaiting"
+
+
+async def test_a_reply_that_no_webhook_told_is_found(scene: Scene) -> None:
+    scene.reply(2)
+    scene.wait(MINUTE)
+    await sweep(scene.world)
+    assert (await scene.run(0))["outcome"] is None
+    assert (await scene.run(1))["outcome"] == "replied"
+    contacts = await scene.stage.rows("select * from contacts where replied_at is not null")
+    assert [(row["lead_id"], row["replied_at"]) for row in contacts] == [
+        (scene.stage.leads[1], NOW)
+    ]
+    assert contacts[0]["chat_id"]
+
+
+async def test_what_is_known_is_not_told_again(scene: Scene) -> None:
+    scene.accept(1)
+    scene.reply(2)
+    for _ in range(3):
+        await sweep(scene.world)
+        scene.at((await scene.account())["next_sweep_at"])
+    rows = await scene.stage.rows("select kind from events where actor = 'sweep' order by kind")
+    assert [row["kind"] for row in rows] == ["Accepted", "Replied"]
+
+
+async def test_only_messages_since_the_last_sweep_are_read_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[datetime] = []
+    messages = scene.world.provider.messages
+
+    async def noted(account: str, *, after: datetime) -> Any:
+        asked.append(after)
+        return await messages(account, after=after)
+
+    monkeypatch.setattr(scene.world.provider, "messages", noted)
+    await sweep(scene.world)
+    scene.at((await scene.account())["next_sweep_at"])
+    await sweep(scene.world)
+    assert asked == [NOW - DAY - timedelta(hours=1), NOW - timedelta(hours=1)]
+
+
+async def test_a_reply_after_the_walks_end_is_learned(scene: Scene) -> None:
+    scene.reply(1)
+    await scene.stage.change(
+        "campaign_executions",
+        status="completed",
+        outcome="finished",
+        finished_at=NOW,
+        next_run_at=None,
+    )
+    await sweep(scene.world)
+    row = await scene.stage.rows("select lead_id from contacts where replied_at is not null")
+    assert row == [{"lead_id": scene.stage.leads[0]}]
+    assert (await scene.run(0))["outcome"] == "finished"
+
+
+async def test_the_senders_own_id_is_learned(scene: Scene) -> None:
+    await sweep(scene.world)
+    assert (await scene.account())["provider_id"] == scene.sender.provider_id
+    scene.at((await scene.account())["next_sweep_at"])
+    before = scene.simulated.requests.counts["GET /accounts/{id}", 200]
+    await sweep(scene.world)
+    assert scene.simulated.requests.counts["GET /accounts/{id}", 200] == before
+
+
+# --- accounts that the provider stopped ----------------------------------------------------------
+
+
+async def test_an_account_that_works_again_is_resumed_and_swept(scene: Scene) -> None:
+    await pause_account(
+        scene.stage.conn,
+        scene.stage.organization_id,
+        scene.stage.account,
+        by="provider",
+        reason="CREDENTIALS",
+        now=NOW,
+    )
+    scene.accept(1)
+    await sweep(scene.world)
+    account = await scene.account()
+    assert (account["status"], account["paused_by"]) == ("active", None)
+    assert (await scene.stage.lane(Operation.SEND_FOLLOWUP))["active"]
+    assert (await scene.run(0))["connected"]
+
+
+async def test_an_account_that_does_not_is_asked_about_again_and_its_lists_are_not(
+    scene: Scene,
+) -> None:
+    scene.simulated.set_status(scene.sender, Status.CREDENTIALS)
+    await sweep(scene.world)
+    account = await scene.account()
+    assert (account["status"], account["pause_reason"]) == ("paused", "CREDENTIALS")
+    assert ACCOUNT_AGAIN.shortest <= await scene.gap() <= ACCOUNT_AGAIN.longest
+    scene.at(account["next_sweep_at"])
+    await sweep(scene.world)
+    assert all("relations" not in route for route in scene.asked)
+    scene.simulated.set_status(scene.sender, Status.OK)
+    scene.at((await scene.account())["next_sweep_at"])
+    await sweep(scene.world)
+    assert (await scene.account())["status"] == "active"
+
+
+async def test_an_operators_pause_is_not_the_sweeps_to_lift(scene: Scene) -> None:
+    await pause_account(
+        scene.stage.conn,
+        scene.stage.organization_id,
+        scene.stage.account,
+        by="operator",
+        reason="holiday",
+        now=NOW,
+    )
+    await sweep(scene.world)
+    assert (await scene.account())["paused_by"] == "operator"
+
+
+async def test_lists_that_were_read_lately_are_not_read_again_for_a_resumed_account(
+    scene: Scene,
+) -> None:
+    await sweep(scene.world)
+    read = dict(scene.simulated.requests.counts)
+    scene.wait(MINUTE)
+    organization_id, account_id = scene.stage.organization_id, scene.stage.account
+    conn = scene.stage.conn
+    await pause_account(conn, organization_id, account_id, by="provider", reason="x", now=NOW)
+    await sweep_by(conn, organization_id, account_id, scene.clock())
+    assert await sweep(scene.world) == 1
+    account = await scene.account()
+    assert account["status"] == "active"
+    assert ROUND.shortest <= account["next_sweep_at"] - NOW <= ROUND.longest
+    after = dict(scene.simulated.requests.counts)
+    assert {route for route in after if after[route] != read.get(route)} == {
+        ("GET /accounts/{id}", 200)
+    }
+
+
+async def test_who_asks_for_a_sweep_during_a_sweep_gets_one(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.simulated.set_status(scene.sender, Status.CREDENTIALS)
+    await sweep(scene.world)
+    scene.at((await scene.account())["next_sweep_at"])
+    ask = scene.world.provider.account
+
+    async def slow(account: str) -> Any:
+        answer = await ask(account)  # out of order still, and in order a moment later
+        await sweep_by(
+            scene.stage.conn, scene.stage.organization_id, scene.stage.account, scene.clock()
+        )
+        return answer
+
+    monkeypatch.setattr(scene.world.provider, "account", slow)
+    await sweep(scene.world)
+    assert await scene.gap() == timedelta(0)
+
+
+# --- when ----------------------------------------------------------------------------------------
+
+
+async def test_sweeps_come_at_random_times_a_few_times_a_day(scene: Scene) -> None:
+    gaps = []
+    for _ in range(60):
+        assert await sweep(scene.world) == 1
+        gaps.append(await scene.gap())
+        scene.at((await scene.account())["next_sweep_at"] - timedelta(microseconds=1))
+        assert await sweep(scene.world) == 0
+        scene.wait(timedelta(microseconds=1))
+    assert all(ROUND.shortest <= gap <= ROUND.longest for gap in gaps)
+    assert len(set(gaps)) == len(gaps)
+    assert max(gaps) - min(gaps) > (ROUND.longest - ROUND.shortest) / 2
+    assert ROUND.shortest > LEAST >= THREE_HOURS
+
+
+@pytest.mark.parametrize("route", ["GET /users/relations", "GET /messages"])
+@pytest.mark.parametrize(
+    ("kind", "values", "least"),
+    [
+        (FaultKind.UNAVAILABLE, {}, THREE_HOURS),
+        (FaultKind.MALFORMED_JSON, {}, THREE_HOURS),
+        (FaultKind.TOO_MANY_REQUESTS, {"retry_after": 60}, THREE_HOURS),
+        (FaultKind.TOO_MANY_REQUESTS, {"retry_after": 86_400}, DAY),
+        (FaultKind.REFUSAL, {"type": "feature_not_implemented"}, THREE_HOURS),
+        (FaultKind.REFUSAL, {"type": "disconnected_account"}, THREE_HOURS),
+    ],
+    ids=["retry", "malformed", "wait", "long wait", "skip", "pause"],
+)
+async def test_lists_that_cannot_be_read_are_asked_for_hours_later(
+    scene: Scene, route: str, kind: FaultKind, values: Json, least: timedelta
+) -> None:
+    scene.accept(1)
+    scene.fail(kind, route, **values)
+    await sweep(scene.world)
+    assert least <= await scene.gap() <= max(least, LISTS_AGAIN.longest)
+    account = await scene.account()
+    assert account["swept_messages_until"] is None
+    pauses = values.get("type") == "disconnected_account"
+    assert account["paused_by"] == ("provider" if pauses else None)
+    # and nothing is lost
+    scene.simulated.faults.clear()
+    scene.at(account["next_sweep_at"])
+    await sweep(scene.world)
+    assert (await scene.run(0))["connected"]
+
+
+async def test_an_account_that_cannot_be_asked_about_is_asked_about_later(scene: Scene) -> None:
+    scene.fail(FaultKind.UNAVAILABLE, "GET /accounts/*")
+    await sweep(scene.world)
+    assert ACCOUNT_AGAIN.shortest <= await scene.gap() <= ACCOUNT_AGAIN.longest
+    assert (await scene.account())["status"] == "active"
+
+
+async def test_a_sweep_that_dies_is_done_again_after_its_lease(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.accept(1)
+
+    async def cut_off(_account: str) -> Any:
+        raise asyncio.CancelledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scene.world.provider, "relations", cut_off)
+        with pytest.raises(asyncio.CancelledError):
+            await sweep(scene.world)
+    assert await sweep(scene.world) == 0
+    scene.wait(LEASE)
+    assert await sweep(scene.world) == 1
+    assert (await scene.run(0))["connected"]
+
+
+async def test_an_account_that_cannot_be_swept_keeps_no_other_from_it(
+    conn: Conn, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await set_scene(conn, database, leads=3, senders=3)
+    relations = first.world.provider.relations
+    asked = []
+
+    async def broken_for_one(account: str) -> Any:
+        asked.append(account)
+        if account == "unipile-campaign-1":
+            raise RuntimeError("a defect of ours")
+        return await relations(account)
+
+    monkeypatch.setattr(first.world.provider, "relations", broken_for_one)
+    assert await sweep(first.world) == 3
+    assert len(asked) == 3
+    swept = [(await first.account(id_))["swept_messages_until"] for id_ in first.stage.accounts]
+    assert swept == [None, NOW, NOW]
+
+
+async def test_two_processes_never_sweep_an_account_at_once(conn: Conn, database: Database) -> None:
+    scene = await set_scene(conn, database, leads=8, senders=8)
+    swept = await asyncio.gather(*(sweep(scene.world, most=3) for _ in range(4)))
+    assert sum(swept) == 8
+    assert scene.simulated.requests.counts["GET /users/relations", 200] == 8
+
+
+async def test_an_account_whose_campaigns_are_over_leaves_the_round(scene: Scene) -> None:
+    organization_id, campaign_id = scene.stage.organization_id, scene.stage.campaign_id
+    await pause_campaign(scene.stage.conn, organization_id, campaign_id, now=NOW)
+    assert await sweep(scene.world) == 1  # a paused one's leads may reply
+    await stop_campaign(scene.stage.conn, organization_id, campaign_id, now=NOW)
+    scene.at((await scene.account())["next_sweep_at"])
+    asked = dict(scene.simulated.requests.counts)
+    assert await sweep(scene.world) == 0
+    assert (await scene.account())["next_sweep_at"] is None
+    assert dict(scene.simulated.requests.counts) == asked
+
+
+async def test_an_account_without_any_campaign_is_never_swept(scene: Scene) -> None:
+    idle = await add_sender(scene.stage.conn, scene.stage.organization_id, "idle")
+    assert (await scene.account(idle))["next_sweep_at"] is None
+    assert await sweep(scene.world) == 1
