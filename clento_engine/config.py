@@ -1,0 +1,231 @@
+"""Settings, read from the environment once; only `interface` reads them and hands values down."""
+
+import http.client
+import json
+import logging
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TextIO
+from urllib.parse import unquote, urlsplit
+
+from clento_engine.runtime.clock import Clock, SpeedClock, VirtualClock, system_clock
+
+CLOCK_TIMEOUT_S = 2.0  # the simulator is on this machine: longer, and it is not there
+# what a log line never says, whoever adds it: what is written to people, and keys
+_NEVER_LOGGED = frozenset(
+    {"text", "subject", "payload", "body", "token", "access_token", "authorization", "secret"}
+)
+_PLAIN_RECORD = logging.makeLogRecord({}).__dict__.keys() | {"message", "asctime", "taskName"}
+_SHORTEST_SECRET = 4  # anything shorter would blank ordinary words
+
+log = logging.getLogger(__name__)
+
+
+class LogFormat(StrEnum):
+    """How log lines are written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class BadSetting(ValueError):
+    """An environment variable is missing or cannot be right: `problem`, and the `fix`."""
+
+    def __init__(self, problem: str, fix: str) -> None:
+        super().__init__(f"{problem}: {fix}")
+        self.problem = problem
+        self.fix = fix
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the environment says.  `database_url` None is the embedded server in `data_dir`."""
+
+    data_dir: Path
+    database_url: str | None = field(default=None, repr=False)
+    unipile_dsn: str | None = None
+    unipile_access_token: str | None = field(default=None, repr=False)
+    webhook_secret: str | None = field(default=None, repr=False)
+    log_format: LogFormat = LogFormat.TEXT
+    organization: str | None = None
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no log line may hold."""
+        password = _password(self.database_url or "")
+        given = (self.unipile_access_token, self.webhook_secret, password)
+        return tuple(value for value in given if value and len(value) >= _SHORTEST_SECRET)
+
+    def unipile(self) -> tuple[str, str]:
+        """Return DSN and access token of Unipile.  Raises BadSetting when one is missing."""
+        if self.unipile_dsn is None:
+            raise BadSetting(
+                "UNIPILE_DSN is not set",
+                "set it to the host and port of Unipile's dashboard, or try everything out with "
+                "`clento simulator serve`",
+            )
+        if self.unipile_access_token is None:
+            raise BadSetting(
+                "UNIPILE_ACCESS_TOKEN is not set",
+                "set it to an access token of Unipile's dashboard (any word for the simulator)",
+            )
+        return self.unipile_dsn, self.unipile_access_token
+
+
+def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings; an empty variable counts as not set.  Raises BadSetting."""
+
+    def value(name: str) -> str | None:
+        return environment.get(name, "").strip() or None
+
+    form = value("CLENTO_LOG_FORMAT") or LogFormat.TEXT.value
+    if form not in list(LogFormat):
+        raise BadSetting(
+            f"CLENTO_LOG_FORMAT is {form!r}", f"set it to {' or '.join(LogFormat)}, or leave it out"
+        )
+    return Settings(
+        data_dir=_data_dir(environment),
+        database_url=value("DATABASE_URL"),
+        unipile_dsn=value("UNIPILE_DSN"),
+        unipile_access_token=value("UNIPILE_ACCESS_TOKEN"),
+        webhook_secret=value("CLENTO_WEBHOOK_SECRET"),
+        log_format=LogFormat(form),
+        organization=value("CLENTO_ORG"),
+    )
+
+
+def _data_dir(environment: Mapping[str, str]) -> Path:
+    if given := environment.get("CLENTO_DATA_DIR", "").strip():
+        return Path(given).expanduser()
+    if (data_home := environment.get("XDG_DATA_HOME", "").strip()) and Path(
+        data_home
+    ).is_absolute():
+        return Path(data_home) / "clento"  # the standard says to pass over a relative path
+    return Path.home() / ".local" / "share" / "clento"
+
+
+def _password(url: str) -> str | None:
+    try:
+        return unquote(urlsplit(url).password or "") or None
+    except ValueError:
+        return None
+
+
+def clock_for(settings: Settings) -> Clock:
+    """Return the clock to live by: the simulator's when Unipile is one on this machine.
+
+    Asked once, and only of a loopback host over http, which no real Unipile is.
+    """
+    told = _simulated(settings.unipile_dsn)
+    if told is None:
+        return system_clock
+    now, speed = told
+    return SpeedClock(now, speed) if speed > 0 else VirtualClock(now)
+
+
+def simulated(settings: Settings) -> bool:
+    """Whether Unipile is a simulator on this machine."""
+    return _simulated(settings.unipile_dsn) is not None
+
+
+def _simulated(dsn: str | None) -> tuple[datetime, float] | None:
+    """Return what a simulator at `dsn` says of the time: the instant and its speed."""
+    try:
+        url = urlsplit(dsn or "")
+        host, port = url.hostname, url.port
+    except ValueError:
+        return None
+    if url.scheme != "http" or host is None or not _is_loopback(host):
+        return None
+    connection = http.client.HTTPConnection(host, port, timeout=CLOCK_TIMEOUT_S)
+    try:
+        connection.request("GET", "/simulator/clock")
+        answer = connection.getresponse()
+        told = json.loads(answer.read()) if answer.status == http.HTTPStatus.OK else None
+        if not isinstance(told, dict) or told.get("object") != "SimulatorClock":
+            return None
+        now = datetime.fromisoformat(told["now"])
+        return (now.astimezone(UTC), float(told["speed"])) if now.tzinfo is not None else None
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
+        log.debug("no simulator's clock", extra={"reason": str(error)})
+        return None
+    finally:
+        connection.close()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def set_up_logging(settings: Settings, stream: TextIO, *, level: int = logging.INFO) -> None:
+    """Write log lines to `stream`: a message and its stable keys, never a secret.
+
+    Called again, it replaces what was set up before.
+    """
+    handler = logging.StreamHandler(stream)
+    lines = JsonLines if settings.log_format is LogFormat.JSON else TextLines
+    handler.setFormatter(lines(settings.secrets))
+    root = logging.getLogger()
+    for before in root.handlers[:]:
+        if isinstance(before.formatter, _Lines):
+            root.removeHandler(before)
+    root.addHandler(handler)
+    root.setLevel(level)
+    for loud in ("httpx", "httpcore", "apscheduler", "alembic", "asyncio"):
+        logging.getLogger(loud).setLevel(max(level, logging.WARNING))
+
+
+class _Lines(logging.Formatter):
+    def __init__(self, secrets: Collection[str]) -> None:
+        super().__init__()
+        self._secrets = sorted(secrets, key=len, reverse=True)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line without any secret."""
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        keys = {
+            key: value
+            for key, value in record.__dict__.items()
+            if key not in _PLAIN_RECORD and key not in _NEVER_LOGGED
+        }
+        if record.exc_info:
+            keys["exception"] = self.formatException(record.exc_info)
+        line = self.line(at, record, keys)
+        for secret in self._secrets:
+            line = line.replace(secret, "***")
+        return line
+
+    def line(self, at: str, record: logging.LogRecord, keys: Mapping[str, object]) -> str:
+        raise NotImplementedError
+
+
+class JsonLines(_Lines):
+    """One JSON object a line: at, level, logger, message, and the keys of the message."""
+
+    def line(self, at: str, record: logging.LogRecord, keys: Mapping[str, object]) -> str:
+        """Write the object."""
+        told = {
+            "at": at,
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        return json.dumps({**keys, **told}, default=str, ensure_ascii=False)
+
+
+class TextLines(_Lines):
+    """For people: time, level, message, then key=value."""
+
+    def line(self, at: str, record: logging.LogRecord, keys: Mapping[str, object]) -> str:
+        """Write the line."""
+        told = "".join(f" {key}={value}" for key, value in keys.items() if key != "exception")
+        trace = f"\n{keys['exception']}" if "exception" in keys else ""
+        return f"{at} {record.levelname.lower():7} {record.getMessage()}{told}{trace}"

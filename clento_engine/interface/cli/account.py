@@ -1,0 +1,235 @@
+"""`clento account`: the senders."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+
+import click
+
+from clento_engine.domain.limits import ESTABLISHED, Caps, Tier, ramp
+from clento_engine.domain.operation import Budget
+from clento_engine.interface.cli.output import Table, answer
+from clento_engine.interface.cli.session import Here, json_option, org_option, within
+from clento_engine.interface.cli.values import LIMIT, NAME, WINDOWS, ZONE, LimitChange
+from clento_engine.store import accounts as store
+from clento_engine.store.accounts import AccountRow
+from clento_engine.store.reports import find_account
+
+_LONGEST_WARM_UP = 365
+
+
+@click.command()
+@click.option("--unipile-id", required=True, type=NAME, help="The account's id in Unipile.")
+@click.option("--name", required=True, type=NAME, help="What people call it.")
+@click.option(
+    "--tier",
+    required=True,
+    type=click.Choice([tier.value for tier in Tier]),
+    help="Its kind, which sets its limits; `new` is under 3 months or 150 connections.",
+)
+@click.option("--zone", required=True, type=ZONE, help="Time zone of its working hours.")
+@click.option(
+    "--warm-up-days",
+    type=click.IntRange(0, _LONGEST_WARM_UP),
+    help="Days until its full limits; without it, as its tier needs.",
+)
+@click.option("--established", is_flag=True, help="It needs no warm-up.")
+@org_option
+@json_option
+def add(
+    unipile_id: str,
+    name: str,
+    tier: str,
+    zone: str,
+    warm_up_days: int | None,
+    established: bool,
+    org: str | None,
+    as_json: bool,
+) -> None:
+    """Add a sender with the limits of its tier.
+
+    \b
+    Example:
+      clento account add --unipile-id Xy12 --name Lea --tier premium --zone Europe/Berlin
+    """
+    if established and warm_up_days:
+        raise click.UsageError("--established and --warm-up-days contradict each other")
+
+    async def work(here: Here) -> object:
+        return await store.add_account(
+            here.conn,
+            here.organization_id,
+            unipile_account_id=unipile_id,
+            name=name,
+            tier=Tier(tier),
+            time_zone=zone,
+            warmup_days=ESTABLISHED if established else warm_up_days,
+        )
+
+    told = {"id": within(org, work), "unipile_account_id": unipile_id, "name": name, "tier": tier}
+    answer(as_json, told, f"added {name}; `clento account limits` shows what it may do")
+
+
+@click.command("list")
+@org_option
+@json_option
+def list_(org: str | None, as_json: bool) -> None:
+    """List the senders.
+
+    \b
+    Example:
+      clento account list
+    """
+    found = within(org, lambda here: store.accounts(here.conn, here.organization_id))
+    rows = [
+        (a.name, a.unipile_account_id, a.tier, a.time_zone, a.status, a.pause_reason) for a in found
+    ]
+    columns = ("name", "unipile id", "tier", "zone", "status", "reason")
+    none = "there is no sender yet: `clento account add --help`"
+    answer(as_json, found, Table(columns, rows, empty=none))
+
+
+@click.command()
+@click.argument("name")
+@click.option("--reason", default="paused by an operator", help="Shown wherever it is listed.")
+@org_option
+@json_option
+def pause(name: str, reason: str, org: str | None, as_json: bool) -> None:
+    """Stop a sender: no step of it is begun any more.
+
+    What is in flight goes on.  Its leads wait; other senders go on.  The provider does not lift
+    this pause.
+
+    \b
+    Example:
+      clento account pause Lea --reason holidays
+    """
+
+    async def work(here: Here) -> tuple[AccountRow, bool]:
+        found = await find_account(here.conn, here.organization_id, name)
+        return found, await store.pause_account(
+            here.conn,
+            here.organization_id,
+            found.id,
+            by="operator",
+            reason=reason,
+            now=here.clock(),
+        )
+
+    account, changed = within(org, work)
+    said = f"paused {account.name}" if changed else f"{account.name} was paused already"
+    answer(as_json, {"id": account.id, "name": account.name, "changed": changed}, said)
+
+
+@click.command()
+@click.argument("name")
+@org_option
+@json_option
+def resume(name: str, org: str | None, as_json: bool) -> None:
+    """Let a paused sender act again.
+
+    Its limits and gaps hold, so that no burst follows.
+
+    \b
+    Example:
+      clento account resume Lea
+    """
+
+    async def work(here: Here) -> tuple[AccountRow, bool]:
+        found = await find_account(here.conn, here.organization_id, name)
+        return found, await store.resume_account(
+            here.conn, here.organization_id, found.id, by="operator", now=here.clock()
+        )
+
+    account, changed = within(org, work)
+    said = f"{account.name} acts again" if changed else f"{account.name} was not paused"
+    answer(as_json, {"id": account.id, "name": account.name, "changed": changed}, said)
+
+
+@dataclass(frozen=True, slots=True)
+class _Allowed:
+    account: AccountRow
+    caps: Mapping[Budget, Caps]
+    used: Mapping[Budget, Mapping[str, int]]
+    warm_up_share: float
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--set",
+    "changes",
+    type=LIMIT,
+    multiple=True,
+    help="LIMIT.WINDOW=NUMBER or =none; window: hour, day, week, month.  May be repeated.",
+)
+@org_option
+@json_option
+def limits(name: str, changes: tuple[LimitChange, ...], org: str | None, as_json: bool) -> None:
+    """Show what a sender may do and did, or change it.
+
+    Each cell is used/cap over the sliding window.  An account that warms up may use a share of
+    its day and week caps.
+
+    \b
+    Example:
+      clento account limits Lea --set invitation.day=15 --set invitation.week=80
+    """
+
+    async def work(here: Here) -> _Allowed:
+        account = await find_account(here.conn, here.organization_id, name)
+        now = here.clock()
+        async with here.conn.transaction():
+            caps = dict(await store.limits(here.conn, here.organization_id, account.id))
+            for change in changes:
+                changed = replace(caps[change.budget], **{change.window: change.cap})
+                caps[change.budget] = changed
+                await store.set_limit(
+                    here.conn, here.organization_id, account.id, change.budget, changed, now=now
+                )
+        used = await store.used(here.conn, here.organization_id, account.id, now)
+        share = ramp(account.warmup_started_at, now, account.warmup_days)
+        return _Allowed(account, caps, used, share)
+
+    found = within(org, work)
+    data = {
+        "account": found.account.name,
+        "warm_up_share": found.warm_up_share,
+        "limits": {
+            budget: {
+                window: {"used": found.used.get(budget, {}).get(window, 0), "cap": cap}
+                for window, cap in asdict(caps).items()
+            }
+            for budget, caps in found.caps.items()
+            if budget is not Budget.NONE
+        },
+    }
+    said = (
+        ""
+        if found.warm_up_share >= 1
+        else (f"warms up: {found.warm_up_share:.0%} of the day and week caps for now")
+    )
+    answer(as_json, data, use_table(found.caps, found.used), *([said] if said else []))
+
+
+def use_table(
+    caps: Mapping[Budget, Caps], used: Mapping[Budget, Mapping[str, int]], title: str = ""
+) -> Table:
+    """Draw used/cap by limit and window."""
+    rows = [
+        (
+            budget,
+            *(
+                _use(getattr(allowed, window), used.get(budget, {}).get(window, 0))
+                for window in WINDOWS
+            ),
+        )
+        for budget, allowed in caps.items()
+        if budget is not Budget.NONE
+    ]
+    return Table(("used/cap", *WINDOWS), rows, title=title)
+
+
+def _use(cap: int | None, used: int) -> str:
+    if cap is None:
+        return f"{used:,}" if used else "-"
+    return f"{used:,}/{cap:,}"

@@ -1,0 +1,449 @@
+"""`clento campaign`: made, started, paused, watched."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import click
+
+from clento_engine.domain.execution import OnMissing
+from clento_engine.domain.finding import Severity
+from clento_engine.domain.limits import LEASE
+from clento_engine.domain.schedule import parse_hours
+from clento_engine.domain.workflow import Workflow
+from clento_engine.interface.cli.account import use_table
+from clento_engine.interface.cli.document import name_of, read_document
+from clento_engine.interface.cli.failures import Refused
+from clento_engine.interface.cli.output import Table, answer, finding_lines, moment, note
+from clento_engine.interface.cli.session import Here, json_option, org_option, within
+from clento_engine.interface.cli.values import A_DAY, BEGINNING, DURATION, LASTING, NAME, ZONE
+from clento_engine.runtime import launch
+from clento_engine.store.campaigns import (
+    CampaignRow,
+    Pace,
+    find_campaign,
+    in_flight,
+    pause_campaign,
+    resume_campaign,
+    stop_campaign,
+)
+from clento_engine.store.reports import NodeCounts, Standing, campaign_summaries, standing
+from clento_engine.store.workflows import load_workflows
+
+WAIT = LEASE + timedelta(seconds=30)  # after this, what was in flight is nobody's any more
+LOOK_AGAIN_S = 0.3
+
+_Change = Callable[..., Awaitable[None]]
+
+
+@click.command()
+@click.argument("name", type=NAME)
+@click.option(
+    "--workflow",
+    "file",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The editor's JSON file.",
+)
+@click.option("--list", "list_name", required=True, help="Whom it is about: a list of leads.")
+@click.option(
+    "--sender",
+    "senders",
+    required=True,
+    multiple=True,
+    help="An account, by name or id; may be repeated, leads are dealt out in turn.",
+)
+@click.option(
+    "--hours",
+    default="Mon-Fri 09:00-18:00",
+    show_default=True,
+    help='Working hours, such as "Mon-Thu 08:30-12:00,13:00-17:30; Fri 09:00-14:00" or always.',
+)
+@click.option("--zone", type=ZONE, help="Of the hours; without it, each sender's own.")
+@click.option("--holidays", help="Closed on public holidays of a country or a part: DE, DE-BY.")
+@click.option(
+    "--stop-on-reply/--no-stop-on-reply",
+    default=True,
+    show_default=True,
+    help="End a lead's walk when they write to the sender.",
+)
+@click.option(
+    "--on-missing",
+    type=click.Choice([each.value for each in OnMissing]),
+    default=OnMissing.HOLD.value,
+    show_default=True,
+    help="What to do when a text lacks a lead's value.",
+)
+@click.option(
+    "--max-duration", type=LASTING, default="30d", show_default=True, help="Of one lead's walk."
+)
+@click.option("--inmail-subject", help="For InMails whose node has none.")
+@org_option
+@json_option
+def create(
+    name: str,
+    file: Path,
+    list_name: str,
+    senders: tuple[str, ...],
+    hours: str,
+    zone: str | None,
+    holidays: str | None,
+    stop_on_reply: bool,
+    on_missing: str,
+    max_duration: timedelta,
+    inmail_subject: str | None,
+    org: str | None,
+    as_json: bool,
+) -> None:
+    """Create a campaign as a draft.
+
+    A workflow with errors is refused; what else is to be done before a start is shown.
+
+    \b
+    Example:
+      clento campaign create spring --workflow flow.json --list spring --sender Lea
+    """
+    named = [
+        hours,
+        *([f"zone {zone}"] if zone else []),
+        *([f"holidays {holidays}"] * bool(holidays)),
+    ]
+    try:
+        working_hours = parse_hours("; ".join(named))
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--hours") from None
+    document = read_document(file)
+    plan = launch.Plan(
+        name=name,
+        workflow_name=name_of(document, file),
+        document=document,
+        list_name=list_name,
+        senders=senders,
+        hours=working_hours,
+        stop_on_reply=stop_on_reply,
+        on_missing=OnMissing(on_missing),
+        max_duration=max_duration,
+        inmail_subject=inmail_subject,
+    )
+    made = within(org, lambda here: launch.create(here.conn, here.organization_id, plan))
+    answer(
+        as_json,
+        made,
+        *finding_lines(made.findings),
+        f"created {made.name} as a draft: `clento campaign start {made.name}` starts it",
+    )
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--max-concurrent-leads",
+    type=click.IntRange(1, 100_000),
+    default=100,
+    show_default=True,
+    help="The most leads processed at one moment; who waits does not count.",
+)
+@click.option(
+    "--lead-processing-delay",
+    type=DURATION,
+    default="30s",
+    show_default=True,
+    help="The least gap between two leads' beginnings.",
+)
+@click.option(
+    "--leads-per-day",
+    type=A_DAY,
+    default="auto",
+    show_default=True,
+    help="The most leads begun a day; auto: as many as later steps can keep up with.",
+)
+@click.option(
+    "--start-date",
+    type=BEGINNING,
+    help="When the first lead may begin: a day in the campaign's zone, or an instant.",
+)
+@click.option("--skip-unready", is_flag=True, help="Pass over the nodes that cannot run.")
+@org_option
+@json_option
+def start(
+    name: str,
+    max_concurrent_leads: int,
+    lead_processing_delay: timedelta,
+    leads_per_day: int | None,
+    start_date: date | datetime | None,
+    skip_unready: bool,
+    org: str | None,
+    as_json: bool,
+) -> None:
+    """Start a draft: every lead of its list is enrolled.
+
+    Refused when a node cannot run with these senders, webhooks and columns, each named with its
+    fix.  Nothing is sent by this command: `clento tick` or `clento run` does, in working hours.
+
+    \b
+    Example:
+      clento campaign start spring --leads-per-day 20 --start-date 2026-03-02
+    """
+    pace = Pace(max_concurrent_leads, lead_processing_delay, leads_per_day)
+
+    async def work(here: Here) -> launch.Started:
+        try:
+            return await launch.start(
+                here.conn,
+                here.organization_id,
+                name,
+                pace=pace,
+                begin=start_date,
+                skip=skip_unready,
+                now=here.clock(),
+            )
+        except launch.Over as error:
+            raise click.BadParameter(str(error), param_hint="--start-date") from None
+
+    started = within(org, work)
+    told = [f"  passed over: {node_id}: {reason}" for node_id, reason in started.skipped.items()]
+    warnings = [f for f in started.findings if f.severity is Severity.WARNING]
+    answer(
+        as_json,
+        started,
+        *finding_lines(warnings),
+        *told,
+        f"{started.name} runs with {started.leads:,} leads, from {moment(started.start_at)} on",
+    )
+
+
+@click.command()
+@click.argument("name")
+@click.option("--no-wait", is_flag=True, help="Do not wait for what is in flight.")
+@org_option
+@json_option
+def pause(name: str, no_wait: bool, org: str | None, as_json: bool) -> None:
+    """Pause a running campaign.
+
+    No step is begun after this.  Answers when the steps in flight are settled, too.
+
+    \b
+    Example:
+      clento campaign pause spring
+    """
+    _settle(name, org, pause_campaign, "paused", wait=not no_wait, as_json=as_json)
+
+
+@click.command()
+@click.argument("name")
+@org_option
+@json_option
+def resume(name: str, org: str | None, as_json: bool) -> None:
+    """Let a paused campaign go on.
+
+    Limits, gaps and hours hold, so that no burst follows.
+
+    \b
+    Example:
+      clento campaign resume spring
+    """
+    _settle(name, org, resume_campaign, "running", wait=False, as_json=as_json)
+
+
+@click.command()
+@click.argument("name")
+@click.option("--no-wait", is_flag=True, help="Do not wait for what is in flight.")
+@org_option
+@json_option
+def stop(name: str, no_wait: bool, org: str | None, as_json: bool) -> None:
+    """End a campaign for good.
+
+    Its leads stay where they are.  Answers when the steps in flight are settled.  It cannot be
+    started again: to go on later, pause it.
+
+    \b
+    Example:
+      clento campaign stop spring
+    """
+    _settle(name, org, stop_campaign, "stopped", wait=not no_wait, as_json=as_json)
+
+
+@click.command("list")
+@org_option
+@json_option
+def list_(org: str | None, as_json: bool) -> None:
+    """List the campaigns.
+
+    \b
+    Example:
+      clento campaign list --json
+    """
+    found = within(org, lambda here: campaign_summaries(here.conn, here.organization_id))
+    columns = (
+        "name",
+        "status",
+        "workflow",
+        "list",
+        "senders",
+        "leads",
+        "under way",
+        "held",
+        "done",
+    )
+    rows = [
+        (c.name, c.status, c.workflow, c.list, c.senders, c.leads, c.under_way, c.held, c.finished)
+        for c in found
+    ]
+    none = "there is no campaign yet: `clento campaign create --help`"
+    answer(as_json, found, Table(columns, rows, empty=none))
+
+
+@click.command()
+@click.argument("name")
+@org_option
+@json_option
+def status(name: str, org: str | None, as_json: bool) -> None:
+    """Show how a campaign stands.
+
+    Leads by state, what became of them at each node, what its senders used of their limits, why
+    leads are held, and when it wakes up next.
+
+    \b
+    Example:
+      clento campaign status spring
+    """
+
+    async def work(here: Here) -> tuple[CampaignRow, Standing, Workflow]:
+        campaign = await find_campaign(here.conn, here.organization_id, name)
+        stands = await standing(here.conn, here.organization_id, campaign.id, here.clock())
+        version_id = campaign.workflow_version_id
+        workflows = await load_workflows(here.conn, [(here.organization_id, version_id)])
+        return campaign, stands, workflows[version_id]
+
+    campaign, stands, workflow = within(org, work)
+    nodes = [stands.funnel.get(node_id, NodeCounts(node_id)) for node_id in workflow.nodes] + [
+        counts for node_id, counts in stands.funnel.items() if node_id not in workflow.nodes
+    ]
+    answer(
+        as_json, _status_data(campaign, stands, nodes, workflow), *_status(campaign, stands, nodes)
+    )
+
+
+def _status_data(
+    campaign: CampaignRow, stands: Standing, nodes: list[NodeCounts], workflow: Workflow
+) -> dict[str, Any]:
+    operations = {node.id: node.operation for node in workflow.nodes.values()}
+    return {
+        "id": campaign.id,
+        "name": campaign.name,
+        "status": campaign.status,
+        "workflow": stands.workflow,
+        "list": stands.list,
+        "working_hours": campaign.working_hours,
+        "max_concurrent_leads": campaign.max_concurrent_leads,
+        "lead_processing_delay_s": campaign.lead_processing_delay,
+        "leads_per_day": campaign.leads_per_day or "auto",
+        "start_at": campaign.start_at,
+        "completed_at": campaign.completed_at,
+        "in_flight": stands.in_flight,
+        "next_at": stands.next_at,
+        "leads": {"total": sum(each.leads for each in stands.counts), "by_state": stands.counts},
+        "nodes": [
+            {
+                "node_id": node.node_id,
+                "operation": operations.get(node.node_id),
+                "entered": node.entered,
+                "done": node.done,
+                "skipped": node.skipped,
+                "failed": node.failed,
+                "here": node.here,
+            }
+            for node in nodes
+        ],
+        "held": stands.held,
+        "senders": [
+            {
+                "id": use.account.id,
+                "name": use.account.name,
+                "status": use.account.status,
+                "pause_reason": use.account.pause_reason,
+                "blocked_until": use.account.blocked_until,
+                "leads": use.leads,
+                "limits": {
+                    budget: {"used": use.used.get(budget, {}), "caps": caps}
+                    for budget, caps in use.caps.items()
+                },
+            }
+            for use in stands.senders
+        ],
+    }
+
+
+def _status(campaign: CampaignRow, stands: Standing, nodes: list[NodeCounts]) -> list[str | Table]:
+    parts: list[str | Table] = [
+        f"{campaign.name}: {campaign.status}",
+        f"  workflow {stands.workflow}, list {stands.list}, {campaign.working_hours}",
+    ]
+    if stands.in_flight:
+        parts.append(f"  {stands.in_flight:,} actions in flight")
+    if campaign.status == "running":
+        parts.append(f"  next at {moment(stands.next_at) or 'no time: nothing waits'}")
+    parts += [
+        Table(
+            ("leads", "state", "outcome"),
+            [(each.leads, each.status, each.outcome) for each in stands.counts],
+            empty="no lead is enrolled yet",
+        ),
+        Table(
+            ("node", "entered", "done", "skipped", "failed", "here"),
+            [(n.node_id, n.entered, n.done, n.skipped, n.failed, n.here) for n in nodes],
+        ),
+        Table(("held", "reason"), [(each.leads, each.reason) for each in stands.held]),
+    ]
+    for use in stands.senders:
+        paused = f", {use.account.pause_reason}" if use.account.pause_reason else ""
+        until = use.account.blocked_until
+        blocked = f", held back until {moment(until)}" if until is not None else ""
+        parts.append(
+            f"{use.account.name}: {use.account.status}{paused}{blocked}, {use.leads:,} leads"
+        )
+        if use.caps:
+            parts.append(use_table(use.caps, use.used))
+    return parts
+
+
+def _settle(
+    name: str, org: str | None, change: _Change, now_is: str, *, wait: bool, as_json: bool
+) -> None:
+    """Change a campaign's state, then wait until what was in flight is settled."""
+
+    async def work(here: Here) -> tuple[CampaignRow, int]:
+        campaign = await find_campaign(here.conn, here.organization_id, name)
+        await change(here.conn, here.organization_id, campaign.id, now=here.clock())
+        if wait:
+            return campaign, await _settled(here, campaign.id)
+        return campaign, await in_flight(here.conn, here.organization_id, campaign.id, here.clock())
+
+    campaign, left = within(org, work)
+    if wait and left:
+        raise Refused(
+            f"{campaign.name} is {now_is}, but {left:,} actions are still in flight after "
+            f"{WAIT.total_seconds():.0f} s",
+            "see that a ticker runs: it will ask the provider what became of them",
+        )
+    told = {"id": campaign.id, "name": campaign.name, "status": now_is, "in_flight": left}
+    flying = f"; {left:,} actions are in flight" if left and now_is != "running" else ""
+    answer(as_json, told, f"{campaign.name} is {now_is}{flying}")
+
+
+async def _settled(here: Here, campaign_id: UUID) -> int:
+    """Wait until nothing is in flight, or nobody can be working on it; return what is left."""
+    until = time.monotonic() + WAIT.total_seconds()
+    said = 0
+    while True:
+        left = await in_flight(here.conn, here.organization_id, campaign_id, here.clock())
+        if left == 0 or time.monotonic() >= until:
+            return left
+        if left != said:
+            note(f"waiting for {left:,} actions in flight …")
+            said = left
+        await asyncio.sleep(LOOK_AGAIN_S)

@@ -1,0 +1,65 @@
+"""`clento db`: the schema of the database."""
+
+import click
+
+from clento_engine.config import read_settings
+from clento_engine.interface.cli.output import answer
+from clento_engine.interface.cli.session import database_url, json_option
+from clento_engine.store import migrate
+from clento_engine.store.database import newest_revision
+
+
+@click.command()
+@json_option
+def upgrade(as_json: bool) -> None:
+    """Bring the database to the schema this version needs.
+
+    Safe to run again, by several hosts at once, and while tickers run: each migration is small,
+    and what is done stays done.
+
+    \b
+    Example:
+      DATABASE_URL=postgresql://clento@db/clento clento db upgrade
+    """
+    applied = migrate.upgrade(database_url(read_settings()))
+    said = f"applied {', '.join(applied)}" if applied else "nothing to do"
+    answer(as_json, {"applied": applied, "current": newest_revision()}, said)
+
+
+@click.command()
+@json_option
+def current(as_json: bool) -> None:
+    """Show which schema the database has.
+
+    \b
+    Example:
+      clento db current
+    """
+    found, newest = migrate.current(database_url(read_settings())), newest_revision()
+    if found is None:
+        said = "empty: run `clento db upgrade`"
+    elif found < newest:
+        said = f"{found}, and {newest} is needed: run `clento db upgrade`"
+    else:
+        said = f"{found}, as this version needs"
+    answer(as_json, {"current": found, "newest": newest}, said)
+
+
+@click.command()
+@json_option
+@click.pass_context
+def check(ctx: click.Context, as_json: bool) -> None:
+    """Compare the database with what this version expects.
+
+    Shows every table, column, constraint and index that differs; status 1 if any does.  The role
+    needs CREATEDB, because the expected schema is made in a database beside it for comparison.
+
+    \b
+    Example:
+      clento db check
+    """
+    differences = migrate.check(database_url(read_settings()))
+    said = differences or ["no difference"]
+    answer(as_json, {"differences": differences}, *said)
+    if differences:
+        ctx.exit(1)

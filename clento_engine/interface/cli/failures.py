@@ -1,0 +1,110 @@
+"""What went wrong, in one message: what, where, and what to do about it."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import click
+
+from clento_engine.config import BadSetting
+from clento_engine.domain.execution import IllegalTransition
+from clento_engine.domain.finding import Finding
+from clento_engine.interface.cli.output import finding_lines, plain, printable
+from clento_engine.interface.leads_file import UnreadableFile
+from clento_engine.runtime.launch import NotReady
+from clento_engine.store.accounts import AlreadyExists, NotFound
+from clento_engine.store.campaigns import CannotDo
+from clento_engine.store.database import (
+    BadDatabaseUrl,
+    Busy,
+    DatabaseUnavailable,
+    DatabaseUnsuitable,
+    Denied,
+    Lost,
+)
+from clento_engine.store.server import ServerError
+
+FAILED = 1
+INTERRUPTED = 130  # what shells say of a program that Ctrl-C ended
+
+
+class Refused(Exception):
+    """A command cannot do what was asked: why, and what to do instead."""
+
+    def __init__(self, problem: str, fix: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.fix = fix
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failure as it is shown; `status` is the process's."""
+
+    error: str
+    fix: str | None = None
+    findings: Sequence[Finding] = ()
+    status: int = FAILED
+    usage: str | None = None
+
+
+def explained(error: BaseException) -> Failure | None:
+    """Say what an expected failure means; None for a defect."""
+    match error:
+        case Refused() | BadSetting() | UnreadableFile():
+            return Failure(error.problem, error.fix)
+        case NotReady():
+            return Failure(error.problem, error.fix, error.findings)
+        case NotFound() | DatabaseUnsuitable():
+            problem, _, fix = str(error).partition(": ")  # how these two are worded
+            return Failure(problem, fix or None)
+        case CannotDo():
+            return Failure(str(error))
+        case AlreadyExists():
+            return Failure(str(error), "choose another name")
+        case IllegalTransition():
+            return Failure("the lead moved on in this moment", "look at it again")
+        case BadDatabaseUrl():
+            return Failure(str(error), "set DATABASE_URL, or leave it out for a server of our own")
+        case DatabaseUnavailable():
+            return Failure(str(error), "see that the server runs and DATABASE_URL names it")
+        case ServerError():
+            return Failure(str(error), None)
+        case _ if isinstance(error, Busy):
+            return Failure(f"the database is busy: {_first_line(error)}", "try again")
+        case Denied():
+            return Failure(_first_line(error), "connect as a role that may do this")
+        case Lost():
+            return Failure(f"the database failed: {_first_line(error)}", "try again")
+        case click.UsageError():
+            usage = error.ctx.get_usage() if error.ctx is not None else None
+            hint = None if error.ctx is None else f"see `{error.ctx.command_path} --help`"
+            return Failure(error.format_message(), hint, status=error.exit_code, usage=usage)
+        case click.ClickException():
+            return Failure(error.format_message(), status=error.exit_code)
+        case click.Abort():
+            return Failure("interrupted", status=INTERRUPTED)
+        case _:
+            return None
+
+
+def show(failure: Failure, *, as_json: bool) -> int:
+    """Print a failure, as JSON on stdout or for people on stderr; return the exit status."""
+    if as_json:
+        told: dict[str, object] = {"error": failure.error, "fix": failure.fix}
+        if failure.findings:
+            told["findings"] = plain(failure.findings)
+        click.echo(json.dumps(told, ensure_ascii=False))
+        return failure.status
+    lines = [failure.usage] if failure.usage else []
+    lines.append(f"Error: {failure.error}")
+    lines += finding_lines(failure.findings)
+    if failure.fix:
+        lines.append(f"  Fix: {failure.fix}")
+    click.echo("\n".join(printable(line, keep="\n") for line in lines), file=sys.stderr)
+    return failure.status
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,128 @@
+"""What most commands open: the database, the organisation they are about, the clock."""
+
+import asyncio
+import logging
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+from uuid import UUID
+
+import click
+
+from clento_engine.config import Settings, clock_for, read_settings, set_up_logging
+from clento_engine.interface.cli.failures import Refused
+from clento_engine.interface.cli.output import note
+from clento_engine.runtime.clock import Clock
+from clento_engine.store.accounts import organizations
+from clento_engine.store.database import Conn, Database, require_schema, schema_revision
+from clento_engine.store.server import embedded_server
+
+PATIENCE = timedelta(seconds=10)  # with a database that is down, while a person waits
+
+T = TypeVar("T")
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """Where a command works."""
+
+    conn: Conn
+    organization_id: UUID
+    clock: Clock
+
+
+def json_option(command: Decorated) -> Decorated:
+    """Add `--json`."""
+    option = click.option(
+        "--json", "as_json", is_flag=True, help="Print JSON, for machines; errors as well."
+    )
+    return option(command)
+
+
+def org_option(command: Decorated) -> Decorated:
+    """Add `--org`."""
+    option = click.option(
+        "--org",
+        metavar="NAME",
+        help="The organisation (or CLENTO_ORG); may be left out when there is one only.",
+    )
+    return option(command)
+
+
+def within(org: str | None, work: Callable[[Here], Awaitable[T]]) -> T:
+    """Run `work` with a connection, in the organisation that `org` or the settings name."""
+    settings = read_settings()
+
+    async def worked() -> T:
+        async with opened(settings) as database, database.connection() as conn:
+            organization_id = await _organization(conn, org or settings.organization)
+            return await work(Here(conn, organization_id, clock_for(settings)))
+
+    return run(worked(), settings)
+
+
+def run(work: Coroutine[Any, Any, T], settings: Settings, *, level: int = logging.WARNING) -> T:
+    """Run a coroutine to its end, on uvloop where there is one; log lines go to stderr."""
+    set_up_logging(settings, sys.stderr, level=level)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(work)
+
+
+@asynccontextmanager
+async def opened(
+    settings: Settings, *, patience: timedelta | None = None
+) -> AsyncIterator[Database]:
+    """Open the database that the settings name, with the schema that this version needs.
+
+    Our own embedded server is started if need be, and an empty database in it is set up: there is
+    nothing in it that an upgrade could touch.
+    """
+    url = database_url(settings)
+    async with Database(url, patience=patience or PATIENCE) as database:
+        async with database.connection() as conn:
+            if settings.database_url is None and await schema_revision(conn) is None:
+                await asyncio.to_thread(_set_up, url, settings)
+            await require_schema(conn)
+        yield database
+
+
+def database_url(settings: Settings) -> str:
+    """Return where the database is, starting the embedded server when none is named."""
+    if settings.database_url is not None:
+        return settings.database_url
+    return embedded_server(settings.data_dir).url
+
+
+def _set_up(url: str, settings: Settings) -> None:
+    from clento_engine.store import migrate  # noqa: PLC0415 - Alembic is slow to import, once will do
+
+    migrate.upgrade(url)
+    note(f"a new database was set up in {settings.data_dir}")
+
+
+async def _organization(conn: Conn, name: str | None) -> UUID:
+    """Return the organisation of that name or id; without a name, the only one there is."""
+    known = await organizations(conn)
+    if not known:
+        raise Refused("there is no organisation yet", "run `clento org create NAME`")
+    if name is None:
+        if len(known) == 1:
+            return known[0][0]
+        names = ", ".join(each for _, each in known)
+        raise Refused("there are several organisations", f"name one with --org: {names}")
+    for organization_id, each in known:
+        if name in (each, str(organization_id)):
+            return organization_id
+    raise Refused(f"there is no organisation {name!r}", "`clento org list` shows what there is")
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # noqa: PLC0415 - not there on Windows
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

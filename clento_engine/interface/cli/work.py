@@ -1,0 +1,231 @@
+"""`clento tick` and `clento run`: what is due, once or until stopped."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import timedelta
+
+import click
+
+from clento_engine.config import BadSetting, Settings, clock_for, read_settings, simulated
+from clento_engine.interface.api import create_app, serve
+from clento_engine.interface.cli.failures import Refused
+from clento_engine.interface.cli.output import answer, moment
+from clento_engine.interface.cli.session import json_option, opened
+from clento_engine.interface.cli.session import run as run_async
+from clento_engine.interface.cli.values import LASTING, LISTENING, URL
+from clento_engine.provider.unipile import UnipileClient
+from clento_engine.runtime import daemon
+from clento_engine.runtime.outbox import Outbox, posting
+from clento_engine.runtime.registration import NotRegistered, register
+from clento_engine.runtime.work import Worked, housekeeping, work
+from clento_engine.runtime.world import World
+from clento_engine.store.accounts import organizations
+from clento_engine.store.database import PATIENCE
+
+log = logging.getLogger(__name__)
+
+
+@click.command()
+@click.option(
+    "--budget",
+    type=LASTING,
+    default="50s",
+    show_default=True,
+    help="For how long new steps are begun; what is in flight then is settled first.",
+)
+@json_option
+def tick(budget: timedelta, as_json: bool) -> None:
+    """Do everything that is due, then end; for cron and timers.
+
+    For all organisations: webhooks that came in, sweeps, actions of unknown outcome, steps,
+    notices.  Ticks may overlap, on one host or many: none takes a step of another.  SIGTERM ends
+    it early and in order.
+
+    \b
+    Example, every minute in a crontab:
+      * * * * * clento tick
+    """
+    settings = read_settings()
+
+    async def ticked() -> Worked:
+        async with _working(settings) as (world, outbox, stop):
+            worked = await work(world, outbox, budget, stopping=stop.is_set)
+            worked.completed += await housekeeping(world)
+            return worked
+
+    worked = run_async(ticked(), settings, level=logging.INFO)
+    data = {
+        "steps": worked.ticked.total,
+        "by_operation": worked.ticked.steps,
+        "by_state": worked.ticked.states,
+        "finished": worked.ticked.finished,
+        "stale": worked.ticked.stale,
+        "applied": worked.applied,
+        "reconciled": worked.reconciled,
+        "swept": worked.swept,
+        "posted": worked.posted,
+        "completed": worked.completed,
+        "next_at": worked.next_at,
+    }
+    answer(as_json, data, _said(worked))
+
+
+@click.command()
+@click.option(
+    "--interval",
+    type=LASTING,
+    default="1s",
+    show_default=True,
+    help="How often to look for what is due.",
+)
+@click.option(
+    "--listen", type=LISTENING, metavar="HOST:PORT", help="Receive Unipile's webhooks there."
+)
+@click.option(
+    "--public-url",
+    type=URL,
+    help="Under which address Unipile reaches it: our webhooks are registered there.",
+)
+@json_option
+def run(
+    interval: timedelta, listen: tuple[str, int] | None, public_url: str | None, as_json: bool
+) -> None:
+    """Do what is due until stopped; for a service.
+
+    SIGTERM or Ctrl-C: nothing more is begun, what is in flight is settled, then it ends with
+    status 0.  Any number may run, on any number of hosts.  Webhooks make it react at once; without
+    them replies and acceptances are found by sweeps, a few times a day.
+
+    \b
+    Example:
+      clento run --listen 127.0.0.1:8080 --public-url https://clento.example.com
+    """
+    settings = read_settings()
+    if public_url is not None and listen is None:
+        raise click.UsageError("--public-url needs --listen")
+    if listen is not None and settings.webhook_secret is None:
+        raise BadSetting(
+            "CLENTO_WEBHOOK_SECRET is not set, so that no webhook could be told from a forged one",
+            "set it to a long random word: `openssl rand -hex 32`",
+        )
+
+    async def ran() -> None:
+        async with (
+            _working(settings) as (world, outbox, stop),
+            _receiving(world, settings, listen, public_url, stop),
+        ):
+            await daemon.run(world, outbox, stop=stop, interval=interval)
+
+    run_async(ran(), settings, level=logging.INFO)
+    answer(as_json, {"stopped": True}, "stopped")
+
+
+@asynccontextmanager
+async def _receiving(
+    world: World,
+    settings: Settings,
+    listen: tuple[str, int] | None,
+    public_url: str | None,
+    stop: asyncio.Event,
+) -> AsyncIterator[None]:
+    """Receive webhooks while the context is open, if told where; registered if they can come."""
+    if listen is None:
+        yield
+        return
+    listening = asyncio.get_running_loop().create_future()
+    app = create_app(world, secret=settings.webhook_secret)
+    served = asyncio.create_task(serve(app, *listen, stop=stop, ready=listening.set_result))
+    try:
+        await asyncio.wait({served, listening}, return_when=asyncio.FIRST_COMPLETED)
+        if not listening.done():
+            await served  # raises why it cannot listen
+        url = public_url or listening.result()
+        log.info("listening", extra={"url": listening.result()})
+        if public_url is not None or simulated(settings):
+            await _register(world, settings, url)
+        yield
+    except OSError as error:
+        raise Refused(
+            f"{listen[0]}:{listen[1]} cannot be listened on: {error.strerror}",
+            "choose another --listen",
+        ) from None
+    finally:
+        stop.set()
+        with suppress(OSError):
+            await served
+
+
+async def _register(world: World, settings: Settings, url: str) -> None:
+    async with world.database.connection() as conn:
+        known = await organizations(conn)
+    for organization_id, _ in known:
+        try:
+            await register(
+                world.provider,
+                f"{url.rstrip('/')}/webhooks/unipile/{organization_id}",
+                settings.webhook_secret or "",
+            )
+        except NotRegistered as error:
+            # sweeps find what no webhook tells: later, but nothing is lost
+            log.warning("webhooks not registered", extra={"reason": str(error), "alert": True})
+
+
+@asynccontextmanager
+async def _working(settings: Settings) -> AsyncIterator[tuple[World, Outbox, asyncio.Event]]:
+    """Open everything a ticker needs; the event is set by SIGTERM and SIGINT."""
+    dsn, token = settings.unipile()
+    try:
+        provider = UnipileClient(dsn, token)
+    except ValueError as error:
+        problem, _, fix = str(error).partition("; ")
+        raise Refused(problem, fix or "see Unipile's dashboard") from None
+    stop = asyncio.Event()
+    with _signals(stop.set):
+        async with (
+            provider,
+            posting() as outbox,
+            opened(settings, patience=PATIENCE) as database,
+        ):
+            clock = await asyncio.to_thread(clock_for, settings)
+            yield World(database, provider, clock), outbox, stop
+
+
+@contextmanager
+def _signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Let SIGTERM and SIGINT call `stop`, where signals can be heard."""
+    loop = asyncio.get_running_loop()
+    heard = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with suppress(NotImplementedError, RuntimeError, ValueError):
+            loop.add_signal_handler(number, stop)
+            heard.append(number)
+    try:
+        yield
+    finally:
+        for number in heard:
+            loop.remove_signal_handler(number)
+
+
+def _said(worked: Worked) -> str:
+    """Say in one line what was done."""
+    steps = worked.ticked.steps
+    parts = []
+    if steps:
+        named = ", ".join(f"{count} {name}" for name, count in sorted(steps.items()))
+        parts.append(f"{steps.total():,} steps ({named})")
+    for count, what in (
+        (worked.ticked.finished, "leads finished"),
+        (worked.ticked.stale, "stale"),
+        (worked.applied, "webhooks applied"),
+        (worked.reconciled, "reconciled"),
+        (worked.swept, "accounts swept"),
+        (worked.posted, "notices posted"),
+        (worked.completed, "campaigns completed"),
+    ):
+        if count:
+            parts.append(f"{count:,} {what}")
+    then = f"next at {moment(worked.next_at)}" if worked.next_at else "nothing waits"
+    return f"{', '.join(parts) or 'nothing was due'}; {then}"

@@ -1,0 +1,1 @@
+"""The demo: invented people, real parts, weeks in seconds, and a verdict."""

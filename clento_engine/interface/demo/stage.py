@@ -1,0 +1,144 @@
+"""Setting the demo's stage: an organisation, its senders, its leads, a started campaign."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+from clento_engine.domain.editor import read_workflow
+from clento_engine.domain.execution import OnMissing
+from clento_engine.domain.lead import LeadRow
+from clento_engine.domain.limits import Tier
+from clento_engine.domain.schedule import WorkingHours
+from clento_engine.domain.workflow import Workflow
+from clento_engine.runtime.launch import NotReady, Plan, create, start
+from clento_engine.interface.leads_file import RejectedRow, read_leads
+from clento_engine.simulator.remote import RemoteSimulator
+from clento_engine.simulator.senders import Tier as SimulatedTier
+from clento_engine.store.accounts import add_account, create_organization
+from clento_engine.store.campaigns import Pace, find_campaign
+from clento_engine.store.database import Database
+from clento_engine.store.leads import import_leads
+from clento_engine.store.outbox import add_endpoint
+from clento_engine.store.workflows import load_workflows
+
+START = datetime(2026, 1, 5, 5, 0, tzinfo=UTC)  # a Monday, before anybody's working hours
+ZONES = ("Europe/Berlin", "America/New_York", "Asia/Tokyo")
+TIERS = (Tier.PREMIUM, Tier.SALES_NAVIGATOR, Tier.PREMIUM)
+SUBJECT = "A short question"
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """A sender of the demo."""
+
+    account_id: UUID
+    unipile_account_id: str
+    name: str
+    tier: Tier
+    time_zone: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What was set up."""
+
+    organization_id: UUID
+    campaign_id: UUID
+    senders: tuple[Sender, ...]
+    workflow: Workflow
+    skipped: Mapping[str, str]  # nodes passed over, and why
+    hours: WorkingHours
+    rows: int
+    imported: int
+    enrolled: int
+    rejected: tuple[RejectedRow, ...]
+
+
+@dataclass(slots=True)
+class _Rows:
+    """Passes good rows on and keeps the bad ones for the report."""
+
+    rejected: list[RejectedRow]
+    count: int = 0
+
+    def good(self, path: Path) -> Iterator[LeadRow]:
+        for row in read_leads(path):
+            self.count += 1
+            if isinstance(row, RejectedRow):
+                self.rejected.append(row)
+            else:
+                yield row
+
+
+async def set_stage(
+    database: Database,
+    simulator: RemoteSimulator,
+    *,
+    leads: Path,
+    document: object,
+    senders: int,
+    hours: WorkingHours,
+    max_duration: timedelta,
+    webhook_url: str,
+) -> Stage:
+    """Import, validate, set up and start, with the same functions as the commands.
+
+    Nodes that cannot run are passed over.  Raises NotReady for a workflow with errors,
+    UnreadableFile for the leads, CannotDo when none of them can be enrolled.
+    """
+    now = await simulator.now()
+    read = read_workflow(document)
+    if read.workflow is None:
+        raise NotReady("the workflow has errors", "correct what is named", read.findings)
+    async with database.connection() as conn:
+        organization_id = await create_organization(conn, "Demo")
+        cast = []
+        for number in range(senders):
+            tier, zone = TIERS[number % len(TIERS)], ZONES[number % len(ZONES)]
+            name, unipile_id = f"Sender {number + 1}", f"demo_{number + 1}"
+            await simulator.add_account(unipile_id, name, SimulatedTier(tier.value))
+            account_id = await add_account(
+                conn,
+                organization_id,
+                unipile_account_id=unipile_id,
+                name=name,
+                tier=tier,
+                time_zone=zone,
+            )
+            cast.append(Sender(account_id, unipile_id, name, tier, zone))
+        for webhook_id in sorted({n.webhook_id or "" for n in read.workflow.nodes.values()} - {""}):
+            await add_endpoint(conn, organization_id, webhook_id, "Demo receiver", webhook_url)
+        rows = _Rows([])
+        imported = await import_leads(conn, organization_id, "demo", rows.good(leads), now)
+        plan = Plan(
+            name="Demo campaign",
+            workflow_name="demo",
+            document=document,
+            list_name="demo",
+            senders=[sender.unipile_account_id for sender in cast],
+            hours=hours,
+            on_missing=OnMissing.SKIP,
+            max_duration=max_duration,
+            inmail_subject=SUBJECT,
+        )
+        await create(conn, organization_id, plan)
+        started = await start(
+            conn, organization_id, plan.name, pace=Pace(), begin=None, skip=True, now=now
+        )
+        campaign = await find_campaign(conn, organization_id, plan.name)
+        version_id = campaign.workflow_version_id
+        compiled = await load_workflows(conn, [(organization_id, version_id)])
+    return Stage(
+        organization_id,
+        started.id,
+        tuple(cast),
+        compiled[version_id],
+        started.skipped,
+        hours,
+        rows.count,
+        imported.added,
+        started.leads,
+        tuple(rows.rejected),
+    )

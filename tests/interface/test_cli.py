@@ -1,0 +1,582 @@
+"""What each command does, answers, and refuses."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from commanded import BROKEN, GREET, NOTIFY, VISIT, Clento
+
+NO_TIME = timedelta(microseconds=1)
+PEOPLE = ("lea-moreau", "hugo-legoff", "zoe-ashgrove")
+
+
+@pytest.fixture
+def bare(dsn: str, tmp_path: Path) -> Clento:
+    """Lend commands over a database in which nothing is yet."""
+    return Clento({"DATABASE_URL": dsn}, tmp_path)
+
+
+@pytest.fixture
+def clento(bare: Clento) -> Clento:
+    """Lend commands over a database with one organisation."""
+    bare("org", "create", "Acme")
+    return bare
+
+
+@pytest.fixture
+def peopled(clento: Clento) -> Clento:
+    """Lend commands over an organisation with a sender and a list of people."""
+    clento.sender()
+    clento.leads(*PEOPLE)
+    return clento
+
+
+def started(clento: Clento, document: dict[str, Any] = VISIT, *more: object) -> None:
+    clento.draft(document, "spring", "--hours", "always")
+    clento("campaign", "start", "spring", *more)
+
+
+def hold(clento: Clento, reason: str = "no value for city") -> str:
+    """Hold the first lead of the campaign, as a missing value does; return its slug."""
+    with psycopg.connect(clento.environment["DATABASE_URL"]) as conn:
+        row = conn.execute(
+            "update campaign_executions e set status = 'held', next_run_at = null, reason = %s,"
+            " node_id = 'visit', operation = 'profile_visit', started_at = now()"
+            " from leads p where p.id = e.lead_id and p.identity = %s returning e.lead_id",
+            (reason, PEOPLE[0]),
+        ).fetchone()
+    assert row is not None
+    return PEOPLE[0]
+
+
+# --- db
+
+
+def test_db_upgrade_sets_up_an_empty_database_and_is_safe_again(
+    empty_dsn: str, tmp_path: Path
+) -> None:
+    clento = Clento({"DATABASE_URL": empty_dsn}, tmp_path)
+    said = clento("org", "list", status=1)
+    assert "the database is empty" in said.err
+    assert "clento db upgrade" in said.err
+    assert clento.json("db", "current")["current"] is None
+    assert "empty: run `clento db upgrade`" in clento("db", "current").out
+    first = clento.json("db", "upgrade")
+    assert first["applied"]
+    assert clento.json("db", "upgrade") == {"applied": [], "current": first["current"]}
+    assert "nothing to do" in clento("db", "upgrade").out
+
+
+def test_db_check_shows_what_differs(bare: Clento) -> None:
+    assert "no difference" in bare("db", "check").out
+    with psycopg.connect(bare.environment["DATABASE_URL"]) as conn:
+        conn.execute("drop index lanes_ready")
+    found = bare.json("db", "check", status=1)
+    assert [line for line in found["differences"] if "lanes_ready" in line]
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("mysql://user@host/clento", "must look like postgresql://"),
+        ("postgresql://user:secret@127.0.0.1:1/clento?connect_timeout=1", "cannot be reached"),
+    ],
+)
+def test_a_database_that_cannot_be_had_is_one_message(
+    url: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clento_engine.interface.cli.session.PATIENCE", NO_TIME)
+    clento = Clento({"DATABASE_URL": url}, tmp_path)
+    said = clento("org", "list", status=1)
+    assert says in said.err
+    assert "secret" not in said.err
+    told = clento.json("org", "list", status=1)
+    assert told["error"]
+    assert told["fix"]
+
+
+def test_the_embedded_server_starts_by_itself_and_is_set_up(tmp_path: Path) -> None:
+    clento = Clento({"CLENTO_DATA_DIR": str(tmp_path / "data")}, tmp_path)
+    try:
+        clento("org", "create", "Acme")
+        assert clento.json("org", "list")[0]["name"] == "Acme"
+        assert str(tmp_path / "data") in clento("db", "start").out
+    finally:
+        assert clento.json("db", "stop") == {"was_running": True}
+    assert clento.json("db", "stop") == {"was_running": False}
+
+
+def test_a_bad_setting_is_named_with_its_fix(bare: Clento) -> None:
+    bare.environment["CLENTO_LOG_FORMAT"] = "xml"
+    said = bare("org", "list", status=1)
+    assert "CLENTO_LOG_FORMAT is 'xml'" in said.err
+    assert "text or json" in said.err
+
+
+# --- organisations
+
+
+def test_without_an_organisation_the_fix_is_the_command(bare: Clento) -> None:
+    assert "clento org create NAME" in bare("org", "list").out
+    told = bare.json("account", "list", status=1)
+    assert told == {
+        "error": "there is no organisation yet",
+        "fix": "run `clento org create NAME`",
+    }
+
+
+def test_of_several_organisations_one_must_be_named(clento: Clento) -> None:
+    clento("org", "create", "Beta")
+    assert "already" in clento("org", "create", "Beta", status=1).err
+    assert "--org: Acme, Beta" in clento("account", "list", status=1).err
+    assert clento.json("account", "list", "--org", "Beta") == []
+    assert "no organisation 'Gamma'" in clento("account", "list", "--org", "Gamma", status=1).err
+    clento.environment["CLENTO_ORG"] = "Acme"
+    assert clento.json("account", "list") == []
+
+
+# --- accounts
+
+
+def test_an_account_is_added_listed_paused_and_resumed(clento: Clento) -> None:
+    assert "no sender yet" in clento("account", "list").out
+    clento.sender()
+    [account] = clento.json("account", "list")
+    assert account["unipile_account_id"] == "acc-1"
+    assert (account["tier"], account["warmup_days"], account["status"]) == ("premium", 0, "active")
+    assert clento.json("account", "pause", "Lea", "--reason", "holidays")["changed"]
+    assert "paused already" in clento("account", "pause", "acc-1").out
+    assert "holidays" in clento("account", "list").out
+    assert clento.json("account", "resume", "Lea")["changed"]
+    assert "was not paused" in clento("account", "resume", "Lea").out
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--tier", "gold", "--zone", "UTC"], "'gold' is not one of"),
+        (["--tier", "free", "--zone", "Europe/Berln"], "Europe/Berlin"),
+        (["--tier", "free", "--zone", "UTC", "--established", "--warm-up-days", "3"], "contradict"),
+        (["--tier", "free"], "--zone"),
+    ],
+)
+def test_a_bad_account_is_a_usage_error(clento: Clento, more: list[str], says: str) -> None:
+    words = ("account", "add", "--unipile-id", "x", "--name", "Lea", *more)
+    assert says in clento(*words, status=2).err
+
+
+def test_an_account_that_is_there_or_not_is_said(clento: Clento) -> None:
+    clento.sender()
+    again = ("account", "add", "--unipile-id", "acc-1", "--name", "B", "--tier", "free")
+    assert "already" in clento(*again, "--zone", "UTC", status=1).err
+    assert "no account 'Bo'" in clento("account", "pause", "Bo", status=1).err
+    clento.sender(unipile_id="acc-2")
+    assert "acc-1, acc-2" in clento("account", "resume", "Lea", status=1).err
+
+
+def test_limits_are_shown_and_set(clento: Clento) -> None:
+    clento.sender()
+    words = ("account", "limits", "Lea")
+    assert clento.json(*words)["limits"]["invitation"]["day"] == {"used": 0, "cap": 20}
+    told = clento.json(*words, "--set", "invitation.day=15", "--set", "invitation.week=none")
+    assert told["limits"]["invitation"]["day"]["cap"] == 15
+    assert told["limits"]["invitation"]["week"]["cap"] is None
+    assert "0/15" in clento(*words).out
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("invitation=5", "invitation.day=15"),
+        ("invites.day=5", "there is no limit 'invites'"),
+        ("invitation.year=5", "there is no window 'year'"),
+        ("invitation.day=many", "'many' is no cap"),
+    ],
+)
+def test_a_bad_limit_is_a_usage_error(clento: Clento, change: str, says: str) -> None:
+    clento.sender()
+    assert says in clento("account", "limits", "Lea", "--set", change, status=2).err
+
+
+# --- webhooks
+
+
+def test_webhooks_are_registered_and_listed(clento: Clento) -> None:
+    assert "no webhook" in clento("webhook", "list").out
+    url = "https://example.com/hook"
+    clento("webhook", "add", "--id", "crm", "--url", url, "--name", "CRM")
+    assert clento.json("webhook", "add", "--url", url)["id"] != "crm"
+    assert "registered" in clento("webhook", "add", "--id", "crm", "--url", url, status=1).err
+    assert {"id": "crm", "name": "CRM", "url": url} in clento.json("webhook", "list")
+
+
+@pytest.mark.parametrize("url", ["ftp://example.com/x", "example.com", "https://", "http://a b/"])
+def test_a_webhook_needs_a_web_address(clento: Clento, url: str) -> None:
+    assert "no web address" in clento("webhook", "add", "--url", url, status=2).err
+
+
+# --- leads
+
+
+def test_leads_are_imported_with_a_report_per_bad_row(clento: Clento) -> None:
+    path = clento.file(
+        "leads.csv",
+        "LinkedIn URL,First Name,City\n"
+        "https://www.linkedin.com/in/lea-moreau,Lea,Paris\n"
+        "https://www.linkedin.com/company/acme,Acme,Berlin\n"
+        "https://www.linkedin.com/in/lea-moreau/,Lea,Paris\n",
+    )
+    told = clento.json("leads", "import", path, "--list", "spring")
+    assert (told["added"], told["unchanged"], told["good"]) == (1, 0, 1)
+    [bad] = told["rejected"]
+    assert (bad["row_number"], bad["line_number"], bad["field"]) == (2, 3, "profile_url")
+    assert bad["problem"]
+    assert bad["fix"]
+    assert [row["duplicate_of"] for row in told["duplicates"]] == [1]
+    assert told["custom_fields"] == {"city": "City"}
+    said = clento("leads", "import", path, "--list", "spring")
+    assert "0 added, 0 updated, 1 unchanged; 1 rejected, 1 duplicates" in said.out
+    assert "company's page" in said.out
+    assert [(each["name"], each["leads"]) for each in clento.json("leads", "lists")] == [
+        ("spring", 1)
+    ]
+
+
+def test_a_dry_run_imports_nothing(clento: Clento) -> None:
+    path = clento.file("leads.csv", "LinkedIn URL\nhttps://www.linkedin.com/in/lea-moreau\n")
+    told = clento.json("leads", "import", path, "--list", "spring", "--dry-run")
+    assert (told["imported"], told["good"]) == (False, 1)
+    assert told["columns"] == {"profile_url": "LinkedIn URL"}
+    assert clento.json("leads", "lists") == []
+
+
+def test_a_file_that_has_nobody_fails_and_makes_no_list(clento: Clento) -> None:
+    path = clento.file("leads.csv", "LinkedIn URL\nhttps://www.linkedin.com/company/acme\n")
+    said = clento("leads", "import", path, "--list", "spring", status=1)
+    assert "nothing was imported" in said.out
+    assert clento.json("leads", "lists") == []
+
+
+def test_a_file_that_cannot_be_read_says_why(clento: Clento) -> None:
+    missing = clento("leads", "import", "/nowhere.csv", "--list", "spring", status=1)
+    assert "/nowhere.csv cannot be read: No such file" in missing.err
+    path = clento.file("people.csv", "Name,Town\nLea,Paris\n")
+    told = clento.json("leads", "import", path, "--list", "spring", status=1)
+    assert "no column with profile addresses" in told["error"]
+    assert "--map profile_url=COLUMN" in told["fix"]
+    unmapped = clento("leads", "import", path, "--list", "x", "--map", "Town", status=2)
+    assert "write it as profile_url=COLUMN" in unmapped.err
+
+
+def test_columns_can_be_mapped_and_people_brought_up_to_date(clento: Clento) -> None:
+    words = ("leads", "import", "--list", "spring", "--map", "profile_url=Who")
+    one = clento.file("a.csv", "Who,First Name\nhttps://www.linkedin.com/in/lea-moreau,Lea\n")
+    clento(*words, one)
+    two = clento.file("b.csv", "Who,First Name\nhttps://www.linkedin.com/in/lea-moreau,Léa\n")
+    assert clento.json(*words, two)["unchanged"] == 1
+    assert clento.json(*words, two, "--update")["updated"] == 1
+
+
+# --- workflows
+
+
+def test_a_workflow_is_validated_and_drawn(bare: Clento) -> None:
+    flow = bare.file("flow.json", GREET)
+    assert bare.json("workflow", "validate", flow)["valid"]
+    assert "1. visit the profile" in bare("workflow", "show", flow).out
+    assert bare.json("workflow", "show", flow)["first"] == "visit"
+
+
+def test_a_broken_workflow_names_node_field_and_fix(bare: Clento) -> None:
+    flow = bare.file("flow.json", BROKEN)
+    told = bare.json("workflow", "validate", flow, status=1)
+    assert not told["valid"]
+    for finding in told["findings"]:
+        assert finding["field"]
+        assert finding["problem"]
+        assert finding["fix"]
+    assert "error" in bare("workflow", "show", flow, status=1).err
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("{", "is not JSON, line 1, column 2"),
+        ("[" * 100_000, "is not JSON"),
+        ('{"nodes": ' + "9" * 5000 + "}", "is not JSON"),
+    ],
+)
+def test_a_file_that_is_no_json_is_one_message(bare: Clento, content: str, says: str) -> None:
+    flow = bare.file("flow.json", content)
+    assert says in bare("workflow", "validate", flow, status=1).err
+
+
+# --- campaigns
+
+
+def test_a_campaign_lives_from_draft_to_stop(peopled: Clento) -> None:
+    assert "no campaign yet" in peopled("campaign", "list").out
+    said = peopled.draft(VISIT)
+    assert "clento campaign start spring" in said.out
+    assert peopled.json("campaign", "list")[0]["status"] == "draft"
+    assert peopled.json("campaign", "status", "spring")["leads"]["total"] == 0
+    told = peopled.json("campaign", "start", "spring", "--leads-per-day", "5")
+    assert told["leads"] == 3
+    assert peopled.json("campaign", "pause", "spring") == {
+        "id": told["id"],
+        "name": "spring",
+        "status": "paused",
+        "in_flight": 0,
+    }
+    assert "spring is running" in peopled("campaign", "resume", "spring").out
+    status = peopled.json("campaign", "status", "spring")
+    assert (status["status"], status["leads_per_day"]) == ("running", 5)
+    assert status["leads"]["by_state"] == [{"status": "waiting", "outcome": None, "leads": 3}]
+    assert [node["node_id"] for node in status["nodes"]] == ["visit"]
+    assert status["senders"][0]["limits"]["profile_visit"]["caps"]["day"] == 80
+    assert status["next_at"]
+    assert "spring is stopped" in peopled("campaign", "stop", "spring", "--no-wait").out
+    assert "spring: stopped" in peopled("campaign", "status", "spring").out
+
+
+def test_what_a_campaign_cannot_do_is_said(peopled: Clento) -> None:
+    peopled.draft(VISIT)
+    assert "the campaign is draft" in peopled("campaign", "pause", "spring", status=1).err
+    assert "the campaign is draft" in peopled("campaign", "resume", "spring", status=1).err
+    peopled("campaign", "start", "spring")
+    again = peopled("campaign", "start", "spring", status=1)
+    assert "the campaign is running: only a draft can be started" in again.err
+    for verb in ("start", "pause", "resume", "stop", "status"):
+        told = peopled.json("campaign", verb, "autumn", status=1)
+        assert told["error"] == "no campaign 'autumn'"
+        assert "clento campaign list" in told["fix"]
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--hours", "Mon-Foo 09:00-18:00"], "'Foo' is not a weekday"),
+        (["--hours", "Mon 18:00-09:00"], "cross midnight"),
+        (["--hours", "Mon 09:00-18:00; zone UTC", "--zone", "Europe/Berlin"], "one zone"),
+        (["--zone", "Mars/Base"], "unknown time zone"),
+        (["--holidays", "XX"], "unknown holidays"),
+        (["--max-duration", "30"], "30s, 15m, 2h, 10d"),
+        (["--max-duration", "0d"], "no time at all"),
+        (["--max-duration", "99999999w"], "longer than ten years"),
+        (["--on-missing", "guess"], "'guess' is not one of"),
+    ],
+)
+def test_a_bad_option_of_a_campaign_is_a_usage_error(
+    peopled: Clento, more: list[str], says: str
+) -> None:
+    flow = peopled.file("flow.json", VISIT)
+    words = ("campaign", "create", "spring", "--workflow", flow, "--list", "spring")
+    assert says in peopled(*words, "--sender", "Lea", *more, status=2).err
+    assert peopled.json("campaign", "list") == []
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--list", "autumn", "--sender", "Lea"], "no list 'autumn'"),
+        (["--list", "spring", "--sender", "Bo"], "no account 'Bo'"),
+    ],
+)
+def test_a_campaign_of_what_is_not_there_is_not_made(
+    peopled: Clento, more: list[str], says: str
+) -> None:
+    flow = peopled.file("flow.json", VISIT)
+    said = peopled("campaign", "create", "spring", "--workflow", flow, *more, status=1)
+    assert says in said.err
+    assert peopled.json("campaign", "list") == []
+
+
+def test_a_broken_workflow_makes_no_campaign(peopled: Clento) -> None:
+    flow = peopled.file("flow.json", BROKEN)
+    words = ("campaign", "create", "spring", "--workflow", flow, "--list", "spring")
+    told = peopled.json(*words, "--sender", "Lea", status=1)
+    assert told["findings"][0]["severity"] == "error"
+    assert told["fix"]
+    assert "nowhere" in peopled(*words, "--sender", "Lea", status=1).err
+
+
+def test_a_name_can_be_taken_only_once(peopled: Clento) -> None:
+    peopled.draft(VISIT)
+    flow = peopled.file("flow.json", NOTIFY)
+    words = ("campaign", "create", "spring", "--workflow", flow, "--list", "spring")
+    assert "already" in peopled(*words, "--sender", "Lea", status=1).err
+
+
+def test_unready_nodes_are_shown_at_once_and_refused_at_the_start(peopled: Clento) -> None:
+    said = peopled.draft(NOTIFY)
+    assert "unready: told, webhookId: nobody registered the webhook crm" in said.out
+    refused = peopled.json("campaign", "start", "spring", status=1)
+    assert [finding["node_id"] for finding in refused["findings"]] == ["told"]
+    assert "--skip-unready" in refused["fix"]
+    assert peopled.json("campaign", "list")[0]["status"] == "draft"
+
+
+def test_what_is_ready_by_then_starts(peopled: Clento) -> None:
+    peopled.draft(NOTIFY)
+    peopled("webhook", "add", "--id", "crm", "--url", "https://example.com/hook")
+    told = peopled.json("campaign", "start", "spring")
+    assert (told["leads"], told["skipped"]) == (3, {})
+
+
+def test_unready_nodes_can_be_passed_over_in_a_version_of_their_own(peopled: Clento) -> None:
+    peopled.draft(NOTIFY)
+    assert peopled.json("campaign", "list")[0]["workflow"] == "flow v1"
+    told = peopled.json("campaign", "start", "spring", "--skip-unready")
+    assert told["skipped"] == {"told": "nobody registered the webhook crm"}
+    assert peopled.json("campaign", "list")[0]["workflow"] == "flow v2"
+    again = peopled("campaign", "start", "spring", status=1)
+    assert "the campaign is running" in again.err
+
+
+def test_a_text_that_no_lead_can_be_sent_starts_nothing_even_when_told_to_skip(
+    peopled: Clento,
+) -> None:
+    peopled.draft(GREET)
+    told = peopled.json("campaign", "start", "spring", "--skip-unready", status=1)
+    assert "no lead of this list has city" in told["findings"][0]["problem"]
+    assert peopled.json("campaign", "list")[0]["status"] == "draft"
+
+
+def test_a_list_of_nobody_starts_nothing(peopled: Clento) -> None:
+    peopled.draft(GREET)
+    with psycopg.connect(peopled.environment["DATABASE_URL"]) as conn:
+        conn.execute("delete from leads")
+    told = peopled.json("campaign", "start", "spring", status=1)
+    assert "its list has no lead that may be contacted" in told["error"]
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--start-date", "soon"], "'soon' is no date"),
+        (["--start-date", "2020-01-31"], "2020-01-31 is over"),
+        (["--start-date", "2020-01-31T09:00:00+01:00"], "is over"),
+        (["--leads-per-day", "0"], "from 1 up, or auto"),
+        (["--lead-processing-delay", "half an hour"], "is no duration"),
+        (["--max-concurrent-leads", "0"], "not in the range"),
+    ],
+)
+def test_a_bad_option_of_a_start_is_a_usage_error(
+    peopled: Clento, more: list[str], says: str
+) -> None:
+    peopled.draft(VISIT)
+    assert says in peopled("campaign", "start", "spring", *more, status=2).err
+    assert peopled.json("campaign", "list")[0]["status"] == "draft"
+
+
+def test_a_day_begins_at_midnight_of_the_campaigns_zone(peopled: Clento) -> None:
+    peopled.draft(VISIT)
+    told = peopled.json("campaign", "start", "spring", "--start-date", "2099-07-01")
+    assert told["start_at"] == "2099-06-30T22:00:00Z"
+
+
+# --- leads of a campaign
+
+
+def test_leads_are_listed_and_their_history_told(peopled: Clento) -> None:
+    started(peopled)
+    listed = peopled.json("lead", "list", "--campaign", "spring")
+    assert [each["identity"] for each in listed] == list(PEOPLE)
+    assert {each["status"] for each in listed} == {"waiting"}
+    assert len(peopled.json("lead", "list", "--campaign", "spring", "--limit", "2")) == 2
+    assert peopled.json("lead", "list", "--campaign", "spring", "--status", "held") == []
+    assert (
+        "no lead stands so"
+        in peopled("lead", "list", "--campaign", "spring", "--outcome", "replied").out
+    )
+    for who in (PEOPLE[0], f"https://linkedin.com/in/{PEOPLE[0]}/", listed[0]["lead_id"]):
+        told = peopled.json("lead", "history", who)
+        assert [lead["identity"] for lead in told["leads"]] == [PEOPLE[0]]
+        assert told["leads"][0]["campaigns"] == ["spring"]
+    assert "no lead 'nobody-here'" in peopled("lead", "history", "nobody-here", status=1).err
+    company = "https://www.linkedin.com/company/acme"
+    assert "company's page" in peopled("lead", "history", company, status=1).err
+
+
+def test_a_held_lead_is_released_to_try_again(peopled: Clento) -> None:
+    started(peopled, NOTIFY, "--skip-unready")
+    who = hold(peopled)
+    assert peopled.json("campaign", "status", "spring")["held"] == [
+        {"reason": "no value for city", "leads": 1}
+    ]
+    assert "no value for city" in peopled("campaign", "status", "spring").out
+    told = peopled.json("lead", "release", who, "--campaign", "spring")
+    assert (told["status"], told["node_id"]) == ("waiting", "visit")
+    history = peopled.json("lead", "history", who)["history"]
+    assert [(each["kind"], each["actor"]) for each in history] == [("Released", "operator")]
+    again = peopled("lead", "release", who, "--campaign", "spring", status=1)
+    assert "the lead is waiting: only one that is held can be released" in again.err
+    assert "no lead" in peopled("lead", "release", "nobody-x", "--campaign", "spring", status=1).err
+
+
+@pytest.mark.parametrize(("more", "state"), [((), "absent"), (("--skip",), "done")])
+def test_releasing_closes_the_action_whose_outcome_nobody_knows(
+    peopled: Clento, more: tuple[str, ...], state: str
+) -> None:
+    started(peopled, NOTIFY, "--skip-unready")
+    who = hold(peopled)
+    with psycopg.connect(peopled.environment["DATABASE_URL"]) as conn:
+        conn.execute(
+            "insert into actions (organization_id, id, campaign_id, lead_id, account_id, node_id,"
+            " operation, budgets, bucket_at, state, token, check_at, target, intended_at)"
+            " select organization_id, gen_random_uuid(), campaign_id, lead_id, account_id, node_id,"
+            " operation, '{profile_visit}', now(), 'unknown', gen_random_uuid(), now(), 'x', now()"
+            " from campaign_executions where status = 'held'"
+        )
+    told = peopled.json("lead", "release", who, "--campaign", "spring", *more)
+    assert told["node_id"] == ("told" if more else "visit")
+    history = peopled.json("lead", "history", who)["history"]
+    assert [each["state"] for each in history if each["kind"] == "profile_visit"] == [state]
+    shown = peopled("lead", "history", who).out
+    assert "by the word of an operator" in shown
+
+
+# --- output
+
+
+def test_output_into_a_file_has_no_escape_codes(peopled: Clento) -> None:
+    started(peopled)
+    for words in (
+        ("org", "list"),
+        ("account", "limits", "Lea"),
+        ("campaign", "status", "spring"),
+        ("lead", "list", "--campaign", "spring"),
+    ):
+        assert "\x1b" not in peopled(*words).out
+
+
+def test_what_a_terminal_would_obey_is_never_printed(peopled: Clento) -> None:
+    with psycopg.connect(peopled.environment["DATABASE_URL"]) as conn:
+        conn.execute("update leads set first_name = E'\\x1b[2J[bold]x[/bold]'")
+    started(peopled)
+    out = peopled("lead", "list", "--campaign", "spring").out
+    assert "\x1b" not in out
+    assert "[bold]x[/bold]" in out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("org", "list"),
+        ("account", "list"),
+        ("webhook", "list"),
+        ("leads", "lists"),
+        ("campaign", "list"),
+        ("lead", "list", "--campaign", "spring"),
+    ],
+)
+def test_every_listing_is_a_json_array_of_objects(peopled: Clento, words: tuple[str, ...]) -> None:
+    peopled("webhook", "add", "--id", "crm", "--url", "https://example.com/hook")
+    started(peopled)
+    listed = json.loads(peopled(*words, "--json").out)
+    assert isinstance(listed, list)
+    assert listed
+    assert all(isinstance(each, dict) for each in listed)

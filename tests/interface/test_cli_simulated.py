@@ -1,0 +1,304 @@
+"""A campaign by hand, against the simulator over real HTTP: from `org create` to its last tick."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from commanded import INVITE, VISIT, Clento, Simulated, simulating
+
+from clento_engine.config import Settings as Environment
+from clento_engine.config import clock_for
+from clento_engine.runtime.clock import SpeedClock, VirtualClock, system_clock
+from clento_engine.simulator.people import Chances
+from clento_engine.simulator.server import Settings
+from clento_engine.simulator.world import Reliability
+
+CLENTO = Path(sys.executable).with_name("clento")
+PLAIN = Chances(
+    missing=0,
+    locked=0,
+    connected=0,
+    open_profile=0,
+    accepts=0,
+    replies=0,
+    takes_inmail=1,
+    changed_slug=0,
+)
+RANDOM = "long-and-random"
+MOST_TICKS = 400
+READY_WITHIN_S = 30
+
+
+@pytest.fixture
+def simulated() -> Iterator[Simulated]:
+    settings = Settings(chances=PLAIN, reliability=Reliability(lost=0, duplicated=0, null_ids=0))
+    with simulating(settings.world(), settings) as served:
+        yield served
+
+
+@pytest.fixture
+def clento(dsn: str, tmp_path: Path, simulated: Simulated) -> Clento:
+    """Lend commands over an organisation whose sender is the simulator's."""
+    made = Clento(
+        {"DATABASE_URL": dsn, "UNIPILE_DSN": simulated.url, "UNIPILE_ACCESS_TOKEN": "any"},
+        tmp_path,
+    )
+    made("org", "create", "Acme")
+    made.sender(unipile_id=simulated.account)
+    return made
+
+
+def test_a_whole_campaign_by_hand(clento: Clento, simulated: Simulated) -> None:
+    hour = timedelta(hours=1).total_seconds()
+    simulated.force("lea-moreau", accepts_after=hour)
+    simulated.force("hugo-legoff", accepts_after=None)
+    clento.leads("lea-moreau", "hugo-legoff")
+    clento.draft(INVITE, "spring", "--hours", "always")
+    begun = clento.json("campaign", "start", "spring", "--lead-processing-delay", "1m")
+    assert datetime.fromisoformat(begun["start_at"]) == simulated.now()
+    for _ in range(MOST_TICKS):
+        told = clento.json("tick")
+        status = clento.json("campaign", "status", "spring")
+        if status["status"] == "completed":
+            break
+        times = [datetime.fromisoformat(told["next_at"])] if told["next_at"] else []
+        simulated.advance(min([*times, simulated.next_at() or times[0]]))
+    else:
+        pytest.fail("the campaign did not end")
+    assert sorted(simulated.landed()) == [
+        ("invitation", "hugo-legoff"),
+        ("invitation", "lea-moreau"),
+        ("message", "lea-moreau"),
+        ("visit", "hugo-legoff"),
+        ("visit", "lea-moreau"),
+        ("withdraw", "hugo-legoff"),
+    ]
+    counts = {node["node_id"]: (node["entered"], node["done"]) for node in status["nodes"]}
+    assert counts == {"visit": (2, 2), "ask": (2, 2), "thank": (1, 1), "withdraw": (1, 1)}
+    assert status["leads"] == {
+        "total": 2,
+        "by_state": [{"status": "completed", "outcome": "finished", "leads": 2}],
+    }
+    used = status["senders"][0]["limits"]["invitation"]["used"]
+    assert used["month"] == 2
+    history = clento.json("lead", "history", "lea-moreau")["history"]
+    actions = [(each["kind"], each["state"]) for each in history if each["state"]]
+    assert [kind for kind, _ in actions if not kind.startswith("profile_l")] == [
+        "profile_visit",
+        "send_connection_request",
+        "send_followup",
+    ]
+    assert {state for _, state in actions} == {"done"}
+    texts = {each["kind"]: each["text"] for each in history}
+    assert texts["send_followup"] == "Thanks, Lea"
+    assert [each["at"] for each in history] == sorted(each["at"] for each in history)
+
+
+def test_a_tick_with_nothing_due_says_so_in_one_line(clento: Clento) -> None:
+    said = clento("tick")
+    assert said.out == "nothing was due; nothing waits\n"
+    clento.leads("lea-moreau")
+    clento.draft(VISIT, "spring", "--hours", "always")
+    clento("campaign", "start", "spring")
+    said = clento("tick")
+    assert said.out.startswith("2 steps (1 profile_visit, 1 start), 1 leads finished")
+    assert len(said.out.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({"UNIPILE_DSN": ""}, "UNIPILE_DSN is not set"),
+        ({"UNIPILE_ACCESS_TOKEN": ""}, "UNIPILE_ACCESS_TOKEN is not set"),
+        ({"UNIPILE_DSN": "https://a b"}, "names no host"),
+    ],
+)
+def test_a_tick_without_a_provider_says_what_to_set(
+    clento: Clento, environment: dict[str, str], says: str
+) -> None:
+    clento.environment |= environment
+    assert says in clento("tick", status=1).err
+    assert says in clento("run", status=1).err
+
+
+def test_a_receiver_needs_a_secret_and_a_free_port(clento: Clento) -> None:
+    said = clento("run", "--listen", "127.0.0.1:0", status=1)
+    assert "CLENTO_WEBHOOK_SECRET is not set" in said.err
+    assert "--public-url needs --listen" in clento("run", "--public-url", "http://x", status=2).err
+    clento.environment["CLENTO_WEBHOOK_SECRET"] = RANDOM
+    taken = clento.environment["UNIPILE_DSN"].removeprefix("http://")
+    assert "cannot be listened on" in clento("run", "--listen", taken, status=1).err
+
+
+def process(clento: Clento, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [CLENTO, *words],
+        env={**os.environ, **clento.environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@contextmanager
+def ending(run: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
+    try:
+        yield run
+    finally:
+        if run.poll() is None:
+            run.kill()
+        run.communicate()
+
+
+def until(is_so: object, within_s: float = READY_WITHIN_S) -> None:
+    assert callable(is_so)
+    end = time.monotonic() + within_s
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_sigterm_ends_a_tick_after_what_is_in_flight(clento: Clento, simulated: Simulated) -> None:
+    simulated.fault(kind="timeout", route="GET /users/lea-moreau", after_effect=True, delay_s=2)
+    clento.leads("lea-moreau", "hugo-legoff")
+    clento.draft(VISIT, "spring", "--hours", "always")
+    clento("campaign", "start", "spring")
+    with ending(process(clento, "tick", "--json")) as run:
+        until(simulated.landed)
+        assert clento.json("campaign", "pause", "spring", "--no-wait")["in_flight"] == 1
+        run.send_signal(signal.SIGTERM)
+        out, err = run.communicate(timeout=READY_WITHIN_S)
+    assert run.returncode == 0, err
+    assert json.loads(out)["by_operation"]["profile_visit"] == 1
+    assert clento.json("campaign", "status", "spring")["in_flight"] == 0
+
+
+def test_pause_waits_for_what_is_in_flight(clento: Clento, simulated: Simulated) -> None:
+    simulated.fault(kind="timeout", route="GET /users/lea-moreau", after_effect=True, delay_s=2)
+    clento.leads("lea-moreau")
+    clento.draft(VISIT, "spring", "--hours", "always")
+    clento("campaign", "start", "spring")
+    with ending(process(clento, "tick")) as run:
+        until(simulated.landed)
+        said = clento("campaign", "pause", "spring")
+        assert said.err == "waiting for 1 actions in flight …\n"
+        assert said.out == "spring is paused\n"
+        run.communicate(timeout=READY_WITHIN_S)
+
+
+def test_pause_gives_up_waiting_and_says_so(
+    clento: Clento, simulated: Simulated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clento_engine.interface.cli.campaign.WAIT", timedelta(seconds=0.1))
+    simulated.fault(kind="timeout", route="GET /users/lea-moreau", after_effect=True, delay_s=3)
+    clento.leads("lea-moreau")
+    clento.draft(VISIT, "spring", "--hours", "always")
+    clento("campaign", "start", "spring")
+    with ending(process(clento, "tick")) as run:
+        until(simulated.landed)
+        said = clento("campaign", "stop", "spring", status=1)
+        assert "spring is stopped, but 1 actions are still in flight" in said.err
+        run.communicate(timeout=READY_WITHIN_S)
+
+
+def test_run_works_until_sigterm_on_a_simulator_that_runs_by_itself(
+    dsn: str, tmp_path: Path
+) -> None:
+    clento = Clento({"DATABASE_URL": dsn}, tmp_path)
+    words = ("simulator", "serve", "--speed", "2000", "--json")
+    with ending(process(clento, *words)) as simulator:
+        assert simulator.stdout is not None
+        told = json.loads(simulator.stdout.readline())
+        clento.environment |= {
+            "UNIPILE_DSN": told["unipile_dsn"],
+            "UNIPILE_ACCESS_TOKEN": told["unipile_access_token"],
+            "CLENTO_WEBHOOK_SECRET": RANDOM,
+            "CLENTO_LOG_FORMAT": "json",
+        }
+        clento("org", "create", "Acme")
+        clento.sender(unipile_id=told["accounts"][0])
+        clento.leads("lea-moreau")
+        clento.draft(VISIT, "spring", "--hours", "always")
+        clento("campaign", "start", "spring")
+        with ending(process(clento, "run", "--listen", "127.0.0.1:0", "--interval", "1s")) as run:
+            until(lambda: clento.json("campaign", "list")[0]["finished"] == 1)
+            run.send_signal(signal.SIGTERM)
+            out, err = run.communicate(timeout=READY_WITHIN_S)
+            assert (run.returncode, out) == (0, "stopped\n"), err
+        lines = [json.loads(line) for line in err.splitlines()]
+        assert {"at", "level", "logger", "message"} <= lines[0].keys()
+        assert [line["webhook"] for line in lines if line["message"] == "webhook registered"]
+        assert RANDOM not in err
+        simulator.send_signal(signal.SIGTERM)
+        simulator.communicate(timeout=READY_WITHIN_S)
+        assert simulator.returncode == 0
+
+
+def test_the_simulator_prints_what_to_export(clento: Clento) -> None:
+    with ending(process(clento, "simulator", "serve", "--accounts", "2")) as simulator:
+        assert simulator.stdout is not None
+        first, second = simulator.stdout.readline(), simulator.stdout.readline()
+        simulator.send_signal(signal.SIGINT)
+        simulator.communicate(timeout=READY_WITHIN_S)
+    assert "listens at http://127.0.0.1:" in first
+    assert second.startswith("export UNIPILE_DSN=http://127.0.0.1:")
+    assert second.endswith("UNIPILE_ACCESS_TOKEN=any\n")
+    taken = clento.environment["UNIPILE_DSN"].rpartition(":")[2]
+    with ending(process(clento, "simulator", "serve", "--port", taken)) as simulator:
+        _, err = simulator.communicate(timeout=READY_WITHIN_S)
+    assert simulator.returncode == 1
+    assert "choose another --host or --port" in err
+
+
+def environment(dsn: str | None) -> Environment:
+    return Environment(data_dir=Path("/nowhere"), unipile_dsn=dsn)
+
+
+def test_the_clock_is_the_simulators_only_on_this_machine(simulated: Simulated) -> None:
+    driven = clock_for(environment(simulated.url))
+    assert isinstance(driven, VirtualClock)
+    assert driven() == simulated.now()
+    for elsewhere in (
+        None,
+        "api8.unipile.com:13443",
+        "http://192.0.2.1:1",
+        "http://127.0.0.1:1",
+        "http://[",
+        simulated.url.removeprefix("http://"),
+    ):
+        assert clock_for(environment(elsewhere)) is system_clock
+
+
+def test_the_clock_of_a_simulator_that_runs_runs_as_fast() -> None:
+    settings = Settings(speed=1000)
+    with simulating(settings.world(), settings) as served:
+        clock = clock_for(environment(served.url))
+        assert isinstance(clock, SpeedClock)
+        assert abs(clock() - served.now()) < timedelta(seconds=1000)
+
+
+def test_whoever_answers_as_something_else_is_no_simulator() -> None:
+    async def answered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        body = b'{"object": "SimulatorClock", "now": "yesterday"}'
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    async def asked() -> object:
+        server = await asyncio.start_server(answered, "127.0.0.1", 0)
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            return await asyncio.to_thread(clock_for, environment(f"http://127.0.0.1:{port}"))
+
+    assert asyncio.run(asked()) is system_clock

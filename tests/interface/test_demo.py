@@ -1,0 +1,130 @@
+"""`clento demo` as a process: the same numbers for the same seed, and a ticker that is killed."""
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CLENTO = [sys.executable, "-c", "from clento_engine.interface.cli import main; main()"]
+KEYS = {
+    "leads",
+    "imported",
+    "rejected_rows",
+    "states",
+    "outcomes",
+    "actions",
+    "funnel",
+    "duplicates",
+    "over_cap",
+    "outside_hours",
+    "lost",
+    "virtual_days",
+    "steps",
+    "seconds",
+}
+KILLS = 6
+BROKEN = ("duplicates", "over_cap", "outside_hours", "after_reply", "lost")
+
+
+@pytest.fixture
+def leads(tmp_path: Path) -> Path:
+    file = tmp_path / "leads.csv"
+    make = [sys.executable, ROOT / "scripts" / "make_leads.py", "--rows", "90", "--seed", "5"]
+    subprocess.run([*make, "--out", file], check=True)
+    return file
+
+
+def demo(*arguments: str | Path) -> dict[str, Any]:
+    ran = subprocess.run(
+        [*CLENTO, "demo", "--json", *map(str, arguments)],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    found: dict[str, Any] = json.loads(ran.stdout)
+    return found
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(leads: Path) -> None:
+    first, second, other = (demo("--leads", leads, "--seed", seed) for seed in ("7", "7", "8"))
+    for told in (first, second, other):
+        assert told.pop("seconds") > 0
+        assert told.keys() >= KEYS - {"seconds"}
+        assert [told[name] for name in BROKEN] == [0] * len(BROKEN)
+    assert first == second
+    assert first != other
+    assert first["imported"] + first["rejected_rows"] == first["leads"] == 90
+    assert sum(first["states"].values()) == first["imported"]
+    assert first["funnel"][0]["entered"] == first["imported"]
+
+
+def test_a_ticker_killed_at_random_moments_breaks_no_promise(leads: Path) -> None:
+    chance = random.Random(11)  # noqa: S311  of moments, not of secrets
+    running = psutil.Popen(
+        [*CLENTO, "demo", "--json", "--leads", str(leads), "--senders", "2"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    kills = 0
+    while kills < KILLS and running.poll() is None:
+        ticker = ticker_of(running)
+        if ticker is not None and kill_within(ticker, chance.uniform(0, 0.4)):
+            kills += 1
+    out, said = running.communicate(timeout=240)
+    assert running.returncode == 0, said
+    told = json.loads(out)
+    assert [told[name] for name in BROKEN] == [0] * len(BROKEN)
+    assert kills == KILLS, "the campaign was over before the killing was"
+
+
+def ticker_of(running: psutil.Popen) -> psutil.Process | None:
+    """Return the demo's ticker once it has begun to work."""
+    try:
+        for child in running.children():
+            if "clento_engine.interface.demo" in child.cmdline():
+                return child
+    except psutil.NoSuchProcess:
+        pass
+    return None
+
+
+def kill_within(ticker: psutil.Process, work_s: float) -> bool:
+    """SIGKILL the ticker once it has worked for so long since it came up; False if it ended."""
+    start_up_s = 0.8  # of the processor, to import and connect
+    try:
+        while ticker.cpu_times().user < start_up_s + work_s:
+            try:
+                ticker.wait(timeout=0.01)
+            except psutil.TimeoutExpired:
+                continue
+            return False
+        ticker.kill()
+        ticker.wait(timeout=10)
+    except psutil.NoSuchProcess:
+        return False
+    return True
+
+
+def test_a_broken_workflow_starts_nothing_and_names_the_node(tmp_path: Path) -> None:
+    file = tmp_path / "broken.json"
+    document = json.loads((ROOT / "examples" / "outreach.json").read_text(encoding="utf-8"))
+    document["nodes"][1]["data"]["type"] = "send_fax"
+    file.write_text(json.dumps(document), encoding="utf-8")
+    ran = subprocess.run(
+        [*CLENTO, "demo", "--workflow", str(file)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ran.returncode == 1
+    assert document["nodes"][1]["id"] in ran.stderr
+    assert "Traceback" not in ran.stderr
