@@ -237,4 +237,5 @@ def _report(
         learned=learned,
         errors=errors,
         hold_budget_until=hold_budget_until,
+        recovering=item.sender.troubled,
     )

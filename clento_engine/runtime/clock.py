@@ -34,9 +34,9 @@ class SpeedClock:
     def __init__(self, start: datetime, speed: float) -> None:
         """Begin to run at once."""
         self._start = start.astimezone(UTC)
-        self._speed = speed
+        self.speed = speed
         self._began = time.monotonic()
 
     def __call__(self) -> datetime:
         """Return the present instant of the faster time."""
-        return self._start + timedelta(seconds=(time.monotonic() - self._began) * self._speed)
+        return self._start + timedelta(seconds=(time.monotonic() - self._began) * self.speed)

@@ -41,6 +41,7 @@ class Control:
         self.router = Router()
         routes: dict[str, Handler] = {
             "GET /simulator/clock": self.clock,
+            "POST /simulator/clock/halt": self.halt,
             "POST /simulator/advance": self.advance,
             "GET /simulator/state": self.state,
             "GET /simulator/ledger": self.ledger,
@@ -70,6 +71,11 @@ class Control:
         return Answer(
             {"object": "SimulatorClock", "now": iso_exact(self.world.clock()), "speed": speed}
         )
+
+    def halt(self, request: Request) -> Answer:
+        """Stop a running clock: from now on time is moved by requests."""
+        self.world.halt()
+        return self.clock(request)
 
     async def advance(self, request: Request) -> Answer:
         """Let time go on, up to `to` or to the first webhook."""
@@ -246,6 +252,7 @@ class Control:
                 "object": "SimulatorFaults",
                 "rules": [rule.row() for rule in faults.rules],
                 "applied": dict(faults.applied),
+                "struck": dict(faults.struck),
             }
         )
 

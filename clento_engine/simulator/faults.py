@@ -79,6 +79,7 @@ class Rule:
     type: str | None = None
     status: int | None = None
     retry_after: int | None = None
+    number: int = field(default=0, init=False)  # in the order they were put into force
     pattern: re.Pattern[str] = field(init=False, repr=False)
     seen: Counter[str] = field(default_factory=Counter, repr=False)
 
@@ -98,7 +99,7 @@ class Rule:
             raise Refusal("invalid_parameters", "A refusal needs a type.")
         return cls(**{**fields, "kind": kind})
 
-    def strikes(self, seed: int, number: int, route: str, path: str, identity: str) -> bool:
+    def strikes(self, seed: int, route: str, path: str, identity: str) -> bool:
         """Say whether this request is struck.
 
         The share is drawn from the request itself and how often it came, not from a sequence: the
@@ -112,7 +113,19 @@ class Rule:
         if self.share >= 1:
             return True
         self.seen[identity] += 1
-        return Draw(seed, "fault", number, identity, self.seen[identity]).happens(self.share)
+        return Draw(seed, "fault", self.number, identity, self.seen[identity]).happens(self.share)
+
+    @property
+    def label(self) -> str:
+        """What it does, in as many words as it takes to tell it from every other kind."""
+        words = [self.kind.value]
+        if self.type is not None:
+            words.append(self.type)
+        if self.retry_after is not None:
+            words.append("with retry-after")
+        if self.after_effect:
+            words.append("after the effect")
+        return " ".join(words)
 
     def row(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -134,22 +147,30 @@ class Faults:
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
+        self._next = 0
         self.rules: list[Rule] = []
-        self.applied: Counter[str] = Counter()
+        self.applied: Counter[str] = Counter()  # by kind
+        self.struck: Counter[str] = Counter()  # by label
 
     def set(self, rules: list[Rule]) -> None:
         """Put these rules into force, after those that are."""
+        self.rules = [rule for rule in self.rules if rule.times != 0]  # those have struck
+        for rule in rules:
+            rule.number = self._next
+            self._next += 1
         self.rules.extend(rules)
 
     def clear(self) -> None:
         """Put all rules out of force; the counts stay."""
         self.rules.clear()
+        self._next = 0
 
     def strike(self, route: str, path: str, identity: str) -> Rule | None:
         """Return the fault that strikes this request, if one does."""
-        for number, rule in enumerate(self.rules):
-            if rule.strikes(self._seed, number, route, path, identity):
+        for rule in self.rules:
+            if rule.strikes(self._seed, route, path, identity):
                 self.applied[rule.kind.value] += 1
+                self.struck[rule.label] += 1
                 return rule
         return None
 

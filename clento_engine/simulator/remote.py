@@ -1,6 +1,6 @@
 """A simulator in another process: its clock, its senders, its ledger."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -49,6 +49,39 @@ class RemoteSimulator:
         answer.raise_for_status()
         return datetime.fromisoformat(answer.json()["now"])
 
+    async def halt(self) -> datetime:
+        """Stop a running clock, so that `advance` moves it; the moment at which it stands."""
+        return datetime.fromisoformat((await self._post("/simulator/clock/halt", {}))["now"])
+
+    async def add_faults(self, rules: Sequence[Mapping[str, Any]]) -> None:
+        """Put rules into force, after those that are."""
+        await self._post("/simulator/faults", {"rules": rules})
+
+    async def clear_faults(self) -> None:
+        """Put all rules out of force."""
+        (await self._client.delete("/simulator/faults")).raise_for_status()
+
+    async def faults(self) -> Mapping[str, Any]:
+        """Return the rules in force, and what they did."""
+        return await self._get("/simulator/faults")
+
+    async def set_reliability(self, **settings: float) -> None:
+        """Change how well store and webhooks serve; see `Reliability`, with `_s` for seconds."""
+        (await self._client.patch("/simulator/settings", json=settings)).raise_for_status()
+
+    async def set_status(self, account_id: str, status: str, after_s: float | None = None) -> None:
+        """Change an account's state, now or later."""
+        told = {"status": status} | ({} if after_s is None else {"after_s": after_s})
+        await self._post(f"/simulator/accounts/{account_id}/status", told)
+
+    async def force(self, slug: str, **traits: Any) -> None:  # noqa: ANN401  JSON
+        """Decide what a person is and does."""
+        await self._post(f"/simulator/people/{slug}", traits)
+
+    async def reply(self, slug: str, account_id: str) -> None:
+        """Have a person write to an account now."""
+        await self._post(f"/simulator/people/{slug}/reply", {"account_id": account_id})
+
     async def add_account(self, account_id: str, name: str, tier: Tier) -> None:
         """Let there be a sender."""
         answer = await self._client.post(
@@ -73,6 +106,12 @@ class RemoteSimulator:
         reads = await self._get("/simulator/ledger/reads")
         signals = await self._get("/simulator/ledger/signals")
         return load(rows, reads["reads"], signals)
+
+    async def _post(self, path: str, told: Mapping[str, Any]) -> Mapping[str, Any]:
+        answer = await self._client.post(path, json=told)
+        answer.raise_for_status()
+        found: Mapping[str, Any] = answer.json()
+        return found
 
     async def _get(self, path: str) -> Mapping[str, Any]:
         answer = await self._client.get(path)

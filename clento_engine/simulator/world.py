@@ -561,13 +561,19 @@ class World:
             clock.move(until)
             return Advance(clock(), delivered, self.agenda.next_at)
 
+    def halt(self) -> None:
+        """Stop a running clock where it is: from now on time is moved by requests."""
+        if not isinstance(self.clock, DrivenClock):
+            self.clock = DrivenClock(self.clock())
+            self.agenda.on_earlier()  # wakes `run`, which then ends
+
     async def run(self, speed: float) -> None:
-        """Let happenings come by themselves while the clock runs; never returns."""
+        """Let happenings come by themselves while the clock runs; returns when it is halted."""
         changed = asyncio.Event()
         self.agenda.on_earlier = changed.set
         slots = asyncio.Semaphore(_WORKERS)
         async with asyncio.TaskGroup() as group:
-            while True:
+            while not isinstance(self.clock, DrivenClock):
                 changed.clear()
                 while (happening := self.agenda.take(self.clock())) is not None:
                     delivery = happening.act()

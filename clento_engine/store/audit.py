@@ -1,4 +1,4 @@
-"""Everything the books say, in one snapshot: for whoever holds them against what really happened."""
+"""All that the books say, in one snapshot: to be held against what really happened."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -20,6 +20,8 @@ from clento_engine.store.accounts import AlreadyExists, NotFound, record, set_la
 # What a node may need besides its own operation.
 _PREPARATIONS = (Operation.PROFILE_LOOKUP, Operation.FIND_POSTS, Operation.CHECK_ACCEPTANCE)
 
+ENROLLED = "Enrolled"  # the event that tells what was known of a lead already
+
 
 class CannotDo(Exception):
     """The campaign's state does not allow it; the message says which does."""
@@ -191,6 +193,7 @@ async def start_campaign(
         enrolled = cursor.rowcount
         if enrolled == 0:
             raise CannotDo("its list has no lead that may be contacted: import leads first")
+        await conn.execute(_TELL_KNOWN, of)
         # only now, since claims pass over the accounts that it locks
         await _make_lanes(conn, workflow, of)
         await conn.execute(
@@ -234,6 +237,18 @@ select p.organization_id, c.id, p.id, s.account_id, c.workflow_version_id, 'wait
   left join contacts t on t.organization_id = p.organization_id and t.account_id = s.account_id
                       and t.lead_id = p.id
  where c.organization_id = %(organization_id)s and c.id = %(campaign_id)s
+"""
+
+# Where a walk begins is a part of its history: what the account knew of the lead then, since
+# `contacts` goes on learning.  Of a lead that nobody knew there is nothing to tell.
+_TELL_KNOWN = f"""
+insert into events (organization_id, subject_id, campaign_id, at, kind, actor, detail)
+select e.organization_id, e.lead_id, e.campaign_id, %(now)s, '{ENROLLED}', 'operator',
+       jsonb_build_object('provider_id', e.provider_id, 'connected', e.connected,
+                          'replied', e.replied)
+  from campaign_executions e
+ where e.organization_id = %(organization_id)s and e.campaign_id = %(campaign_id)s
+   and (e.provider_id is not null or e.connected or e.replied)
 """
 
 

@@ -70,6 +70,7 @@ class Sender:
     unipile_account_id: str
     tier: Tier
     provider_id: str | None
+    troubled: bool  # errors or throttles are counted against the account or its budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ select l.organization_id, l.campaign_id, l.account_id, l.operation, l.budget, l.
        a.warmup_started_at, a.spacing_shortest as account_shortest,
        a.spacing_longest as account_longest, a.next_free_at as account_free_at,
        a.blocked_until as account_blocked_until,
+       a.errors_in_a_row > 0 or a.throttles > 0 or b.throttles > 0 as troubled,
        b.per_hour, b.per_day, b.per_week, b.per_month, b.spacing_shortest, b.spacing_longest,
        b.next_free_at, b.blocked_until,
        c.working_hours, c.max_concurrent_leads, c.lead_processing_delay, c.leads_per_day,
@@ -110,10 +112,18 @@ select l.organization_id, l.campaign_id, l.account_id, l.operation, l.budget, l.
    for no key update of l, b, a, c skip locked
 """
 
+# What each budget gave, what it is capped at, and how many leads its campaign has in flight.
 _USED = """
-select k.organization_id, k.account_id, k.operation, u.hour, u.day, u.week, u.month
+select k.organization_id, k.account_id, k.operation, k.campaign_id,
+       b.per_hour, b.per_day, b.per_week, b.per_month, u.hour, u.day, u.week, u.month,
+       (select count(*) from actions x
+         where x.organization_id = k.organization_id and x.campaign_id = k.campaign_id
+           and x.state = 'intended') as in_flight
   from unnest(%(organizations)s::uuid[], %(accounts)s::uuid[], %(operations)s::text[],
-              %(since)s::timestamptz[]) as k(organization_id, account_id, operation, since)
+              %(campaigns)s::uuid[], %(since)s::timestamptz[])
+       as k(organization_id, account_id, operation, campaign_id, since)
+  join rate_limits b on b.organization_id = k.organization_id and b.account_id = k.account_id
+                    and b.operation = k.operation
  cross join lateral (
        select coalesce(sum(n.used) filter (where n.bucket_at > %(hour)s), 0) as hour,
               coalesce(sum(n.used) filter (where n.bucket_at > %(day)s), 0) as day,
@@ -122,21 +132,6 @@ select k.organization_id, k.account_id, k.operation, u.hour, u.day, u.week, u.mo
          from rate_counters n
         where n.organization_id = k.organization_id and n.account_id = k.account_id
           and n.operation = k.operation and n.bucket_at > k.since) u
-"""
-
-_SECOND_LIMITS = """
-select organization_id, account_id, operation, per_hour, per_day, per_week, per_month
-  from rate_limits
- where (organization_id, account_id, operation) in (
-         select * from unnest(%(organizations)s::uuid[], %(accounts)s::uuid[],
-                              %(operations)s::text[]))
-"""
-
-_IN_FLIGHT = """
-select campaign_id, count(*) from actions
- where organization_id = any(%(organizations)s) and campaign_id = any(%(campaigns)s)
-   and state = 'intended'
- group by campaign_id
 """
 
 _SENDERS = """
@@ -211,49 +206,44 @@ select organization_id, account_id, operation, bucket_at, used
  order by bucket_at
 """
 
-_INTEND = """
-insert into actions (organization_id, id, campaign_id, lead_id, account_id, node_id, operation,
-                     budgets, bucket_at, state, token, check_at, target, text, subject, intended_at)
-select r.organization_id, r.id, r.campaign_id, r.lead_id, r.account_id, r.node_id, r.operation,
-       r.budgets, %(bucket)s, 'intended', %(token)s, %(check_at)s, r.target, r.text, r.subject,
-       %(now)s
-  from json_to_recordset(%(rows)s) as r(organization_id uuid, id uuid, campaign_id uuid,
-       lead_id uuid, account_id uuid, node_id text, operation text, budgets text[], target text,
-       text text, subject text)
-"""
-
-_COUNT = """
-insert into rate_counters as n (organization_id, account_id, operation, bucket_at, used)
-select r.organization_id, r.account_id, r.operation, %(bucket)s, r.used
-  from json_to_recordset(%(rows)s) as r(organization_id uuid, account_id uuid, operation text,
-       used int)
- order by 1, 2, 3
-    on conflict (organization_id, account_id, operation, bucket_at) do update
-   set used = n.used + excluded.used
-"""
-
-_SLEEP = """
+# Intents, units, gaps and the lanes' next moments, all at once: every row but the counters' is
+# locked already, so their order does not matter.
+_WRITE = """
+with intended as (
+    insert into actions (organization_id, id, campaign_id, lead_id, account_id, node_id, operation,
+                         budgets, bucket_at, state, token, check_at, target, text, subject,
+                         intended_at)
+    select r.organization_id, r.id, r.campaign_id, r.lead_id, r.account_id, r.node_id, r.operation,
+           r.budgets, %(bucket)s, 'intended', %(token)s, %(check_at)s, r.target, r.text, r.subject,
+           %(now)s
+      from json_to_recordset(%(intents)s) as r(organization_id uuid, id uuid, campaign_id uuid,
+           lead_id uuid, account_id uuid, node_id text, operation text, budgets text[],
+           target text, text text, subject text)),
+counted as (
+    insert into rate_counters as n (organization_id, account_id, operation, bucket_at, used)
+    select r.organization_id, r.account_id, r.operation, %(bucket)s, r.used
+      from json_to_recordset(%(units)s) as r(organization_id uuid, account_id uuid, operation text,
+           used int)
+     order by 1, 2, 3
+        on conflict (organization_id, account_id, operation, bucket_at) do update
+       set used = n.used + excluded.used),
+spaced as (
+    update connected_accounts a
+       set next_free_at = r.free_at, warmup_started_at = coalesce(a.warmup_started_at, %(now)s)
+      from json_to_recordset(%(accounts)s) as r(organization_id uuid, id uuid, free_at timestamptz)
+     where a.organization_id = r.organization_id and a.id = r.id),
+spaced_budgets as (
+    update rate_limits b set next_free_at = r.free_at
+      from json_to_recordset(%(budgets)s) as r(organization_id uuid, account_id uuid,
+           operation text, free_at timestamptz)
+     where b.organization_id = r.organization_id and b.account_id = r.account_id
+       and b.operation = r.operation)
 update lanes l set ready_at = r.ready_at
-  from json_to_recordset(%(rows)s) as r(organization_id uuid, campaign_id uuid, account_id uuid,
+  from json_to_recordset(%(lanes)s) as r(organization_id uuid, campaign_id uuid, account_id uuid,
        operation text, ready_at timestamptz)
  where l.organization_id = r.organization_id and l.campaign_id = r.campaign_id
    and l.account_id = r.account_id and l.operation = r.operation
    and l.ready_at is distinct from r.ready_at
-"""
-
-_SPACE_ACCOUNTS = """
-update connected_accounts a
-   set next_free_at = r.free_at, warmup_started_at = coalesce(a.warmup_started_at, %(now)s)
-  from json_to_recordset(%(rows)s) as r(organization_id uuid, id uuid, free_at timestamptz)
- where a.organization_id = r.organization_id and a.id = r.id
-"""
-
-_SPACE_BUDGETS = """
-update rate_limits b set next_free_at = r.free_at
-  from json_to_recordset(%(rows)s) as r(organization_id uuid, account_id uuid, operation text,
-       free_at timestamptz)
- where b.organization_id = r.organization_id and b.account_id = r.account_id
-   and b.operation = r.operation
 """
 
 _PACE = """
@@ -328,7 +318,7 @@ async def claim(
     the commit is the last look at campaign, suppression and reply.  `request_limit` is the most
     time that one request may take; it must end inside the lease.
     """
-    async with conn.transaction():
+    async with conn.pipeline(), conn.transaction():
         lanes = await _lock(conn, organizations, now)
         if not lanes:
             return []
@@ -372,11 +362,18 @@ def _gate(
 
 
 async def _look(conn: AsyncConnection[Any], lanes: Sequence[_Lane], picker: "_Picker") -> None:
-    """Read, under the locks, what is used, in flight and begun, and the heads of the lanes."""
+    """Read, under the locks, what is used, in flight and begun, and the heads of the lanes.
+
+    In the caller's pipeline: all questions travel together.
+    """
     now = picker.now
-    budgets = {lane.budget: lane for lane in lanes if not lane.operation.is_internal}
-    # what an action may take a unit of besides; its account is locked, so nobody else spends it
-    second = {key: lane for lane in lanes for key in _second_budgets(lane) if key not in budgets}
+    # an action may take a unit of a second budget; its account is locked, so nobody else spends it
+    asked = {
+        (key, lane.key[1]): lane
+        for lane in lanes
+        if not lane.operation.is_internal
+        for key in (lane.budget, *_second_budgets(lane))
+    }
     starting = [lane for lane in lanes if lane.operation is Operation.START]
     for lane in lanes:
         gaps = (
@@ -386,53 +383,41 @@ async def _look(conn: AsyncConnection[Any], lanes: Sequence[_Lane], picker: "_Pi
         )
         spaced = lane.operation is not Operation.WEBHOOK and max(gaps) > timedelta(0)
         lane.take = 1 if spaced else min(picker.slots, lane.row["per_hour"] or picker.slots)
-    keys = [(*key, _longest(lane.row)) for key, lane in budgets.items()]
-    keys += [(*key, MONTH) for key in second]
     of = {"organizations": list({lane.key[0] for lane in lanes})}
-    campaigns = list({lane.key[1] for lane in lanes})
-    used, second_limits = conn.cursor(), conn.cursor()
-    in_flight, senders, limits = conn.cursor(), conn.cursor(row_factory=dict_row), conn.cursor()
-    heads = conn.cursor(row_factory=dict_row)
-    async with conn.pipeline():
+    used, heads = conn.cursor(), conn.cursor(row_factory=dict_row)
+    senders, limits = conn.cursor(row_factory=dict_row), conn.cursor()
+    if asked:
         await used.execute(
             _USED,
             {
-                "organizations": [key[0] for key in keys],
-                "accounts": [key[1] for key in keys],
-                "operations": [key[2] for key in keys],
-                "since": [counted_since(key[3], now) for key in keys],
+                "organizations": [key[0] for key, _ in asked],
+                "accounts": [key[1] for key, _ in asked],
+                "operations": [key[2] for key, _ in asked],
+                "campaigns": [campaign_id for _, campaign_id in asked],
+                "since": [
+                    counted_since(_longest(lane.row) if key == lane.budget else MONTH, now)
+                    for (key, _), lane in asked.items()
+                ],
                 "hour": counted_since(HOUR, now),
                 "day": counted_since(DAY, now),
                 "week": counted_since(WEEK, now),
             },
         )
-        await in_flight.execute(_IN_FLIGHT, {**of, "campaigns": campaigns})
-        if second:
-            await second_limits.execute(
-                _SECOND_LIMITS,
-                {
-                    "organizations": [key[0] for key in second],
-                    "accounts": [key[1] for key in second],
-                    "operations": [key[2] for key in second],
-                },
-            )
-        if starting:
-            begun = [lane.key[1] for lane in starting]
-            await senders.execute(_SENDERS, {**of, "campaigns": begun})
-            await limits.execute(
-                _ACCOUNT_LIMITS, {**of, "accounts": [x.account[1] for x in starting]}
-            )
-        await heads.execute(
-            _HEADS,
-            {
-                "organizations": [lane.key[0] for lane in lanes],
-                "campaigns": [lane.key[1] for lane in lanes],
-                "accounts": [lane.key[2] for lane in lanes],
-                "operations": [lane.key[3] for lane in lanes],
-                "takes": [lane.take for lane in lanes],
-                "now": now,
-            },
-        )
+    if starting:
+        begun = [lane.key[1] for lane in starting]
+        await senders.execute(_SENDERS, {**of, "campaigns": begun})
+        await limits.execute(_ACCOUNT_LIMITS, {**of, "accounts": [x.account[1] for x in starting]})
+    await heads.execute(
+        _HEADS,
+        {
+            "organizations": [lane.key[0] for lane in lanes],
+            "campaigns": [lane.key[1] for lane in lanes],
+            "accounts": [lane.key[2] for lane in lanes],
+            "operations": [lane.key[3] for lane in lanes],
+            "takes": [lane.take for lane in lanes],
+            "now": now,
+        },
+    )
     for row in await heads.fetchall():
         lane = lanes[row["lane"] - 1]
         lane.seen += 1
@@ -440,19 +425,15 @@ async def _look(conn: AsyncConnection[Any], lanes: Sequence[_Lane], picker: "_Pi
             lane.heads.append(row)
         elif lane.locked_at is None:
             lane.locked_at = row["due_at"]
-    spent = {(row[0], row[1], row[2]): Used(*row[3:]) for row in await used.fetchall()}
-    flying = dict(await in_flight.fetchall())
-    for lane in lanes:
+    for organization_id, account_id, budget, campaign_id, *numbers, flying in (
+        await used.fetchall() if asked else []
+    ):
+        key = (organization_id, account_id, budget)
+        lane = asked[key, campaign_id]
+        caps = _ramped(lane.row, budget, Caps(*numbers[:4]), now)
+        picker.allowance[key] = allowance(caps, Used(*numbers[4:]))
         concurrent: int = lane.row["max_concurrent_leads"]
-        picker.room.setdefault(lane.campaign, max(0, concurrent - flying.get(lane.key[1], 0)))
-    for lane in budgets.values():
-        caps = _effective(lane.row, now)
-        picker.allowance[lane.budget] = allowance(caps, spent.get(lane.budget, Used()))
-    if second:
-        for organization_id, account_id, budget, *numbers in await second_limits.fetchall():
-            second_key = (organization_id, account_id, budget)
-            caps = _ramped(second[second_key].row, budget, Caps(*numbers), now)
-            picker.allowance[second_key] = allowance(caps, spent.get(second_key, Used()))
+        picker.room[lane.campaign] = max(0, concurrent - flying)
     versions = await load_workflows(
         conn,
         {(head["organization_id"], head["workflow_version_id"]) for x in lanes for head in x.heads}
@@ -467,7 +448,8 @@ async def _look(conn: AsyncConnection[Any], lanes: Sequence[_Lane], picker: "_Pi
         for account_id, budget, *caps_row in await limits.fetchall():
             limits_of[account_id][Budget(budget)] = tuple(caps_row)
         picker.starts = _starts(starting, picker, limits_of)
-    await _find_release(conn, budgets, picker)
+    spending = {lane.budget: lane for lane in lanes if not lane.operation.is_internal}
+    await _find_release(conn, spending, picker)
 
 
 async def _find_release(
@@ -646,7 +628,13 @@ class _Picker:
         workflow = self.workflows[head["workflow_version_id"]]
         node = None if run.node_id is None else workflow.nodes[run.node_id]
         tier = Tier(row["tier"])
-        sender = Sender(row["account_id"], row["unipile_account_id"], tier, row["provider_id"])
+        sender = Sender(
+            row["account_id"],
+            row["unipile_account_id"],
+            tier,
+            row["provider_id"],
+            row["troubled"],
+        )
         person = _person(head, row["columns"])
         next_step: Intent | ex.Event
         if node is None:
@@ -764,43 +752,37 @@ def _person(head: Mapping[str, Any], columns: Sequence[str]) -> Person:
 async def _write(conn: AsyncConnection[Any], lanes: Sequence[_Lane], picker: _Picker) -> None:
     """Write intents, units, gaps and the lanes' next moments, set-wise."""
     now = picker.now
-    moment = {"now": now, "bucket": bucket_at(now)}
     acting = [c for c in picker.claimed if c.intent is not None and c.ticket is not None]
-    async with conn.pipeline():
-        if acting:
-            await conn.execute(
-                _INTEND,
-                {
-                    **moment,
-                    "token": picker.token,
-                    "check_at": now + picker.lease,
-                    "rows": recordset(_intended(item) for item in acting),
-                },
-            )
-            names = ("organization_id", "account_id", "operation")
-            counted = recordset(
-                {**dict(zip(names, key, strict=True)), "used": used}
-                for key, used in picker.units.items()
-            )
-            await conn.execute(_COUNT, {**moment, "rows": counted})
-            spaced = recordset(
+    budget = ("organization_id", "account_id", "operation")
+    lane_key = ("organization_id", "campaign_id", "account_id", "operation")
+    await conn.execute(
+        _WRITE,
+        {
+            "now": now,
+            "bucket": bucket_at(now),
+            "token": picker.token,
+            "check_at": now + picker.lease,
+            "intents": recordset(_intended(item) for item in acting),
+            "units": recordset(
+                {**dict(zip(budget, key, strict=True)), "used": units}
+                for key, units in picker.units.items()
+            ),
+            "accounts": recordset(
                 {"organization_id": key[0], "id": key[1], "free_at": at}
                 for key, at in picker.account_free.items()
-            )
-            await conn.execute(_SPACE_ACCOUNTS, {"now": now, "rows": spaced})
-            gaps = recordset(
-                {**dict(zip(names, key, strict=True)), "free_at": at}
+            ),
+            "budgets": recordset(
+                {**dict(zip(budget, key, strict=True)), "free_at": at}
                 for key, at in picker.budget_free.items()
-            )
-            await conn.execute(_SPACE_BUDGETS, {"rows": gaps})
-        if picker.began:
-            await _write_starts(conn, lanes, picker)
-        lane_names = ("organization_id", "campaign_id", "account_id", "operation")
-        asleep = recordset(
-            {**dict(zip(lane_names, lane.key, strict=True)), "ready_at": picker.ready_at(lane)}
-            for lane in lanes
-        )
-        await conn.execute(_SLEEP, {"rows": asleep})
+            ),
+            "lanes": recordset(
+                {**dict(zip(lane_key, lane.key, strict=True)), "ready_at": picker.ready_at(lane)}
+                for lane in lanes
+            ),
+        },
+    )
+    if picker.began:
+        await _write_starts(conn, lanes, picker)
 
 
 async def _write_starts(

@@ -67,6 +67,7 @@ class Report:
     while the lead stands where the step began, at `stood` (node, operation).  `check_at`: when
     reconcile shall ask about an unknown action.  `errors`: provider errors of the kind that hides
     a throttle.  `hold_budget_until`: the provider said that the allowance is nearly used up.
+    `recovering`: whether account or budget had errors or throttles that a success now ends.
     """
 
     organization_id: UUID
@@ -83,6 +84,7 @@ class Report:
     learned: Learned | None = None
     errors: int = 0
     hold_budget_until: datetime | None = None
+    recovering: bool = True
 
 
 @dataclass(slots=True)
@@ -116,57 +118,54 @@ select e.organization_id, e.account_id, e.workflow_version_id,
    for no key update of e
 """
 
-_SAVE = """
-update campaign_executions e
-   set status = r.status, node_id = r.node_id, operation = r.operation,
-       next_run_at = r.next_run_at, attempt = r.attempt, posts = r.posts, relooked = r.relooked,
-       provider_id = r.provider_id, connected = r.connected, replied = r.replied,
-       started_at = r.started_at, expires_at = r.expires_at, deadline_at = r.deadline_at,
-       outcome = r.outcome, reason = r.reason, finished_at = r.finished_at
-  from json_to_recordset(%(rows)s) as r(organization_id uuid, campaign_id uuid, lead_id uuid,
-       status text, node_id text, operation text, next_run_at timestamptz, attempt smallint,
-       posts text[], relooked boolean, provider_id text, connected boolean, replied boolean,
-       started_at timestamptz, expires_at timestamptz, deadline_at timestamptz, outcome text,
-       reason text, finished_at timestamptz)
- where e.organization_id = r.organization_id and e.campaign_id = r.campaign_id
-   and e.lead_id = r.lead_id
-"""
-
-_RECORD = """
-insert into events (organization_id, subject_id, campaign_id, at, kind, actor, node_id, result,
-                    entered, detail)
-select r.organization_id, r.lead_id, r.campaign_id, %(now)s, r.kind, %(actor)s, r.node_id,
-       r.result, r.entered, r.detail
-  from json_to_recordset(%(rows)s) as r(organization_id uuid, lead_id uuid, campaign_id uuid,
-       kind text, node_id text, result text, entered text, detail jsonb)
-"""
-
-_LEARN = """
-insert into contacts as k (organization_id, account_id, lead_id, provider_id, chat_id,
-                           invitation_id, connected_at, replied_at)
-select r.organization_id, r.account_id, r.lead_id, r.provider_id, r.chat_id, r.invitation_id,
-       r.connected_at, r.replied_at
-  from json_to_recordset(%(rows)s) as r(organization_id uuid, account_id uuid, lead_id uuid,
-       provider_id text, chat_id text, invitation_id text, connected_at timestamptz,
-       replied_at timestamptz)
- order by r.account_id, r.lead_id
-    on conflict (organization_id, account_id, lead_id) do update
-   set provider_id = coalesce(excluded.provider_id, k.provider_id),
-       chat_id = coalesce(excluded.chat_id, k.chat_id),
-       invitation_id = coalesce(excluded.invitation_id, k.invitation_id),
-       connected_at = coalesce(k.connected_at, excluded.connected_at),
-       replied_at = coalesce(k.replied_at, excluded.replied_at)
-"""
-
+# The executions, their history, what the accounts learned, and the lanes they now stand in.
+#
 # Whoever leaves an execution in a lane says so there: a claim that could not see the execution,
 # because we hold its lock, has put the lane to sleep without it.  A moment before the account is
 # free again would only be looked at in vain.  The lane's moment is compared as the lock found it:
 # the update's own scan still sees what stood there before a claim that we waited for.
-_WAKE = """
-with touched as materialized (
+_WRITE = """
+with saved as (
+    update campaign_executions e
+       set status = r.status, node_id = r.node_id, operation = r.operation,
+           next_run_at = r.next_run_at, attempt = r.attempt, posts = r.posts,
+           relooked = r.relooked, provider_id = r.provider_id, connected = r.connected,
+           replied = r.replied, started_at = r.started_at, expires_at = r.expires_at,
+           deadline_at = r.deadline_at, outcome = r.outcome, reason = r.reason,
+           finished_at = r.finished_at
+      from json_to_recordset(%(executions)s) as r(organization_id uuid, campaign_id uuid,
+           lead_id uuid, status text, node_id text, operation text, next_run_at timestamptz,
+           attempt smallint, posts text[], relooked boolean, provider_id text, connected boolean,
+           replied boolean, started_at timestamptz, expires_at timestamptz,
+           deadline_at timestamptz, outcome text, reason text, finished_at timestamptz)
+     where e.organization_id = r.organization_id and e.campaign_id = r.campaign_id
+       and e.lead_id = r.lead_id),
+recorded as (
+    insert into events (organization_id, subject_id, campaign_id, at, kind, actor, node_id, result,
+                        entered, detail)
+    select r.organization_id, r.lead_id, r.campaign_id, %(now)s, r.kind, %(actor)s, r.node_id,
+           r.result, r.entered, r.detail
+      from json_to_recordset(%(history)s) as r(organization_id uuid, lead_id uuid,
+           campaign_id uuid, kind text, node_id text, result text, entered text, detail jsonb)),
+learned as (
+    insert into contacts as k (organization_id, account_id, lead_id, provider_id, chat_id,
+                               invitation_id, connected_at, replied_at)
+    select r.organization_id, r.account_id, r.lead_id, r.provider_id, r.chat_id, r.invitation_id,
+           r.connected_at, r.replied_at
+      from json_to_recordset(%(learned)s) as r(organization_id uuid, account_id uuid,
+           lead_id uuid, provider_id text, chat_id text, invitation_id text,
+           connected_at timestamptz, replied_at timestamptz)
+     order by r.account_id, r.lead_id
+        on conflict (organization_id, account_id, lead_id) do update
+       set provider_id = coalesce(excluded.provider_id, k.provider_id),
+           chat_id = coalesce(excluded.chat_id, k.chat_id),
+           invitation_id = coalesce(excluded.invitation_id, k.invitation_id),
+           connected_at = coalesce(k.connected_at, excluded.connected_at),
+           replied_at = coalesce(k.replied_at, excluded.replied_at)),
+touched as materialized (
     select l.organization_id, l.campaign_id, l.account_id, l.operation, l.ready_at as before,
            case when l.budget = 'none' then t.at else greatest(t.at, a.next_free_at) end as at
-      from json_to_recordset(%(rows)s) as t(organization_id uuid, campaign_id uuid,
+      from json_to_recordset(%(lanes)s) as t(organization_id uuid, campaign_id uuid,
            account_id uuid, operation text, at timestamptz)
       join lanes l using (organization_id, campaign_id, account_id, operation)
       join connected_accounts a on a.organization_id = l.organization_id and a.id = l.account_id
@@ -286,14 +285,14 @@ async def settle(
     """
     if not reports:
         return Settled()
-    async with conn.transaction():
+    async with conn.pipeline(), conn.transaction():
         return await apply(conn, reports, now=now, actor=actor)
 
 
 async def apply(
     conn: AsyncConnection[Any], reports: Sequence[Report], *, now: datetime, actor: str
 ) -> Settled:
-    """Do what `settle` does, inside the caller's transaction."""
+    """Do what `settle` does, inside the caller's transaction; fastest inside a pipeline too."""
     fenced, locked = await _lock(conn, reports, now)
     held = [
         r for r in reports if r.ticket is None or r.state is None or r.ticket.action_id in fenced
@@ -338,23 +337,25 @@ async def apply(
     changed = [key for key, run in runs.items() if run != before[key]]
     # a lane may have slept while its execution was in flight, even when the row stays as it was
     wake = [key for key in runs if runs[key].status.has_time]
-    async with conn.pipeline():
-        if changed:
-            saved = [_saved(locked[key]["organization_id"], runs[key]) for key in changed]
-            await conn.execute(_SAVE, {"rows": recordset(saved)})
-        if history:
-            await conn.execute(_RECORD, {"rows": recordset(history), "now": now, "actor": actor})
-        if learned := _learned(held):
-            await conn.execute(_LEARN, {"rows": recordset(learned)})
-        if notices := _notices(effects, versions, locked):
-            await conn.execute(_NOTIFY, {"rows": recordset(notices), "now": now})
-        if wake:
-            lanes = _touched(locked, runs, wake)
-            await conn.execute(_WAKE, {"rows": recordset(lanes)})
-        for report, effect, _ in effects:
-            if isinstance(effect, ex.PauseAccount):
-                await _pause(conn, report, effect, now, actor)
-        await _recover(conn, held, now)
+    await conn.execute(
+        _WRITE,
+        {
+            "now": now,
+            "actor": actor,
+            "executions": recordset(
+                _saved(locked[key]["organization_id"], runs[key]) for key in changed
+            ),
+            "history": recordset(history),
+            "learned": recordset(_learned(held)),
+            "lanes": recordset(_touched(locked, runs, wake)),
+        },
+    )
+    if notices := _notices(effects, versions, locked):
+        await conn.execute(_NOTIFY, {"rows": recordset(notices), "now": now})
+    for report, effect, _ in effects:
+        if isinstance(effect, ex.PauseAccount):
+            await _pause(conn, report, effect, now, actor)
+    await _recover(conn, held, now)
     await _throttle(conn, held, effects, now)
     if released := _released(held):
         await conn.execute(_GIVE_BACK, {"rows": recordset(released)})
@@ -382,15 +383,14 @@ async def _lock(
     lifted = [r for r in reports if isinstance(r.event, ex.Released)]
     names = ("organization_id", "campaign_id", "lead_id")
     fence, rows = conn.cursor(), conn.cursor(row_factory=dict_row)
-    async with conn.pipeline():
-        if tickets:
-            await fence.execute(_FENCE, {"rows": recordset(tickets), "now": now})
-        if lifted:
-            of = recordset({name: getattr(r, name) for name in names} for r in lifted)
-            await conn.execute(_LIFT, {"rows": of, "now": now})
-        if keys:
-            wanted = recordset(dict(zip(names, key, strict=True)) for key in keys)
-            await rows.execute(_LOCK, {"rows": wanted})
+    if tickets:
+        await fence.execute(_FENCE, {"rows": recordset(tickets), "now": now})
+    if lifted:
+        of = recordset({name: getattr(r, name) for name in names} for r in lifted)
+        await conn.execute(_LIFT, {"rows": of, "now": now})
+    if keys:
+        wanted = recordset(dict(zip(names, key, strict=True)) for key in keys)
+        await rows.execute(_LOCK, {"rows": wanted})
     fenced = {row[0] for row in await fence.fetchall()} if tickets else set()
     locked = await rows.fetchall() if keys else []
     return fenced, {(row["campaign_id"], row["lead_id"]): row for row in locked}
@@ -518,7 +518,7 @@ async def _pause(
 
 async def _recover(conn: AsyncConnection[Any], reports: Iterable[Report], now: datetime) -> None:
     """Forget the errors and throttles of accounts and budgets that work again."""
-    done = [r for r in reports if r.state == "done" and r.ticket is not None]
+    done = [r for r in reports if r.recovering and r.state == "done" and r.ticket is not None]
     if not done:
         return
     organizations = list({r.organization_id for r in done})

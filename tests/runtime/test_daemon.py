@@ -18,7 +18,7 @@ from clento_engine.domain.workflow import Branch, Node
 from clento_engine.provider.unipile import UnipileClient
 from clento_engine.runtime import daemon
 from clento_engine.runtime.clock import VirtualClock
-from clento_engine.runtime.inbox import receive
+from clento_engine.runtime.inbox import apply_inbox, receive
 from clento_engine.runtime.outbox import Outbox
 from clento_engine.runtime.world import World
 from clento_engine.simulator.app import create_app
@@ -264,7 +264,7 @@ async def test_it_lives_on_when_the_server_ends_its_connections(conn: Conn, scen
 
 
 async def test_a_reply_that_waits_in_the_inbox_comes_before_the_message_that_is_due(
-    conn: Conn, scene: Scene
+    conn: Conn, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a night in which only the receiver ran."""
     stage = await set_stage(conn, line(Operation.SEND_FOLLOWUP), leads=2)
@@ -293,6 +293,19 @@ async def test_a_reply_that_waits_in_the_inbox_comes_before_the_message_that_is_
     }
     await receive(scene.world, stage.organization_id, reply)
     scene.gate.path = "/chats"
+    looked = asyncio.Semaphore(0)
+
+    async def look(conn: Any) -> Any:
+        looked.release()
+        return await due(conn)
+
+    async def apply_slowly(world: World) -> int:
+        for _ in range(25):  # every job had several turns meanwhile
+            await looked.acquire()
+        return await apply_inbox(world)
+
+    monkeypatch.setattr(daemon, "due", look)
+    monkeypatch.setattr(daemon, "apply_inbox", apply_slowly)
     async with scene.running():
         await scene.gate.wait_for(1)
     assert [entry.slug for entry in scene.simulated.ledger.entries] == ["person-2"]

@@ -610,3 +610,17 @@ async def test_workflows_are_found_however_many_there_are(
     another = await other.value("select id from workflow_versions where name = 'other'")
     found = await load_workflows(conn, [key, (other.organization_id, another)])
     assert set(found) == {version, another}
+
+
+async def test_a_spent_budget_that_another_lane_takes_from_as_well_lets_both_sleep(
+    conn: Conn,
+) -> None:
+    """An InMail of a Sales Navigator account takes a profile retrieval besides."""
+    stage = await begun(conn, line(VISITING, Operation.SEND_INMAIL), VISITING, leads=4)
+    await stage.stand(VISITING, at=NOW - MINUTE, leads=stage.leads[:2])
+    await stage.stand(Operation.SEND_INMAIL, "n1", leads=stage.leads[2:])
+    await stage.cap(Budget.PROFILE, Caps(hour=1))
+    await conn_count(stage, 1)
+    assert await stage.claim() == []
+    assert (await stage.lane(VISITING))["ready_at"] == bucket_at(NOW) + HOUR + WIDER
+    assert (await stage.lane(Operation.SEND_INMAIL))["ready_at"] > NOW

@@ -27,6 +27,7 @@ from clento_engine.domain.limits import LEASE, Caps, bucket_at
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.store import claim as claiming
 from clento_engine.store.accounts import (
+    lock_lanes,
     pause_account,
     reserve,
     resume_account,
@@ -40,6 +41,7 @@ from clento_engine.store.campaigns import (
     stop_campaign,
 )
 from clento_engine.store.claim import AGAIN, Claimed
+from clento_engine.store.database import Undone
 from clento_engine.store.doubtful import take_doubtful
 
 Conn = AsyncConnection[Any]
@@ -619,3 +621,19 @@ async def test_an_account_paused_by_an_operator_and_by_the_provider_at_once_is_p
     await pausing
     assert await stage.value("select paused_by from connected_accounts") == "operator"
     assert await idle_lanes(stage) == []
+
+
+async def test_a_settle_that_is_undone_to_end_a_deadlock_says_so_and_goes_through_again(
+    conn: Conn, connect: Connect
+) -> None:
+    """`surely` runs it again by the kind of the error, wherever in the batch it was met."""
+    stage = await begun(conn, LINE, VISITING)
+    [item] = await stage.claim()
+    one, two = await connect(), await connect()
+    async with while_open(two, lock_lanes(two, stage.organization_id)):
+        settling = await waiting(conn, one, stage.settle(done(item), conn=one))
+        # the first that waited looks for a deadlock first: the settle gives way
+        await two.execute("select from campaign_executions for no key update")
+    with pytest.raises(Undone):
+        await settling
+    assert (await stage.settle(done(item), conn=one)).applied == 1

@@ -98,6 +98,9 @@ COMMANDS: Mapping[str, Command | Group] = {
             "list": Command("lead:list_", "List the leads of a campaign."),
             "history": Command("lead:history", "Show everything that happened to a lead."),
             "release": Command("lead:release", "Lift the hold of a lead."),
+            "replay": Command(
+                "lead:replay", "Decide on a lead's recorded events again, and compare."
+            ),
         },
     ),
     "tick": Command("work:tick", "Do everything that is due, then end; for cron and timers."),

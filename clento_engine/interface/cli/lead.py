@@ -12,6 +12,7 @@ from clento_engine.interface.cli.output import Table, answer, cell, moment
 from clento_engine.interface.cli.session import Here, json_option, org_option, within
 from clento_engine.runtime.release import release as lift
 from clento_engine.store.campaigns import find_campaign
+from clento_engine.store.replay import Differing, Replayed, replay_walks
 from clento_engine.store.reports import FoundLead, Happening, find_leads, places
 from clento_engine.store.reports import history as told
 
@@ -162,6 +163,61 @@ def release(lead: str, campaign: str, skip: bool, org: str | None, as_json: bool
     answer(as_json, data, f"{found.name or found.identity} is {run.status.value}: {then}")
 
 
+@click.command()
+@click.argument("lead", required=False)
+@click.option("--campaign", help="Only the walk in this campaign.")
+@click.option("--all", "everyone", is_flag=True, help="Every lead of the campaign.")
+@org_option
+@json_option
+@click.pass_context
+def replay(
+    ctx: click.Context,
+    lead: str | None,
+    campaign: str | None,
+    everyone: bool,
+    org: str | None,
+    as_json: bool,
+) -> None:
+    """Decide on a lead's recorded events again, and compare.
+
+    What happens to a lead follows from its workflow, its events and their instants alone, so that
+    a replay ends where the lead stands.  Where it does not, the first difference is shown and the
+    status is 1: something else than the engine changed the lead or its history, or another version
+    of the engine decides otherwise.  Nothing is changed; tickers may go on.
+
+    \b
+    Example:
+      clento lead replay lea-moreau
+      clento lead replay --all --campaign spring
+    """
+    if everyone == (lead is not None):
+        raise click.UsageError("name a lead, or --all of a campaign", ctx)
+    if everyone and campaign is None:
+        raise click.UsageError("--all needs --campaign: whose leads", ctx)
+
+    async def work(here: Here) -> Replayed:
+        leads = None
+        if lead is not None:
+            found, campaign_id = await _found(here, lead, campaign)
+            leads = [each.id for each in found]
+        else:
+            campaign_id = (await find_campaign(here.conn, here.organization_id, campaign or "")).id
+        return await replay_walks(
+            here.conn, here.organization_id, campaign_id=campaign_id, leads=leads
+        )
+
+    replayed = within(org, work)
+    if not replayed.walks:
+        raise Refused("there is nothing to replay", "start the campaign: a walk begins with it")
+    columns = ("campaign", "lead", "at", "event", "what", "stored", "replayed")
+    table = Table(columns, [_difference(each) for each in replayed.differing])
+    walks = f"{replayed.walks:,} walk{'s' if replayed.walks > 1 else ''}"
+    end = f"{len(replayed.differing):,} differ" if replayed.differing else "no difference"
+    answer(as_json, replayed, table, f"{walks}, {replayed.lines:,} events replayed: {end}")
+    if replayed.differing:
+        ctx.exit(1)
+
+
 async def _found(
     here: Here, lead: str, campaign: str | None
 ) -> tuple[list[FoundLead], UUID | None]:
@@ -195,3 +251,10 @@ def _detail(each: Happening) -> str:
         words = " ".join(each.text.split())
         parts.append(words if len(words) <= _TEXT_SHOWN else words[: _TEXT_SHOWN - 1] + "…")
     return "; ".join(part for part in parts if part)
+
+
+def _difference(each: Differing) -> tuple[object, ...]:
+    found = each.difference
+    event = found.event
+    at, what = (None, "as it stands") if event is None else (event.at, event.kind)
+    return (each.campaign, each.lead, at, what, found.field, found.stored, found.replayed)

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 
 import click
@@ -16,8 +16,9 @@ from clento_engine.interface.cli.output import answer, moment
 from clento_engine.interface.cli.session import json_option, opened
 from clento_engine.interface.cli.session import run as run_async
 from clento_engine.interface.cli.values import LASTING, LISTENING, URL
-from clento_engine.provider.unipile import UnipileClient
+from clento_engine.provider.unipile import CONNECT_TIMEOUT, READ_TIMEOUT, UnipileClient
 from clento_engine.runtime import daemon
+from clento_engine.runtime.clock import Clock, SpeedClock
 from clento_engine.runtime.outbox import Outbox, posting
 from clento_engine.runtime.registration import NotRegistered, register
 from clento_engine.runtime.work import Worked, housekeeping, work
@@ -176,21 +177,34 @@ async def _register(world: World, settings: Settings, url: str) -> None:
 @asynccontextmanager
 async def _working(settings: Settings) -> AsyncIterator[tuple[World, Outbox, asyncio.Event]]:
     """Open everything a ticker needs; the event is set by SIGTERM and SIGINT."""
-    dsn, token = settings.unipile()
+    settings.unipile()  # what is missing is said before anything is opened
+    stop = asyncio.Event()
+    with _signals(stop.set):
+        async with AsyncExitStack() as opening:
+            clock = await asyncio.to_thread(clock_for, settings)
+            provider = await opening.enter_async_context(_provider(settings, clock))
+            outbox = await opening.enter_async_context(posting())
+            database = await opening.enter_async_context(opened(settings, patience=PATIENCE))
+            yield World(database, provider, clock), outbox, stop
+
+
+def _provider(settings: Settings, clock: Clock) -> UnipileClient:
+    """Return Unipile's client; on a simulator's faster clock it waits so much less long.
+
+    A lease is measured by the clock and a request's time limit in real seconds: the first must
+    outlast the second, or what was given up as lost would still be sent.
+    """
+    speed = max(clock.speed, 1.0) if isinstance(clock, SpeedClock) else 1.0
     try:
-        provider = UnipileClient(dsn, token)
+        return UnipileClient(
+            *settings.unipile(),
+            connect_timeout=CONNECT_TIMEOUT / speed,
+            read_timeout=READ_TIMEOUT / speed,
+            pause=lambda seconds: asyncio.sleep(seconds / speed),
+        )
     except ValueError as error:
         problem, _, fix = str(error).partition("; ")
         raise Refused(problem, fix or "see Unipile's dashboard") from None
-    stop = asyncio.Event()
-    with _signals(stop.set):
-        async with (
-            provider,
-            posting() as outbox,
-            opened(settings, patience=PATIENCE) as database,
-        ):
-            clock = await asyncio.to_thread(clock_for, settings)
-            yield World(database, provider, clock), outbox, stop
 
 
 @contextmanager

@@ -1,0 +1,306 @@
+"""Setting the stage of a storm: many senders, several campaigns, every operation, short delays."""
+
+import asyncio
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from clento_engine.domain.lead import PROFILE, Identity, LeadRow, identity
+from clento_engine.domain.limits import Tier
+from clento_engine.domain.operation import Operation as Op
+from clento_engine.domain.schedule import parse_hours
+from clento_engine.domain.workflow import Branch, Edge, Node, Workflow
+from clento_engine.simulator.remote import RemoteSimulator
+from clento_engine.store.accounts import add_account, create_organization
+from clento_engine.store.campaigns import Pace, create_campaign, start_campaign
+from clento_engine.store.database import Database
+from clento_engine.store.leads import import_leads
+from clento_engine.store.outbox import add_endpoint
+from clento_engine.store.workflows import save_workflow
+
+# Europe's clocks go from 02:00 to 03:00 at this instant; a storm begins half its length before.
+SPRING = datetime(2026, 3, 29, 1, 0, tzinfo=UTC)
+ZONES = ("Europe/Berlin", "Europe/Berlin", "America/New_York", "Asia/Tokyo")
+TIERS = (Tier.PREMIUM, Tier.SALES_NAVIGATOR)
+# The days of a storm are weekend days.  The second closes for ten minutes of each hour, the third
+# has windows that begin or end inside the hour that Berlin leaves out.
+HOURS = (
+    "always",
+    "Mon-Sun " + ", ".join(f"{h:02}:00-{h:02}:50" for h in range(24)),
+    "Mon-Sun 00:00-01:40, 02:20-03:25, 03:45-10:10, 10:30-20:40, 21:10-24:00",
+)
+CAMPAIGNS = 12
+QUARTERS = 4  # of the senders; each has three campaigns
+LASTS = timedelta(days=2)  # a walk at most, so that the dust settles
+NOTICES = "notices"  # the id of the webhook that nodes name
+SUBJECT = "A short question, {{first_name}}"
+_FIRST_NAMES = ("Lea", "Noah", "Mia", "Luis", "Ines", "Omar", "Ana", "Zoe", "Emil", "Nora")
+_COMPANIES = ("Acme", "Northwind", "Globex", "Initech", "Umbra", "Hooli")
+_FORCED_AT_ONCE = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """A sender of the storm."""
+
+    id: UUID
+    unipile_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """A campaign of the storm."""
+
+    id: UUID
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What was set up."""
+
+    organization_id: UUID
+    senders: tuple[Sender, ...]
+    campaigns: tuple[Campaign, ...]
+    leads: int
+
+
+def cast(count: int) -> list[tuple[str, str, str]]:
+    """Return the senders as the simulator is told of them: id, name, tier."""
+    return [
+        (f"storm_{number}", f"Sender {number}", TIERS[number // 2 % len(TIERS)].value)
+        for number in range(count)
+    ]
+
+
+async def set_stage(
+    database: Database,
+    simulator: RemoteSimulator,
+    *,
+    senders: Sequence[tuple[str, str, str]],
+    leads_each: int,
+    notices_url: str,
+) -> Stage:
+    """Set up and start everything; each sender has `leads_each` leads in each of its campaigns."""
+    now = await simulator.now()
+    async with database.connection() as conn:
+        organization_id = await create_organization(conn, "Storm")
+        await add_endpoint(conn, organization_id, NOTICES, "Storm", notices_url)
+        placed = [
+            Sender(
+                await add_account(
+                    conn,
+                    organization_id,
+                    unipile_account_id=unipile_id,
+                    name=name,
+                    tier=Tier(tier),
+                    time_zone=ZONES[number % len(ZONES)],
+                    warmup_days=0,
+                ),
+                unipile_id,
+            )
+            for number, (unipile_id, name, tier) in enumerate(senders)
+        ]
+    friends: list[tuple[str, str]] = []
+    campaigns = []
+    leads = 0
+    for number in range(CAMPAIGNS):
+        make = _WORKFLOWS[(number + number // QUARTERS) % len(_WORKFLOWS)]
+        workflow = make(number)
+        own = placed[number % QUARTERS :: QUARTERS]
+        name = f"{make.__name__.strip('_')}-{number}"
+        people = list(_people(number, len(own) * leads_each))
+        async with database.connection() as conn:
+            imported = await import_leads(conn, organization_id, name, people, now)
+            version_id = await save_workflow(
+                conn, organization_id, name, {"made": "for a storm"}, workflow
+            )
+            campaign_id = await create_campaign(
+                conn,
+                organization_id,
+                name=name,
+                workflow_version_id=version_id,
+                list_id=imported.list_id,
+                senders=[sender.id for sender in own],
+                hours=parse_hours(HOURS[(number // QUARTERS + number) % len(HOURS)]),
+                stop_on_reply=number != CAMPAIGNS - 1,
+                max_duration=LASTS,
+                inmail_subject=SUBJECT,
+            )
+        if make is _befriended:
+            friends += [
+                (row.identity.key, own[place % len(own)].unipile_id)
+                for place, row in enumerate(people)
+            ]
+        campaigns.append((Campaign(campaign_id, name), workflow, version_id))
+    await _befriend(simulator, friends)
+    for campaign, workflow, version_id in campaigns:
+        async with database.connection() as conn:
+            leads += await start_campaign(
+                conn,
+                organization_id,
+                campaign.id,
+                workflow,
+                workflow_version_id=version_id,
+                pace=Pace(lead_processing_delay=timedelta(0), leads_per_day=1_000_000),
+                start_at=await simulator.now(),
+                now=await simulator.now(),
+            )
+    return Stage(organization_id, tuple(placed), tuple(each[0] for each in campaigns), leads)
+
+
+async def _befriend(simulator: RemoteSimulator, friends: Sequence[tuple[str, str]]) -> None:
+    gate = asyncio.Semaphore(_FORCED_AT_ONCE)
+
+    async def one(slug: str, account: str) -> None:
+        async with gate:
+            await simulator.force(slug, connected_to=[account])
+
+    await asyncio.gather(*(one(slug, account) for slug, account in friends))
+
+
+def _people(campaign: int, count: int) -> Iterator[LeadRow]:
+    chance = random.Random(campaign)  # noqa: S311  no secret
+    for number in range(count):
+        slug = f"storm-{campaign}-{number}"
+        who = identity(f"{PROFILE}{slug}")
+        assert isinstance(who, Identity)  # noqa: S101  made by us
+        company = chance.choice(_COMPANIES)
+        yield LeadRow(
+            number + 1,
+            who,
+            first_name=chance.choice(_FIRST_NAMES),
+            company=company,
+            email=f"{slug}@{company.lower()}.example",
+        )
+
+
+def _minutes(count: float) -> timedelta:
+    return timedelta(minutes=count)
+
+
+def _line(*steps: tuple[Op, float, str]) -> dict[str, Node]:
+    """Make nodes in a row of (operation, minutes until the next, text)."""
+    ids = [f"{place}-{operation.value}" for place, (operation, _, _) in enumerate(steps)]
+    ends: list[str | None] = [*ids[1:], None]
+    return {
+        node_id: Node(
+            node_id,
+            operation,
+            text=text,
+            posts=2 if operation is Op.LIKE_POST else 1,
+            recent=timedelta(days=90),
+            webhook_id=NOTICES if operation is Op.WEBHOOK else None,
+            edges=() if target is None else (Edge(target, _minutes(delay)),),
+        )
+        for (operation, delay, text), node_id, target in zip(steps, ids, ends, strict=True)
+    }
+
+
+def _asking(
+    before: dict[str, Node], note: str, yes: dict[str, Node], no: dict[str, Node], window: float
+) -> Workflow:
+    """Join a way to an invitation with what follows when it is accepted, and when it is not."""
+    ways = (
+        {f"{way}-{name}": node for name, node in nodes.items()}
+        for way, nodes in (("yes", yes), ("no", no))
+    )
+    accepted, refused = ({name: _renamed(name, node) for name, node in way.items()} for way in ways)
+    ask = Node(
+        "invite",
+        Op.SEND_CONNECTION_REQUEST,
+        text=note,
+        edges=(
+            Edge(next(iter(accepted)), _minutes(3), Branch.ACCEPTED),
+            Edge(next(iter(refused)), _minutes(window), Branch.NOT_ACCEPTED),
+        ),
+    )
+    nodes = dict(before)
+    if before:
+        last = next(reversed(before.values()))
+        nodes[last.id] = Node(
+            last.id,
+            last.operation,
+            text=last.text,
+            posts=last.posts,
+            recent=last.recent,
+            webhook_id=last.webhook_id,
+            edges=(Edge("invite", _minutes(2)),),
+        )
+    nodes |= {"invite": ask} | accepted | refused
+    return Workflow(next(iter(nodes)), nodes)
+
+
+def _renamed(name: str, node: Node) -> Node:
+    prefix = name.removesuffix(node.id)
+    return Node(
+        name,
+        node.operation,
+        text=node.text,
+        posts=node.posts,
+        recent=node.recent,
+        webhook_id=node.webhook_id,
+        edges=tuple(Edge(f"{prefix}{edge.target}", edge.delay) for edge in node.edges),
+    )
+
+
+def _courted(n: int) -> Workflow:
+    """Make the whole way: seen, liked, commented, invited, written to or withdrawn from."""
+    return _asking(
+        _line(
+            (Op.PROFILE_VISIT, 2, ""),
+            (Op.LIKE_POST, 3, ""),
+            (Op.COMMENT_POST, 2, f"Well said, {{{{first_name}}}}. I will try this ({n})."),
+        ),
+        f"Hi {{{{first_name}}}}, {{{{company}}}} does fine work. Shall we connect? ({n})",
+        _line(
+            (Op.SEND_FOLLOWUP, 4, f"Thanks for connecting, {{{{first_name}}}} ({n}a)."),
+            (Op.WEBHOOK, 2, ""),
+            (Op.SEND_FOLLOWUP, 0, f"May I ask how {{{{company}}}} solved it? ({n}b)"),
+        ),
+        _line(
+            (Op.WITHDRAW_REQUEST, 2, ""),
+            (Op.SEND_INMAIL, 0, f"Dear {{{{first_name}}}}, a letter then ({n}c)."),
+        ),
+        60,
+    )
+
+
+def _befriended(n: int) -> Workflow:
+    """Make a talk with those who are connected already."""
+    nodes = _line(
+        (Op.SEND_FOLLOWUP, 5, f"Hello {{{{first_name}}}}, long time no see ({n}d)."),
+        (Op.LIKE_POST, 3, ""),
+        (Op.SEND_FOLLOWUP, 5, f"I liked your post, {{{{first_name}}}} ({n}e)."),
+        (Op.PROFILE_VISIT, 3, ""),
+        (Op.SEND_FOLLOWUP, 2, f"Have a look at this, {{{{first_name}}}} ({n}f)."),
+        (Op.WEBHOOK, 0, ""),
+    )
+    return Workflow(next(iter(nodes)), nodes)
+
+
+def _wrote(n: int) -> Workflow:
+    """Make a way by letters to those who are not connected."""
+    nodes = _line(
+        (Op.SEND_INMAIL, 3, f"Dear {{{{first_name}}}} of {{{{company}}}}, a letter ({n}g)."),
+        (Op.PROFILE_VISIT, 2, ""),
+        (Op.LIKE_POST, 2, ""),
+        (Op.COMMENT_POST, 0, f"I agree, {{{{first_name}}}} ({n}h)."),
+    )
+    return Workflow(next(iter(nodes)), nodes)
+
+
+def _invited(n: int) -> Workflow:
+    """Make the shortest way: invited without a note, written to or withdrawn from."""
+    return _asking(
+        {},
+        "",
+        _line((Op.SEND_FOLLOWUP, 0, f"Glad to be connected, {{{{first_name}}}} ({n}i).")),
+        _line((Op.WITHDRAW_REQUEST, 1, ""), (Op.PROFILE_VISIT, 0, "")),
+        25,
+    )
+
+
+_WORKFLOWS = (_courted, _befriended, _wrote, _invited)
