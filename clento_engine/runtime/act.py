@@ -174,8 +174,10 @@ def _seen(item: Claimed, profile: Profile, now: datetime) -> Report:
 
 
 def _sent(item: Claimed, sent: Sent, now: datetime) -> Report:
+    # the chat of an InMail takes no message until the person answers
+    by_message = item.run.operation is Operation.SEND_FOLLOWUP
     learned = Learned(
-        chat_id=sent.chat_id,
+        chat_id=sent.chat_id if by_message else None,
         invitation_id=(
             sent.reference if item.run.operation is Operation.SEND_CONNECTION_REQUEST else None
         ),

@@ -10,9 +10,9 @@ from clento_engine.runtime.world import World
 
 BUDGET = timedelta(minutes=10)  # of real time, for what is due at one virtual instant
 
-# The clock moves on by at least this, as if cron ran the ticker: steps of several senders
+# The clock moves on by at least this, as if a timer ran the ticker: steps of several senders
 # that fall together are taken together.
-LEAST = timedelta(seconds=60)
+LEAST = timedelta(seconds=180)
 
 Advance = Callable[[datetime], Awaitable[datetime]]
 

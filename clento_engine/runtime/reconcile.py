@@ -58,8 +58,20 @@ async def reconcile(world: World, *, most: int = 200) -> int:
         async with gate:
             return await _ask(world, action)
 
-    reports = await asyncio.gather(*(asked(action) for action in doubtful))
-    await settled(world, list(reports), world.clock(), "reconcile")
+    answers = await asyncio.gather(*map(asked, doubtful), return_exceptions=True)
+    reports = []
+    for action, answer in zip(doubtful, answers, strict=True):
+        if isinstance(answer, Exception):  # its lease ends, and it is asked about again
+            log.error(
+                "question failed",
+                extra={"action_id": str(action.ticket.action_id), "alert": True},
+                exc_info=answer,
+            )
+        elif isinstance(answer, BaseException):
+            raise answer
+        else:
+            reports.append(answer)
+    await settled(world, reports, world.clock(), "reconcile")
     return len(doubtful)
 
 

@@ -8,29 +8,38 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 from clento_engine.runtime.act import act, event_report
 from clento_engine.runtime.world import World, surely
 from clento_engine.store.accounts import organizations
 from clento_engine.store.claim import Claimed, claim
-from clento_engine.store.database import Conn
-from clento_engine.store.due import due
+from clento_engine.store.database import Conn, Database
+from clento_engine.store.due import Due, due
 from clento_engine.store.settle import Report, settle
 
 CONTENDED = 0.02  # seconds until lanes that another ticker holds are looked at again
+
+NEW_SEEN_S = 2.0  # seconds that the list of organisations is taken to be the same
+
+_known: WeakKeyDictionary[Database, tuple[float, list[UUID]]] = WeakKeyDictionary()
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class Ticked:
-    """What a tick did.  `steps` counts by operation, `states` what became of the actions."""
+    """What a tick did.  `steps` counts by operation, `states` what became of the actions.
+
+    `due`: what was due when it ended, where it looked.
+    """
 
     steps: Counter[str] = field(default_factory=Counter)
     states: Counter[str] = field(default_factory=Counter)
     stale: int = 0
     finished: int = 0
     batches: int = 0
+    due: Due | None = None
 
     @property
     def total(self) -> int:
@@ -54,7 +63,7 @@ async def tick(
     until = time.monotonic() + budget.total_seconds()
     in_flight: dict[asyncio.Task[Report], Claimed] = {}
     async with world.database.connection() as conn:
-        served = [organization_id for organization_id, _ in await organizations(conn)]
+        served = await _served(world, conn)
         try:
             while True:
                 batch: list[Claimed] = []
@@ -62,12 +71,14 @@ async def tick(
                 if free > 0 and time.monotonic() < until and not stopping():
                     batch = await _claim(world, conn, served, free)
                     if not batch and not in_flight:
-                        if not await _is_due(world, conn):
+                        ticked.due = await due(conn)
+                        if not _has_lanes(ticked.due, world):  # or another ticker holds them
                             break
                         await asyncio.sleep(CONTENDED)
                         continue
                 elif not in_flight:
                     break
+                ticked.due = None
                 reports = [event_report(item) for item in batch if item.intent is None]
                 ticked.steps.update(item.run.operation.value for item in batch)
                 for item in batch:
@@ -76,8 +87,10 @@ async def tick(
                         in_flight[task] = item
                 reports += await _answers(in_flight, wait=not reports)
                 await _settle(world, conn, reports, ticked)
-                if not in_flight and not await _is_due(world, conn):
-                    break
+                if not in_flight:
+                    ticked.due = await due(conn)
+                    if not _has_lanes(ticked.due, world):
+                        break
         except BaseException:
             # what was begun keeps its intent: reconcile finds out what became of it
             for task in in_flight:
@@ -98,10 +111,18 @@ async def _claim(world: World, conn: Conn, served: Sequence[UUID], slots: int) -
     )
 
 
-async def _is_due(world: World, conn: Conn) -> bool:
-    """Whether a lane is due; if a claim found none, another ticker holds it."""
-    at = (await due(conn)).lanes
-    return at is not None and at <= world.clock()
+def _has_lanes(found: Due, world: World) -> bool:
+    return found.lanes is not None and found.lanes <= world.clock()
+
+
+async def _served(world: World, conn: Conn) -> list[UUID]:
+    """List the organisations; a new one is seen after `NEW_SEEN_S`."""
+    now = time.monotonic()
+    known = _known.get(world.database)
+    if known is None or now - known[0] > NEW_SEEN_S:
+        found = [organization_id for organization_id, _ in await organizations(conn)]
+        known = _known[world.database] = (now, found)
+    return known[1]
 
 
 async def _answers(in_flight: dict[asyncio.Task[Report], Claimed], *, wait: bool) -> list[Report]:

@@ -12,7 +12,7 @@ from clento_engine.runtime.sweep import sweep
 from clento_engine.runtime.ticker import Ticked, tick
 from clento_engine.runtime.world import World
 from clento_engine.store.campaigns import complete_campaigns
-from clento_engine.store.due import due
+from clento_engine.store.due import Due, due
 
 
 @dataclass(slots=True)
@@ -42,39 +42,41 @@ async def work(
     worked = Worked()
     may_end = False
     until = time.monotonic() + budget.total_seconds()
+    found: Due | None = None
     while True:
         now = world.clock()
-        async with world.database.connection() as conn:
-            found = await due(conn)
+        if found is None:
+            async with world.database.connection() as conn:
+                found = await due(conn)
         worked.next_at = found.earliest()
         left = until - time.monotonic()
         if left <= 0 or stopping():
             break
-        busy = False
+        done = 0
+        seen: Due | None = None
         if found.inbox:
-            worked.applied += await apply_inbox(world)
-            busy = True
+            done += (applied := await apply_inbox(world))
+            worked.applied += applied
         if found.sweep is not None and found.sweep <= now:
-            swept = await sweep(world)
+            done += (swept := await sweep(world))
             worked.swept += swept
-            busy = busy or swept > 0
         if found.doubtful is not None and found.doubtful <= now:
-            asked = await reconcile(world)
+            done += (asked := await reconcile(world))
             worked.reconciled += asked
-            busy = busy or asked > 0
+        if found.outbox is not None and found.outbox <= now:
+            done += (posted := await outbox.deliver(world))
+            worked.posted += posted
         if found.lanes is not None and found.lanes <= now:
             ticked = await tick(world, timedelta(seconds=left), stopping=stopping)
             _add(worked.ticked, ticked)
-            busy = True
-        if found.outbox is not None and found.outbox <= now:
-            posted = await outbox.deliver(world)
-            worked.posted += posted
-            busy = busy or posted > 0
-        if not busy:
+            done += 1
+            seen = ticked.due
+        if not done:
             break
         may_end = bool(
             worked.ticked.finished or worked.applied or worked.swept or worked.reconciled
         )
+        found = seen  # the tick came last: what it saw is what is left
     if may_end:
         worked.completed = await housekeeping(world)
     return worked

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import re
+import select
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
@@ -228,14 +229,16 @@ class Database:
             yield conn
 
     async def _check(self, conn: AsyncConnection[TupleRow]) -> None:
-        """Ask a connection that lay idle for a sign of life: a restart may have killed it.
+        """Ask a connection for a sign of life where its death is possible.
 
-        One in steady use needs no round trip more: were it dead, its last use had failed.
+        A server that ends says so on the socket; a host that vanished says nothing, so what lay
+        idle for a while is asked as well.  One in steady use costs no round trip.
         """
         now = asyncio.get_running_loop().time()
         last = self._lent_at.get(conn)
         self._lent_at[conn] = now
-        if last is None or now - last > IDLE_S:
+        idle = last is None or now - last > IDLE_S
+        if idle or select.select([conn.fileno()], [], [], 0)[0]:
             await AsyncConnectionPool.check_connection(conn)
 
     async def _first_connection(self) -> AsyncConnection[TupleRow]:

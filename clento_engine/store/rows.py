@@ -47,5 +47,26 @@ def rules(stop_on_reply: bool, on_missing: str, max_duration: timedelta) -> Rule
 
 
 def recordset(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Write rows as the JSON that `json_to_recordset` reads: a whole batch is one parameter."""
-    return json.dumps(list(rows), default=str)
+    """Write rows as the JSON that `json_to_recordset` reads: a whole batch is one parameter.
+
+    What PostgreSQL cannot hold as text (NUL, half a surrogate pair) is replaced: the provider's
+    names come from other people, and one of them must not cost a batch its outcomes.
+    """
+    listed = list(rows)
+    written = json.dumps(listed, default=str)
+    if "\\u0000" in written or "\\ud" in written:
+        written = json.dumps(_storable(json.loads(written)))
+    return written
+
+
+def _storable(value: Any) -> Any:  # noqa: ANN401  JSON
+    match value:
+        case str():
+            whole = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            return whole.replace("\0", "\N{REPLACEMENT CHARACTER}")
+        case dict():
+            return {key: _storable(each) for key, each in value.items()}
+        case list():
+            return [_storable(each) for each in value]
+        case _:
+            return value

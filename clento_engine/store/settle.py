@@ -8,6 +8,7 @@ Locks are taken in one order, so that no two transactions wait for each other: a
 (by key), lanes (by key), budgets and accounts, counters.  A claim never waits for any but the last.
 """
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -20,11 +21,12 @@ from uuid_utils.compat import uuid7
 
 from clento_engine.domain import execution as ex
 from clento_engine.domain.backoff import doubled
-from clento_engine.domain.execution import Decision, Execution
+from clento_engine.domain.execution import Decision, Execution, IllegalTransition
 from clento_engine.domain.failure import Scope
 from clento_engine.domain.history import recorded
 from clento_engine.domain.operation import Operation
 from clento_engine.domain.transition import decide
+from clento_engine.domain.workflow import Workflow
 from clento_engine.store.accounts import lock_lanes, set_lanes
 from clento_engine.store.rows import EXECUTION, execution, recordset, rules
 from clento_engine.store.workflows import load_workflows
@@ -33,6 +35,9 @@ from clento_engine.store.workflows import load_workflows
 ERRORS_IN_A_ROW = 3
 THROTTLE = timedelta(hours=2)
 LONGEST_THROTTLE = timedelta(hours=48)
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,11 +320,11 @@ async def apply(
         if report.event is None or run is None or _has_left(run, report):
             continue
         workflow = versions[locked[key]["workflow_version_id"]]
-        decision = decide(workflow, run, report.event, now)
+        event, decision = _decided(workflow, run, report, report.event, now)
         runs[key] = decision.execution
         settled.outcomes.append(decision)
         effects += [(report, effect, decision.execution) for effect in decision.effects]
-        kind, detail = recorded(report.event)
+        kind, detail = recorded(event)
         history.append(
             {
                 "organization_id": report.organization_id,
@@ -362,6 +367,24 @@ async def apply(
     return settled
 
 
+def _decided(
+    workflow: Workflow, run: Execution, report: Report, event: ex.Event, now: datetime
+) -> tuple[ex.Event, Decision]:
+    """Decide; a step's event that cannot happen here is a defect, and its lead held for a person.
+
+    It must cost nobody else in the batch their outcome, nor this lead its place.  What a person
+    asked for is refused instead: IllegalTransition.
+    """
+    try:
+        return event, decide(workflow, run, event, now)
+    except IllegalTransition as defect:
+        if report.stood is None:
+            raise
+        log.exception("impossible event", extra={"lead_id": str(run.lead_id), "alert": True})
+        held = ex.Unknowable(f"a defect of the engine: {defect}")
+        return held, decide(workflow, run, held, now)
+
+
 async def _lock(
     conn: AsyncConnection[Any], reports: Sequence[Report], now: datetime
 ) -> tuple[set[UUID], dict[tuple[UUID, UUID], dict[str, Any]]]:
@@ -380,7 +403,7 @@ async def _lock(
         if r.ticket is not None and r.state is not None
     ]
     keys = {(r.organization_id, r.campaign_id, r.lead_id) for r in reports if r.event is not None}
-    lifted = [r for r in reports if isinstance(r.event, ex.Released)]
+    lifted = [r for r in reports if isinstance(r.event, ex.Released) and r.ticket is None]
     names = ("organization_id", "campaign_id", "lead_id")
     fence, rows = conn.cursor(), conn.cursor(row_factory=dict_row)
     if tickets:

@@ -19,10 +19,10 @@ async def load_workflows(
 ) -> dict[UUID, Workflow]:
     """Return the compiled workflows of (organization_id, version_id) pairs, by version id."""
     wanted = set(versions)
+    if len(_kept) > _MOST_KEPT:
+        _kept.clear()
     missing = [(organization, version) for organization, version in wanted if version not in _kept]
     if missing:
-        if len(_kept) > _MOST_KEPT:
-            _kept.clear()
         cursor = await conn.execute(
             "select id, compiled from workflow_versions"
             " where organization_id = any(%s) and id = any(%s)",

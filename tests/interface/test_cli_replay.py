@@ -108,9 +108,8 @@ def test_what_an_account_knew_before_is_where_a_walk_begins(clento: Clento) -> N
     tamper(
         clento,
         "insert into contacts (organization_id, account_id, lead_id, provider_id, connected_at,"
-        " replied_at) select organization_id, account_id, lead_id, 'ACoAAX', now(), now()"
-        " from campaign_executions e join leads p on p.id = e.lead_id"
-        " join campaigns c on c.id = e.campaign_id where identity = %s",
+        " replied_at) select e.organization_id, account_id, lead_id, 'ACoAAX', now(), now()"
+        " from campaign_executions e join leads p on p.id = e.lead_id where p.identity = %s",
         PEOPLE[0],
     )
     clento.draft(VISIT, "summer", "--hours", "always")

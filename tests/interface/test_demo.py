@@ -35,8 +35,9 @@ BROKEN = ("duplicates", "over_cap", "outside_hours", "after_reply", "lost")
 @pytest.fixture
 def leads(tmp_path: Path) -> Path:
     file = tmp_path / "leads.csv"
-    make = [sys.executable, ROOT / "scripts" / "make_leads.py", "--rows", "90", "--seed", "5"]
-    subprocess.run([*make, "--out", file], check=True)
+    script = str(ROOT / "scripts" / "make_leads.py")
+    make = [sys.executable, script, "--rows", "90", "--seed", "5", "--out", str(file)]
+    subprocess.run(make, check=True)
     return file
 
 

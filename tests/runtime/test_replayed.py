@@ -163,5 +163,5 @@ async def test_a_row_changed_behind_the_engine_is_found(database: Database, colu
     async with database.connection() as conn:
         await conn.execute(f"update campaign_executions set {column}".encode())
     found = await replayed(play)
-    assert {each.difference.field for each in found.differing} == {column.split()[0]}
+    assert {each.difference.field for each in found.differing} == {column.split(maxsplit=1)[0]}
     assert len(found.differing) == 3

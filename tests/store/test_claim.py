@@ -597,7 +597,6 @@ async def test_a_backlog_costs_nothing(conn: Conn) -> None:
     assert await updates(conn, "lanes") == before
 
 
-@pytest.mark.xfail(reason="clearing the cache forgets those just asked for", raises=KeyError)
 async def test_workflows_are_found_however_many_there_are(
     conn: Conn, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ from clento_engine.simulator.refusal import STATUSES
 
 _WRITES = "POST /*"
 _ANY = "*"
-_LISTS = "GET /users/*s*"  # posts, relations and invitations sent: what has pages
+_LISTS = "GET /users/{identifier}/posts"  # of what has pages, asked for most
 _BOTH = (  # before the effect or after it: the engine sees the same
     FaultKind.RESET,
     FaultKind.TIMEOUT,

@@ -1,4 +1,4 @@
-"""Where the provider's webhooks come in: handed on to a living ticker, twice, late, in any order."""
+"""Where the webhooks come in: handed on to a ticker that lives, twice, late, in any order."""
 
 import asyncio
 import random

@@ -109,6 +109,7 @@ COMMANDS: Mapping[str, Command | Group] = {
         "A LinkedIn of invented people, to try things out.",
         {"serve": Command("simulator:serve_", "Serve a simulated Unipile on this machine.")},
     ),
+    "chaos": Command("chaos:chaos", "See that nobody is contacted twice or lost, by killing it."),
 }
 
 

@@ -237,13 +237,13 @@ def _introduction(stage: Stage) -> list[str]:
     again = [
         f"{row.row_number} (as {row.duplicate_of})" for row in stage.rejected if row.duplicate_of
     ]
-    lines = [
-        f"{stage.rows} rows read: {stage.imported} leads, {len(rejected)} rejected,"
-        f" {len(again)} that name somebody again"
-    ]
+    read = f"{stage.rows} rows read: {stage.imported} leads, {len(rejected)} rejected"
+    lines = [f"{read}, {len(again)} that name somebody again"]
     lines += [
-        f"  row {row.row_number} (line {row.line_number}), {row.field} {row.value!r}:"
-        f" {row.problem}; {row.fix}"
+        (
+            f"  row {row.row_number} (line {row.line_number}), {row.field} {row.value!r}:"
+            f" {row.problem}; {row.fix}"
+        )
         for row in rejected
     ]
     if again:

@@ -12,8 +12,8 @@ from clento_engine.domain.lead import LeadRow
 from clento_engine.domain.limits import Tier
 from clento_engine.domain.schedule import WorkingHours
 from clento_engine.domain.workflow import Workflow
-from clento_engine.runtime.launch import NotReady, Plan, create, start
 from clento_engine.interface.leads_file import RejectedRow, read_leads
+from clento_engine.runtime.launch import NotReady, Plan, create, start
 from clento_engine.simulator.remote import RemoteSimulator
 from clento_engine.simulator.senders import Tier as SimulatedTier
 from clento_engine.store.accounts import add_account, create_organization
@@ -24,9 +24,11 @@ from clento_engine.store.outbox import add_endpoint
 from clento_engine.store.workflows import load_workflows
 
 START = datetime(2026, 1, 5, 5, 0, tzinfo=UTC)  # a Monday, before anybody's working hours
-ZONES = ("Europe/Berlin", "America/New_York", "Asia/Tokyo")
+ZONES = ("Europe/Berlin", "Europe/London", "America/New_York")
 TIERS = (Tier.PREMIUM, Tier.SALES_NAVIGATOR, Tier.PREMIUM)
 SUBJECT = "A short question"
+# Each morning's leads begin together; how many, the tightest budget on their path says.
+PACE = Pace(lead_processing_delay=timedelta(0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,7 @@ async def set_stage(
         )
         await create(conn, organization_id, plan)
         started = await start(
-            conn, organization_id, plan.name, pace=Pace(), begin=None, skip=True, now=now
+            conn, organization_id, plan.name, pace=PACE, begin=None, skip=True, now=now
         )
         campaign = await find_campaign(conn, organization_id, plan.name)
         version_id = campaign.workflow_version_id

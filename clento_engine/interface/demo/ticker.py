@@ -63,7 +63,11 @@ async def run_ticker(role: Role) -> bool:
                 ready=lambda _url: listening.set(),
             )
         )
-        await listening.wait()
+        await asyncio.wait(
+            {served, asyncio.ensure_future(listening.wait())}, return_when=asyncio.FIRST_COMPLETED
+        )
+        if served.done():
+            await served  # raises why it does not listen
         url = f"http://127.0.0.1:{role.listen_port}/webhooks/unipile/{role.organization_id}"
         await register(provider, url, SECRET)
 

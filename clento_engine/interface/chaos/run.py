@@ -1,0 +1,346 @@
+"""A storm from the first process to the verdict."""
+
+import asyncio
+import logging
+import random
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from clento_engine.interface.chaos import faults
+from clento_engine.interface.chaos.gateway import Gateway
+from clento_engine.interface.chaos.judge import Findings, judged
+from clento_engine.interface.chaos.processes import Fleet, simulator
+from clento_engine.interface.chaos.proxy import DatabaseProxy, ProviderProxy
+from clento_engine.interface.chaos.stage import SPRING, Stage, cast, set_stage
+from clento_engine.interface.chaos.storm import SECRET, Done, Storm
+from clento_engine.interface.demo.processes import free_port
+from clento_engine.provider.unipile import CONNECT_TIMEOUT, READ_TIMEOUT, UnipileClient
+from clento_engine.runtime.clock import VirtualClock
+from clento_engine.runtime.drive import LEAST, drive
+from clento_engine.runtime.outbox import Outbox
+from clento_engine.runtime.world import World
+from clento_engine.simulator.remote import RemoteSimulator
+from clento_engine.store import migrate
+from clento_engine.store.database import Database
+from clento_engine.store.server import temporary_server
+
+# A lease is five minutes of the engine's time: five real seconds, and a request ends within two.
+SPEED = 60.0
+SERVICES = 4
+LISTENING = 2
+SETTLES_WITHIN = timedelta(days=12)  # of virtual time, after the storm
+LOOK_EVERY_S = 1.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How long and how hard; `actions` ends the storm earlier, once so many have landed."""
+
+    minutes: float
+    seed: int
+    actions: int | None = None
+    keep: Path | None = None  # where logs and database stay
+
+    @property
+    def seconds(self) -> float:
+        """How long it rages, in real seconds."""
+        return self.minutes * 60
+
+    @property
+    def start(self) -> datetime:
+        """When it begins: the change of clocks falls into its middle."""
+        return SPRING - timedelta(seconds=self.seconds * SPEED / 2)
+
+    @property
+    def senders(self) -> int:
+        """How many senders there are."""
+        return max(60, round(25 * self.minutes))
+
+    @property
+    def leads_each(self) -> int:
+        """How many leads each sender has in each of its campaigns."""
+        return max(6, round(1.2 * self.minutes))
+
+
+@dataclass(frozen=True, slots=True)
+class Glimpse:
+    """How things stand while it rages."""
+
+    phase: str
+    now: datetime
+    actions: int
+    done: Done
+    seconds: float
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What was done to the engine, and what it did."""
+
+    done: Done
+    findings: Findings
+    actions: dict[str, int]
+    stage: Stage
+    seconds: float
+    started: int
+    folder: Path | None = None
+    unsettled: int = 0  # leads that were not final when the patience with the dust was over
+    faults: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether every promise held."""
+        return self.findings.is_clean
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the one object that `--json` prints."""
+        found = self.findings.counts()
+        return {
+            "kills": self.done.kills,
+            "stalls": self.done.stalls,
+            "db_crashes": self.done.db_crashes,
+            "faults": dict(sorted(self.faults.items())),
+            "actions": sum(self.actions.values()),
+            "by_operation": self.actions,
+            **found,
+            "unsettled": self.unsettled,
+            "tickers": self.started,
+            "leads": self.stage.leads,
+            "seconds": round(self.seconds, 1),
+        }
+
+
+Show = Callable[[Glimpse], None]
+Say = Callable[[str], None]
+
+
+async def rage(plan: Plan, *, say: Say, show: Show) -> Outcome:
+    """Let a storm rage, let its dust settle, and judge."""
+    began = time.monotonic()
+    chance = random.Random(plan.seed)  # noqa: S311  no secret
+    folder = plan.keep or Path(tempfile.mkdtemp(prefix="clento-chaos-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o711)  # root's servers run as somebody else
+    outcome: Outcome | None = None
+    try:
+        outcome = await _rage(plan, chance, folder, began, say, show)
+        return outcome
+    finally:
+        if plan.keep is None and outcome is not None and outcome.is_clean:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _rage(
+    plan: Plan, chance: random.Random, folder: Path, began: float, say: Say, show: Show
+) -> Outcome:
+    async with AsyncExitStack() as opened:
+        say("starting PostgreSQL")
+        data_dir = folder / "data"
+        server = opened.enter_context(temporary_server(data_dir, keep=plan.keep is not None))
+        say("migrating")
+        await asyncio.to_thread(migrate.upgrade, server.url)
+        senders = cast(plan.senders)
+        told = {
+            "seed": plan.seed,
+            "speed": SPEED,
+            "start": plan.start.isoformat(),
+            "accounts": senders,
+        }
+        say(f"starting the provider at {plan.start:%Y-%m-%d %H:%M} UTC, {SPEED:g} times as fast")
+        url = await opened.enter_async_context(simulator(told, folder / "simulator.log"))
+        remote = await opened.enter_async_context(RemoteSimulator(url))
+        database = await opened.enter_async_context(Database(server.url, max_connections=8))
+        ports = [free_port() for _ in range(LISTENING)]
+        gateway = Gateway(ports, random.Random(chance.random()))  # noqa: S311
+        public_url = await opened.enter_async_context(gateway.listening())
+        say("setting the stage")
+        stage = await set_stage(
+            database,
+            remote,
+            senders=senders,
+            leads_each=plan.leads_each,
+            notices_url=f"{public_url}/notices",
+        )
+        say(f"{stage.leads:,} leads, {len(senders)} senders, {len(stage.campaigns)} campaigns")
+        limit_s = (CONNECT_TIMEOUT + READ_TIMEOUT).total_seconds() / SPEED
+        host, _, port = url.removeprefix("http://").partition(":")
+        provider_proxy = ProviderProxy(
+            lambda: asyncio.open_connection(host, int(port)), late_s=limit_s * 1.2
+        )
+        socket_path = _socket_path(server.data_dir)
+        database_proxy = DatabaseProxy(
+            lambda: asyncio.open_unix_connection(socket_path),
+            chance=random.Random(chance.random()),  # noqa: S311
+        )
+        provider_port = await opened.enter_async_context(provider_proxy.listening())
+        database_port = await opened.enter_async_context(database_proxy.listening())
+        fleet = Fleet(
+            {
+                "DATABASE_URL": f"postgresql://clento@127.0.0.1:{database_port}/clento"
+                "?sslmode=disable&gssencmode=disable",
+                "UNIPILE_DSN": f"http://127.0.0.1:{provider_port}",
+                "UNIPILE_ACCESS_TOKEN": "storm",
+                "CLENTO_WEBHOOK_SECRET": SECRET,
+                "CLENTO_LOG_FORMAT": "json",
+            },
+            folder,
+        )
+        opened.push_async_callback(fleet.close)
+        for number in range(SERVICES):
+            listening = (
+                ("--listen", f"127.0.0.1:{ports[number]}", "--public-url", public_url)
+                if number < LISTENING
+                else ()
+            )
+            fleet.keep(f"run-{number}", "run", *listening)
+        storm = Storm(
+            stage,
+            database,
+            remote,
+            fleet,
+            provider_proxy,
+            database_proxy,
+            gateway,
+            server.data_dir,
+            faults.rules(limit_s * 1.5, random.Random(chance.random())),  # noqa: S311
+            random.Random(chance.random()),  # noqa: S311
+            SPEED,
+            plan.seconds,
+        )
+        raging_since = time.monotonic()
+        landed = Counter[str]()
+
+        def is_over() -> bool:
+            enough = plan.actions is not None and landed.total() >= plan.actions
+            return enough or time.monotonic() - raging_since >= plan.seconds
+
+        async def look(phase: str) -> None:
+            state = await remote.state()
+            landed.clear()
+            landed.update(state["actions"])
+            now = datetime.fromisoformat(state["now"])
+            show(Glimpse(phase, now, landed.total(), storm.done, time.monotonic() - began))
+
+        async with _looking(lambda: look("storm")):
+            await storm.rage(is_over)
+            say("the storm is over: the dust settles")
+            await remote.clear_faults()
+        # what was stopped wakes and finds its lease gone; then only one calm ticker is left
+        await asyncio.sleep(2 * limit_s)
+        await fleet.close()
+        async with _looking(lambda: look("dust")):
+            unsettled = await _settle(server.url, url, remote, storm)
+        ledger = await remote.ledger()
+        say("judging")
+        findings = await judged(
+            database, ledger, now=await remote.now(), suppressed=storm.done.suppressed
+        )
+        fault_counts = Counter[str](storm.done.faults)
+        for counts in (provider_proxy.done, database_proxy.done, gateway.done):
+            fault_counts.update(counts)
+        for label, count in (await remote.faults())["struck"].items():
+            fault_counts[faults.kind_of(label)] += count
+        return Outcome(
+            storm.done,
+            findings,
+            dict(sorted(ledger.counts().items())),
+            stage,
+            time.monotonic() - began,
+            fleet.started,
+            folder,
+            unsettled,
+            fault_counts,
+        )
+
+
+async def _settle(
+    database_url: str, simulator_url: str, remote: RemoteSimulator, storm: Storm
+) -> int:
+    """Let virtual time run on, with one calm ticker, until every lead is final, held or parked.
+
+    Returns how many were not when the patience was over.
+    """
+    clock = VirtualClock(await remote.halt())
+    until = clock() + SETTLES_WITHIN
+    stage = storm.stage
+    async with (
+        Database(database_url, max_connections=6) as database,
+        UnipileClient(simulator_url, "storm") as provider,
+        httpx.AsyncClient(trust_env=False) as client,
+    ):
+        world = World(database, provider, clock)
+
+        async def left() -> int:
+            async with database.connection() as conn:
+                cursor = await conn.execute(_LEFT, {"organization_id": stage.organization_id})
+                row = await cursor.fetchone()
+            return 0 if row is None else int(row[0])
+
+        async def is_over() -> bool:
+            return await left() == 0
+
+        while not await is_over() and clock() < until:
+            await drive(
+                world,
+                Outbox(client),
+                clock,
+                lambda to: remote.advance(to, LEAST),
+                until=min(until, clock() + timedelta(hours=6)),
+                least=LEAST,
+                is_over=is_over,
+            )
+        return await left()
+
+
+# Leads of stopped campaigns and of paused ones stay where they are; so do those held for a person.
+_LEFT = """
+select count(*)
+  from campaign_executions e
+  join campaigns c on c.organization_id = e.organization_id and c.id = e.campaign_id
+ where e.organization_id = %(organization_id)s
+   and ((e.outcome is null and e.status <> 'held' and c.status in ('running', 'completed'))
+        or (e.status <> 'held' and exists (
+              select from actions x
+               where x.organization_id = e.organization_id and x.campaign_id = e.campaign_id
+                 and x.lead_id = e.lead_id and x.state in ('intended', 'unknown'))))
+"""
+
+
+class _looking:  # noqa: N801  used as a function
+    """Looks now and then while the context is open."""
+
+    def __init__(self, look: Callable[[], Awaitable[None]]) -> None:
+        self._look = look
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> None:
+        self._task = asyncio.create_task(self._run())
+
+    async def __aexit__(self, *_error: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _run(self) -> None:
+        while True:
+            with suppress(httpx.HTTPError):
+                await self._look()
+            await asyncio.sleep(LOOK_EVERY_S)
+
+
+def _socket_path(data_dir: Path) -> str:
+    lines = (data_dir / "postgresql" / "postmaster.pid").read_text().splitlines()
+    return f"{lines[4]}/.s.PGSQL.{lines[3]}"

@@ -1,0 +1,187 @@
+"""`clento chaos`: a hostile world, real processes, and a judge."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import click
+
+from clento_engine.config import read_settings
+from clento_engine.interface.chaos.run import Glimpse, Outcome, Plan, rage
+from clento_engine.interface.cli.output import Table, answer, note
+from clento_engine.interface.cli.session import json_option, run
+
+if TYPE_CHECKING:
+    from rich.status import Status
+
+SAID_EVERY_S = 5.0  # where no terminal can show a moving picture
+MOST_TOLD = 5  # findings of a kind
+
+PROMISES = (
+    ("duplicates", "I1 once", "reached twice by one node"),
+    ("lost", "I2 all", "neither final nor ever woken"),
+    ("over_cap", "I3 caps", "sliding windows over their cap"),
+    ("outside_hours", "I4 hours", "outside working hours"),
+    ("after_stop", "I5 stop, I6 leave alone", "after a pause, stop, reply or suppression"),
+    ("disagreements", "ledger", "where our books and the truth differ"),
+    ("unknown", "ledger", "actions that nobody found out about"),
+)
+
+
+@click.command()
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0.2, 24 * 60),
+    default=10.0,
+    show_default=True,
+    help="How long the storm rages; setting up, settling and judging come on top.",
+)
+@click.option("--seed", type=int, default=7, show_default=True, help="Of people and accidents.")
+@click.option("--actions", type=click.IntRange(1), help="End it when so many have landed.")
+@click.option(
+    "--keep",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="A folder for logs and database, which stay there.",
+)
+@json_option
+@click.pass_context
+def chaos(
+    ctx: click.Context,
+    minutes: float,
+    seed: int,
+    actions: int | None,
+    keep: Path | None,
+    as_json: bool,
+) -> None:
+    """See that nobody is contacted twice or lost, by killing it.
+
+    Real tickers, a PostgreSQL of its own and a simulated provider; tickers are killed, stalled and
+    started, the database crashes, connections are cut, answers are lost or wrong.  Then what
+    really reached whom is held against our books.  Status 1 if any promise was broken.
+
+    \b
+    Example:
+      clento chaos --minutes 1.5 --seed 11
+    """
+    picture = _Silence() if as_json else (_Live() if sys.stderr.isatty() else _Lines())
+    plan = Plan(minutes, seed, actions, keep)
+    with picture:
+        outcome = run(rage(plan, say=picture.say, show=picture.show), read_settings())
+    answer(as_json, outcome.to_json(), *_report(outcome))
+    if not outcome.is_clean:
+        for line in _told(outcome):
+            note(line)
+        note(f"logs are in {outcome.folder}")
+        ctx.exit(1)
+
+
+class _Silence:
+    """Shows nothing: the answer alone is wanted."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """End it."""
+
+    def say(self, what: str) -> None:
+        """Hear what is being done."""
+
+    def show(self, seen: Glimpse) -> None:
+        """See how it goes."""
+
+
+class _Lines(_Silence):
+    """Writes a line now and then, for logs and pipes."""
+
+    def __init__(self) -> None:
+        self._said_at = -SAID_EVERY_S
+
+    def say(self, what: str) -> None:
+        """Write it."""
+        note(f"… {what}")
+
+    def show(self, seen: Glimpse) -> None:
+        """Write a line, unless one was written just now."""
+        if seen.seconds - self._said_at >= SAID_EVERY_S:
+            self._said_at = seen.seconds
+            note(_line(seen))
+
+
+class _Live(_Silence):
+    """One line that moves."""
+
+    def __init__(self) -> None:
+        self._status: Status | None = None
+
+    def __enter__(self) -> Self:
+        from rich.console import Console  # noqa: PLC0415 - slow to import
+
+        self._status = Console(stderr=True).status("")
+        self._status.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Take the line away."""
+        if self._status is not None:
+            self._status.stop()
+
+    def say(self, what: str) -> None:
+        """Show it."""
+        if self._status is not None:
+            self._status.console.print(f"… {what}")
+
+    def show(self, seen: Glimpse) -> None:
+        """Show how it goes."""
+        if self._status is not None:
+            self._status.update(_line(seen))
+
+
+def _line(seen: Glimpse) -> str:
+    done = seen.done
+    return (
+        f"{seen.phase} {seen.seconds:4.0f} s, there {seen.now:%a %H:%M}: {seen.actions:,} actions,"
+        f" {done.kills} kills, {done.stalls} stalls, {done.db_crashes} database crashes"
+    )
+
+
+def _report(outcome: Outcome) -> list[str | Table]:
+    told = outcome.to_json()
+    shaken = Table(
+        ("what was done to it", "times"),
+        [
+            ("tickers killed", told["kills"]),
+            ("tickers stalled past their lease", told["stalls"]),
+            ("database crashed", told["db_crashes"]),
+            *told["faults"].items(),
+        ],
+    )
+    reached = Table(
+        ("operation", "landed"), list(outcome.actions.items()), title="What reached people"
+    )
+    verdict = Table(
+        ("promise", "broken", "meaning", "verdict"),
+        [
+            (promise, told[kind], meaning, "held" if told[kind] == 0 else "BROKEN")
+            for kind, promise, meaning in PROMISES
+        ],
+        title="Verdict: the simulator's ledger against our books",
+    )
+    return [
+        shaken,
+        reached,
+        verdict,
+        (
+            f"{told['actions']:,} actions for {told['leads']:,} leads by {told['tickers']} ticker"
+            f" processes in {told['seconds']} s; {told['held']} leads held for a person"
+        ),
+    ]
+
+
+def _told(outcome: Outcome) -> list[str]:
+    """Write the first findings of each kind, for whoever must look into it."""
+    return [
+        f"{kind}: {line}"
+        for kind, lines in outcome.findings.details.items()
+        for line in lines[:MOST_TOLD]
+    ]

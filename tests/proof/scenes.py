@@ -1,0 +1,388 @@
+"""One lead, one step, and processes that die at it: set up once, played again and again.
+
+A scene keeps the database's rows and what the provider was asked up to where the deaths begin.
+To play it, the rows are put back, a new LinkedIn is made and asked the same things, and processes
+take over, one after the other, until the last of them lives.
+"""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from json import dumps, loads
+from typing import Any
+
+import httpx
+from builders import NOW, Stage, add_sender, set_stage
+from mortal import Death, Killed, Life, Mortal, MortalDatabase, Wire
+from psycopg import AsyncConnection
+
+from clento_engine.domain.limits import Spacing, Tier
+from clento_engine.domain.operation import Operation
+from clento_engine.domain.workflow import Workflow
+from clento_engine.interface.chaos.judge import Findings, judged
+from clento_engine.provider.unipile import UnipileClient
+from clento_engine.runtime.clock import VirtualClock
+from clento_engine.runtime.drive import drive
+from clento_engine.runtime.inbox import receive
+from clento_engine.runtime.outbox import Outbox
+from clento_engine.runtime.work import work
+from clento_engine.runtime.world import World
+from clento_engine.simulator.app import create_app
+from clento_engine.simulator.clock import DrivenClock
+from clento_engine.simulator.faults import FaultKind, Rule
+from clento_engine.simulator.ledger import Effect
+from clento_engine.simulator.people import Chances
+from clento_engine.simulator.senders import Tier as SimulatedTier
+from clento_engine.simulator.world import Reliability
+from clento_engine.simulator.world import World as Simulated
+from clento_engine.store.accounts import create_organization
+from clento_engine.store.campaigns import is_over
+from clento_engine.store.tables import metadata
+
+HOURS = "Mon-Fri 09:00-18:00"
+GAP = Spacing(timedelta(minutes=1), timedelta(minutes=1))
+BUDGET = timedelta(minutes=1)  # of real time; never used up
+LONGEST = timedelta(days=40)
+# nobody is odd, accepts or replies unless the scene says so
+PLAIN = Chances(
+    missing=0, locked=0, connected=0, accepts=0, replies=0, changed_slug=0, posts=1, takes_inmail=1
+)
+TABLES = [table.name for table in metadata.sorted_tables]
+
+
+class Outcome(StrEnum):
+    """What becomes of the first request of the scene's route."""
+
+    ANSWERED = "answered"
+    LANDED = "landed, answer lost"
+    VANISHED = "lost before it landed"
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What one lead goes through.
+
+    `until`: the operation at which the lead stands when the deaths begin; None: at the campaign's
+    start.  `route`: of the request whose answer may be lost.  `reaches`: all that lands on the
+    lead, from the campaign's start.  `traits` and `tempers`: of everybody.
+    """
+
+    name: str
+    workflow: Workflow
+    reaches: tuple[Effect, ...]
+    ends: str = "finished"
+    until: Operation | None = None
+    route: str | None = None
+    traits: Mapping[str, Any] = field(default_factory=dict)
+    tempers: Mapping[str, Any] = field(default_factory=dict)
+    webhooks: bool = True
+    tier: Tier = Tier.PREMIUM
+    leads: int = 1
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(slots=True)
+class Played:
+    """What came of it.  `died`: how many of the deaths were reached; `lives`: of each process."""
+
+    scenario: Scenario
+    findings: Findings
+    reached: Counter[tuple[str, Effect]]
+    ends: list[str | None]
+    notices: list[str]
+    over: bool
+    died: int
+    lives: list[Life]
+
+    def wrong(self) -> list[str]:
+        """Say what is not as it must be, however many processes died."""
+        told = [
+            f"{kind}: {line}" for kind, lines in self.findings.details.items() for line in lines
+        ]
+        if self.ends != [self.scenario.ends] * self.scenario.leads:
+            told.append(f"the leads ended as {self.ends}")
+        for number in range(1, self.scenario.leads + 1):
+            told += self._missed(f"person-{number}")
+        if len(set(self.notices)) != self.notified():
+            told.append(f"the customer was told {len(set(self.notices))} things")
+        if not self.over:
+            told.append("it is not over")
+        return told
+
+    def _missed(self, slug: str) -> list[str]:
+        """Say what reached a person too rarely or too often; a visit may be one too few."""
+        wanted = Counter(self.scenario.reaches)
+        wrong = []
+        for effect in Effect:
+            count, want = self.reached[slug, effect], wanted[effect]
+            least = 0 if effect is Effect.VISIT else want
+            if count < least or (count > want and effect is not Effect.VISIT):
+                wrong.append(f"{slug}: {count} times {effect} instead of {want}")
+        return wrong
+
+    def notified(self) -> int:
+        """Return how many different notices the customer must get."""
+        nodes = self.scenario.workflow.nodes.values()
+        return sum(node.operation is Operation.WEBHOOK for node in nodes) * self.scenario.leads
+
+
+@dataclass(slots=True)
+class Outside:
+    """The world around the engine: LinkedIn, its clock, and the customer's webhook endpoint."""
+
+    simulated: Simulated
+    shared: DrivenClock
+    clock: VirtualClock
+    notices: list[str] = field(default_factory=list)
+    receiver: World | None = None  # the process that answers the provider's webhooks
+
+    async def advance(self, to: datetime) -> datetime:
+        """Let time go on to `to`, or to the first webhook."""
+        return (await self.simulated.advance(to)).now
+
+    def notice(self, request: httpx.Request) -> httpx.Response:
+        """Stand for the customer's endpoint."""
+        self.notices.append(loads(request.content)["id"])
+        return httpx.Response(200)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that reached the provider before the deaths began; None: time went on to `at`."""
+
+    at: datetime
+    request: httpx.Request | None
+
+
+@dataclass(slots=True)
+class Scene:
+    """A scenario on its stage, ready to be played; `stock` holds connections to play with."""
+
+    url: str
+    stage: Stage
+    scenario: Scenario
+    outcome: Outcome
+    witness: AsyncConnection[Any]  # outlives every process: sets the scene, and looks at it after
+    stock: list[Mortal] = field(default_factory=list)
+    rows: str = ""
+    history: list[Asked] = field(default_factory=list)
+
+    async def play(self, *deaths: Death) -> Played:
+        """Put the scene back, let a process die at each of `deaths`, and one live to the end."""
+        await self.witness.execute(self.rows.encode())
+        outside = await self._replayed()
+        lives: list[Life] = []
+        over, died = False, 0
+        for death in (*deaths, None):
+            lives.append(Life(death))
+            over = await self._process(outside, lives[-1])
+            if not lives[-1].dead:
+                break
+            died += 1
+        return await self._told(outside, lives, over=over, died=died)
+
+    async def _process(self, outside: Outside, life: Life) -> bool:
+        """Run a process until all is over, or it dies."""
+        world = self.world(outside, life)
+        outside.receiver = world
+
+        async def over() -> bool:
+            stage = self.stage
+            return await is_over(self.witness, stage.organization_id, stage.campaign_id)
+
+        async def advance(to: datetime) -> datetime:
+            reached = await outside.advance(to)
+            life.check()  # it may have died of a webhook
+            return reached
+
+        transport = Wire(httpx.MockTransport(outside.notice), life)
+        async with httpx.AsyncClient(transport=transport, trust_env=False) as client:
+            try:
+                return await drive(
+                    world,
+                    Outbox(client),
+                    outside.clock,
+                    advance,
+                    until=outside.clock() + LONGEST,
+                    is_over=over,
+                )
+            except Killed:
+                await life.bury(self.witness)
+                return False
+
+    def world(self, outside: Outside, life: Life, history: list[Asked] | None = None) -> World:
+        """Make what a process works on."""
+        transport: httpx.AsyncBaseTransport = httpx.ASGITransport(create_app(outside.simulated))
+        if history is not None:
+            transport = Remembering(transport, outside.shared, history)
+        provider = UnipileClient(
+            "http://simulator", "token", transport=Wire(transport, life), pause=_at_once
+        )
+        database = MortalDatabase(self.url, life, self.stock)
+        return World(database, provider, outside.clock)
+
+    def outside(self) -> Outside:
+        """Make the world as it is when nothing has happened yet."""
+        shared, clock = DrivenClock(NOW), VirtualClock(NOW)
+        lost = 0.0 if self.scenario.webhooks else 1.0
+        outside: Outside | None = None
+
+        async def deliver(_url: str, _headers: Mapping[str, str], body: bytes) -> int | None:
+            assert outside is not None
+            if outside.receiver is None:
+                return 200  # a replay: our rows hold it already
+            clock.move_to(shared())
+            try:
+                await receive(outside.receiver, self.stage.organization_id, loads(body))
+            except Killed:
+                return None  # nobody answers: the provider tries again
+            return 200
+
+        simulated = Simulated(
+            clock=shared,
+            chances=PLAIN,
+            reliability=Reliability(
+                lost=lost, duplicated=0, null_ids=0, noticed_within=timedelta(hours=1)
+            ),
+            deliver=deliver,
+        )
+        for source in ("messaging", "users", "account_status"):
+            simulated.register({"source": source, "request_url": "http://engine/"})
+        for number in range(1, self.scenario.leads + 1):
+            simulated.add_account(id_=f"unipile-{number}", tier=SimulatedTier(self.scenario.tier))
+            person = simulated.person(f"person-{number}")
+            simulated.force(person, self.scenario.traits, self.scenario.tempers)
+        outside = Outside(simulated, shared, clock)
+        return outside
+
+    async def _replayed(self) -> Outside:
+        outside = self.outside()
+        transport = httpx.ASGITransport(create_app(outside.simulated))
+        for asked in self.history:
+            if asked.request is None:
+                await outside.advance(asked.at)
+            else:
+                outside.shared.move(asked.at)
+                await transport.handle_async_request(asked.request)
+        outside.clock.move_to(outside.shared())
+        fault = {Outcome.LANDED: True, Outcome.VANISHED: False}.get(self.outcome)
+        if fault is not None:
+            route = self.scenario.route or ""
+            outside.simulated.faults.set(
+                [Rule(FaultKind.RESET, route, times=1, after_effect=fault)]
+            )
+        return outside
+
+    async def _told(self, outside: Outside, lives: list[Life], *, over: bool, died: int) -> Played:
+        database = MortalDatabase(self.url, Life(), self.stock)
+        findings = await judged(
+            database, outside.simulated.ledger, now=outside.clock(), grace=timedelta(0)
+        )
+        rows = await self.stage.rows("select outcome from campaign_executions order by lead_id")
+        entries = outside.simulated.ledger.entries
+        return Played(
+            scenario=self.scenario,
+            findings=findings,
+            reached=Counter((entry.slug, entry.operation) for entry in entries),
+            ends=[row["outcome"] for row in rows],
+            notices=outside.notices,
+            over=over,
+            died=died,
+            lives=lives,
+        )
+
+    async def walk_there(self) -> None:
+        """Walk to where the deaths begin, and keep what is to be put back."""
+        outside = self.outside()
+        life = Life()
+        world = self.world(outside, life, self.history)
+        outside.receiver = world
+        client = httpx.AsyncClient(transport=httpx.MockTransport(outside.notice), trust_env=False)
+        while self.scenario.until is not None and not await self._stands_there():
+            worked = await work(world, Outbox(client), BUDGET)
+            if await self._stands_there():
+                break
+            assert worked.next_at is not None, f"never came to {self.scenario.until}"
+            self.history.append(Asked(worked.next_at, None))
+            outside.clock.move_to(await outside.advance(worked.next_at))
+        await client.aclose()
+        self.rows = await _put_back(self.witness)
+
+    async def _stands_there(self) -> bool:
+        rows = await self.stage.rows("select operation, outcome from campaign_executions")
+        assert all(row["outcome"] is None for row in rows), f"never at {self.scenario.until}"
+        return all(row["operation"] == self.scenario.until for row in rows)
+
+
+class Remembering(httpx.AsyncBaseTransport):
+    """A transport that keeps what it was asked, and when."""
+
+    def __init__(
+        self, inner: httpx.AsyncBaseTransport, clock: DrivenClock, history: list[Asked]
+    ) -> None:
+        self._inner = inner
+        self._clock = clock
+        self._history = history
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self._history.append(Asked(self._clock(), request))
+        return await self._inner.handle_async_request(request)
+
+
+async def _at_once(_seconds: float) -> None: ...
+
+
+async def _put_back(conn: AsyncConnection[Any]) -> str:
+    """Return the SQL that puts every table's rows back as they are now."""
+    statements = ["begin", *(f"delete from {name}" for name in reversed(TABLES))]
+    for name in TABLES:
+        cursor = await conn.execute(f"select json_agg(t) from {name} t".encode())
+        row = await cursor.fetchone()
+        if row is not None and row[0] is not None:
+            cursor = await conn.execute("select quote_literal(%s::text)", (dumps(row[0]),))
+            quoted = await cursor.fetchone()
+            assert quoted is not None
+            statements.append(
+                f"insert into {name} overriding system value"
+                f" select * from json_populate_recordset(null::{name}, {quoted[0]})"
+            )
+    return "; ".join([*statements, "commit"])
+
+
+@asynccontextmanager
+async def scene(url: str, scenario: Scenario, outcome: Outcome) -> AsyncIterator[Scene]:
+    """Set a scene up in an empty database of our schema."""
+    async with await AsyncConnection.connect(url, autocommit=True) as witness:
+        organization_id = await create_organization(witness, "Acme")
+        senders = [
+            await add_sender(
+                witness,
+                organization_id,
+                str(number),
+                spacing=GAP,
+                tier=scenario.tier,
+                capped=True,
+            )
+            for number in range(1, scenario.leads + 1)
+        ]
+        stage = await set_stage(
+            witness,
+            scenario.workflow,
+            leads=scenario.leads,
+            senders=senders,
+            organization_id=organization_id,
+            hours=HOURS,
+            max_duration=timedelta(days=60),
+        )
+        set_up = Scene(url, stage, scenario, outcome, witness)
+        try:
+            await set_up.walk_there()
+            yield set_up
+        finally:
+            for conn in set_up.stock:
+                await conn.close()

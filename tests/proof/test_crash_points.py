@@ -1,0 +1,216 @@
+"""Killed at every exchange with the outside, once and twice in a row: nobody twice, nobody lost.
+
+The places to die at are found by running: the n-th exchange is one as long as a process gets
+there.  So new code is covered by itself, as soon as a scenario comes through it.
+"""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from itertools import count
+
+import pytest
+from builders import edge, line, workflow
+from mortal import Death
+from scenes import Outcome, Played, Scenario, Scene, scene
+from tally import Tally
+
+from clento_engine.domain.limits import Tier
+from clento_engine.domain.operation import Operation as Op
+from clento_engine.domain.workflow import Branch, Node
+from clento_engine.simulator.ledger import Effect
+
+HOUR = timedelta(hours=1)
+CONNECTED = {"connected_for": timedelta(days=100)}
+MOST = 5000  # exchanges of one life: more is a life that does not end
+SHOWN = 8  # failures told in full
+
+# Every pair of places to die at takes hours.  Without this every other first is paired with one
+# second, chosen so that those are spread over the whole of the second life.
+EVERY_PAIR = "CLENTO_EVERY_PAIR_OF_CRASHES" in os.environ
+SPARED, STRIDE = 2, 17
+
+_asked = workflow(
+    [
+        Node(
+            "n0",
+            Op.SEND_CONNECTION_REQUEST,
+            edges=(
+                edge("n1", branch=Branch.ACCEPTED),
+                edge("n2", timedelta(hours=3), Branch.NOT_ACCEPTED),
+            ),
+        ),
+        Node("n1", Op.SEND_FOLLOWUP, text="Thank you"),
+        Node("n2", Op.WITHDRAW_REQUEST),
+    ]
+)
+_ACCEPTED = {"accepts_after": HOUR, "noticed_after": 0.1}
+_REPLIED = CONNECTED | {"replies_after": HOUR, "replies_to_message": 1}
+
+SCENARIOS = (
+    Scenario("visit", line(Op.PROFILE_VISIT), (Effect.VISIT,), route="GET /users/{identifier}"),
+    Scenario("like", line(Op.LIKE_POST), (Effect.LIKE,), route="POST /posts/reaction"),
+    Scenario(
+        "comment",
+        line(Op.COMMENT_POST),
+        (Effect.COMMENT,),
+        until=Op.COMMENT_POST,
+        route="POST /posts/{id}/comments",
+    ),
+    Scenario(
+        "invitation",
+        line(Op.SEND_CONNECTION_REQUEST),
+        (Effect.INVITATION,),
+        until=Op.SEND_CONNECTION_REQUEST,
+        route="POST /users/invite",
+    ),
+    Scenario(
+        "invitation with a note",
+        workflow([Node("n0", Op.SEND_CONNECTION_REQUEST, text="Hello")]),
+        (Effect.INVITATION,),
+        until=Op.SEND_CONNECTION_REQUEST,
+        route="POST /users/invite",
+    ),
+    Scenario(
+        "acceptance by webhook",
+        _asked,
+        (Effect.INVITATION, Effect.MESSAGE),
+        until=Op.CHECK_ACCEPTANCE,
+        tempers=_ACCEPTED,
+    ),
+    Scenario(
+        "acceptance by sweep",
+        _asked,
+        (Effect.INVITATION, Effect.MESSAGE),
+        until=Op.CHECK_ACCEPTANCE,
+        tempers=_ACCEPTED,
+        webhooks=False,
+    ),
+    Scenario(
+        "deadline, then withdrawal",
+        _asked,
+        (Effect.INVITATION, Effect.WITHDRAW),
+        until=Op.CHECK_ACCEPTANCE,
+        route="DELETE /users/invite/sent/{id}",
+    ),
+    Scenario(
+        "first message",
+        line(Op.SEND_FOLLOWUP),
+        (Effect.MESSAGE,),
+        until=Op.SEND_FOLLOWUP,
+        route="POST /chats",
+        tempers=CONNECTED,
+    ),
+    Scenario(
+        "message in a chat",
+        workflow(
+            [
+                Node("n0", Op.SEND_FOLLOWUP, text="Hello", edges=(edge("n1"),)),
+                Node("n1", Op.SEND_FOLLOWUP, text="Hello again"),
+            ]
+        ),
+        (Effect.MESSAGE, Effect.MESSAGE),
+        until=Op.SEND_FOLLOWUP,
+        route="POST /chats/{id}/messages",
+        tempers=CONNECTED,
+    ),
+    Scenario(
+        "InMail",
+        line(Op.SEND_INMAIL),
+        (Effect.INMAIL,),
+        until=Op.SEND_INMAIL,
+        route="POST /chats",
+    ),
+    Scenario(
+        "InMail of Sales Navigator",
+        line(Op.SEND_INMAIL),
+        (Effect.INMAIL,),
+        until=Op.SEND_INMAIL,
+        route="POST /chats",
+        tier=Tier.SALES_NAVIGATOR,
+    ),
+    Scenario("webhook notice", line(Op.WEBHOOK, Op.WEBHOOK), ()),
+    Scenario(
+        "reply by webhook",
+        line(Op.SEND_FOLLOWUP, Op.SEND_FOLLOWUP, delay=3 * HOUR),
+        (Effect.MESSAGE,),
+        ends="replied",
+        until=Op.SEND_FOLLOWUP,
+        tempers=_REPLIED,
+    ),
+    Scenario(
+        "reply by sweep",
+        line(Op.SEND_FOLLOWUP, Op.SEND_FOLLOWUP, delay=timedelta(days=2)),
+        (Effect.MESSAGE,),
+        ends="replied",
+        until=Op.SEND_FOLLOWUP,
+        tempers=_REPLIED,
+        webhooks=False,
+    ),
+    Scenario(
+        "two accounts at once",
+        line(Op.SEND_FOLLOWUP),
+        (Effect.MESSAGE,),
+        until=Op.SEND_FOLLOWUP,
+        route="POST /chats",
+        tempers=CONNECTED,
+        leads=2,
+    ),
+)
+
+
+PLAYS = [
+    (scenario, outcome)
+    for scenario in SCENARIOS
+    for outcome in (Outcome if scenario.route is not None else (Outcome.ANSWERED,))
+]
+
+
+@pytest.mark.parametrize(("scenario", "outcome"), PLAYS, ids=str)
+async def test_killed_anywhere_a_process_contacts_nobody_twice_and_loses_nobody(
+    dsn: str, scenario: Scenario, outcome: Outcome, tally: Tally
+) -> None:
+    async with scene(dsn, scenario, outcome) as stage:
+        undisturbed = await stage.play()
+        assert not undisturbed.wrong(), "with nobody killed"
+        wrong: list[str] = []
+        async for first, played in once(stage):
+            tally.once(scenario, outcome, played)
+            wrong += told(played)
+            for second in then(first, played):
+                again = await stage.play(first, second)
+                tally.twice(scenario, outcome)
+                wrong += told(again)
+    assert not wrong, "\n".join([f"{len(wrong)} deaths were not survived", *wrong[:SHOWN]])
+
+
+async def once(stage: Scene) -> AsyncIterator[tuple[Death, Played]]:
+    """Die at each exchange there is."""
+    # where several are under way, to die before one is not to die after the one before
+    for effect in (True, False) if stage.scenario.leads > 1 else (True,):
+        for number in count(1):
+            assert number < MOST, "a life without end"
+            death = Death(number, effect)
+            played = await stage.play(death)
+            if not played.died:
+                break
+            yield death, played
+
+
+def then(first: Death, played: Played) -> Iterator[Death]:
+    """Choose where the process after the first dies, of all the places there are."""
+    places = len(played.lives[-1].places)
+    if EVERY_PAIR:
+        yield from (Death(number) for number in range(1, places + 1))
+    elif first.exchange % SPARED == 0:
+        yield Death(1 + first.exchange * STRIDE % places)
+
+
+def told(played: Played) -> Iterator[str]:
+    """Say what was wrong, and where the processes died."""
+    died = [life.places[-1] for life in played.lives if life.dead]
+    deaths = ", then ".join(
+        f"{life.death} ({place})" for life, place in zip(played.lives, died, strict=False)
+    )
+    if wrong := played.wrong():
+        yield f"killed {deaths}: {'; '.join(wrong)}"
