@@ -1,10 +1,13 @@
 """Whatever is due, done once: what `clento tick` runs, and each job of the daemon a part of."""
 
+import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from clento_engine.runtime.clock import SpeedClock, VirtualClock
 from clento_engine.runtime.inbox import apply_inbox
 from clento_engine.runtime.outbox import Outbox
 from clento_engine.runtime.reconcile import reconcile
@@ -13,6 +16,8 @@ from clento_engine.runtime.ticker import Ticked, tick
 from clento_engine.runtime.world import World
 from clento_engine.store.campaigns import complete_campaigns
 from clento_engine.store.due import Due, due
+
+LEAST_PAUSE_S = 0.05  # between two looks, when what is due is another ticker's
 
 
 @dataclass(slots=True)
@@ -80,6 +85,40 @@ async def work(
     if may_end:
         worked.completed = await housekeeping(world)
     return worked
+
+
+async def attend(world: World, outbox: Outbox, budget: timedelta, *, stop: asyncio.Event) -> Worked:
+    """Do what is due, and what becomes due within `budget`, each at its own moment.
+
+    So a ticker that cron starts every minute acts at moments of no minute's grid.  It ends early
+    when nothing more comes within the budget, or when `stop` is set.
+    """
+    until = time.monotonic() + budget.total_seconds()
+    total = await work(world, outbox, budget, stopping=stop.is_set)
+    while (pause_s := _pause_s(world, total.next_at)) is not None:
+        left_s = until - time.monotonic()
+        if pause_s > left_s or stop.is_set():
+            break
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), max(pause_s, LEAST_PAUSE_S))
+        left = timedelta(seconds=max(0.0, until - time.monotonic()))
+        more = await work(world, outbox, left, stopping=stop.is_set)
+        _add(total.ticked, more.ticked)
+        total.applied += more.applied
+        total.reconciled += more.reconciled
+        total.swept += more.swept
+        total.posted += more.posted
+        total.completed += more.completed
+        total.next_at = more.next_at
+    return total
+
+
+def _pause_s(world: World, next_at: datetime | None) -> float | None:
+    """Return how long, in real seconds, until `next_at`; None when no waiting brings it."""
+    if next_at is None or isinstance(world.clock, VirtualClock):
+        return None
+    speed = world.clock.speed if isinstance(world.clock, SpeedClock) else 1.0
+    return (next_at - world.clock()).total_seconds() / speed
 
 
 async def housekeeping(world: World) -> int:

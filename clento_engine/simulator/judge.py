@@ -181,6 +181,17 @@ def over_cap(ledger: Ledger, caps: Caps | Callable[[str], Caps]) -> Iterator[Exc
                 yield Excess(account, budget, window, count, cap, at, len(breaches))
 
 
+def peaks(ledger: Ledger) -> dict[tuple[str, Budget], dict[str, int]]:
+    """Return the fullest that each account's sliding windows got, by budget."""
+    return {
+        key: {
+            name: max((count for count, _ in _fill(sorted(times), window)), default=0)
+            for name, window in WINDOWS.items()
+        }
+        for key, times in _spent(ledger).items()
+    }
+
+
 def outside_hours(entries: Iterable[Entry], is_open: IsOpen) -> Iterator[Untimely]:
     """Find what a person could see landing while `is_open(account, at)` is false."""
     return (Untimely(entry) for entry in entries if not is_open(entry.account, entry.at))

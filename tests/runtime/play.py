@@ -52,6 +52,8 @@ PLAIN = Chances(
 )
 RELIABLE = Reliability(lost=0, duplicated=0, null_ids=0)
 HOURS = "Mon-Fri 09:00-18:00"
+# Leads begin as fast as their accounts allow.
+BUSY = Pace(lead_processing_delay=timedelta(0), leads_per_day=1000)
 ZONES = ("Europe/Berlin", "America/New_York", "Asia/Tokyo")
 
 

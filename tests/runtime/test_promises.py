@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from play import Play, set_up
+from play import BUSY, Play, set_up
 
 from clento_engine.runtime.work import work
 from clento_engine.runtime.world import World
@@ -18,7 +18,7 @@ from clento_engine.simulator.ledger import Effect
 from clento_engine.simulator.people import Chances
 from clento_engine.simulator.senders import Status
 from clento_engine.simulator.world import Reliability
-from clento_engine.store.campaigns import Pace, pause_campaign, resume_campaign
+from clento_engine.store.campaigns import pause_campaign, resume_campaign
 from clento_engine.store.database import Database
 from clento_engine.store.due import due
 
@@ -28,7 +28,6 @@ DOCUMENT: dict[str, Any] = json.loads(
     ).read_text(encoding="utf-8")
 )
 START = datetime(2026, 1, 5, 6, 0, tzinfo=UTC)
-BUSY = Pace(lead_processing_delay=timedelta(0), leads_per_day=1000)
 
 
 def people(count: int) -> list[str]:

@@ -27,7 +27,6 @@ from clento_engine.domain.limits import LEASE, Caps, bucket_at
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.store import claim as claiming
 from clento_engine.store.accounts import (
-    lock_lanes,
     pause_account,
     reserve,
     resume_account,
@@ -624,16 +623,17 @@ async def test_an_account_paused_by_an_operator_and_by_the_provider_at_once_is_p
 
 
 async def test_a_settle_that_is_undone_to_end_a_deadlock_says_so_and_goes_through_again(
-    conn: Conn, connect: Connect
+    conn: Conn,
 ) -> None:
     """`surely` runs it again by the kind of the error, wherever in the batch it was met."""
     stage = await begun(conn, LINE, VISITING)
     [item] = await stage.claim()
-    one, two = await connect(), await connect()
-    async with while_open(two, lock_lanes(two, stage.organization_id)):
-        settling = await waiting(conn, one, stage.settle(done(item), conn=one))
-        # the first that waited looks for a deadlock first: the settle gives way
-        await two.execute("select from campaign_executions for no key update")
+    await conn.execute(
+        "create function undo() returns trigger language plpgsql as"
+        " $$ begin raise exception using errcode = 'deadlock_detected'; end $$"
+    )
+    await conn.execute("create trigger undo before update on lanes execute function undo()")
     with pytest.raises(Undone):
-        await settling
-    assert (await stage.settle(done(item), conn=one)).applied == 1
+        await stage.settle(done(item))
+    await conn.execute("drop trigger undo on lanes")
+    assert (await stage.settle(done(item))).applied == 1

@@ -55,6 +55,11 @@ class Gateway:
             await served
             await self._client.aclose()
 
+    def calm(self, ports: Sequence[int]) -> None:
+        """Hand everything on once, at once, to those that listen at `ports`."""
+        self.ports = ports
+        self.share = 0.0
+
     async def _notice(self, request: Request) -> Response:
         """Take a notice of ours to the customer."""
         await request.body()

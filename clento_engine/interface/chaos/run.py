@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 import shutil
+import signal
 import tempfile
 import time
 from collections import Counter
@@ -16,6 +17,7 @@ from typing import Any
 
 import httpx
 
+from clento_engine.interface.api import create_app, serve
 from clento_engine.interface.chaos import faults
 from clento_engine.interface.chaos.gateway import Gateway
 from clento_engine.interface.chaos.judge import Findings, judged
@@ -134,6 +136,10 @@ async def rage(plan: Plan, *, say: Say, show: Show) -> Outcome:
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o711)  # root's servers run as somebody else
     outcome: Outcome | None = None
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101  a coroutine runs in one
+    # as Ctrl-C does: everything that was opened is closed, no process is left behind
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     try:
         outcome = await _rage(plan, chance, folder, began, say, show)
         return outcome
@@ -281,6 +287,18 @@ async def _settle(
         httpx.AsyncClient(trust_env=False) as client,
     ):
         world = World(database, provider, clock)
+        stop, listening = asyncio.Event(), asyncio.Event()
+        served = asyncio.create_task(
+            serve(
+                create_app(world, secret=SECRET),
+                "127.0.0.1",
+                storm.gateway.ports[0],
+                stop=stop,
+                ready=lambda _url: listening.set(),
+            )
+        )
+        await listening.wait()
+        storm.gateway.calm(storm.gateway.ports[:1])
 
         async def left() -> int:
             async with database.connection() as conn:
@@ -301,6 +319,8 @@ async def _settle(
                 least=LEAST,
                 is_over=is_over,
             )
+        stop.set()
+        await served
         return await left()
 
 

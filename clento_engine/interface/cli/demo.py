@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 import click
 
 from clento_engine.config import read_settings
+from clento_engine.domain.operation import Budget
 from clento_engine.domain.schedule import WorkingHours, parse_hours
 from clento_engine.interface.cli.document import read_document
 from clento_engine.interface.cli.failures import Refused
@@ -194,14 +195,20 @@ def _picture(seen: Glimpse) -> "Group":
     counts.add_row("leads", *(f"{state} {count}" for state, count in states.items()))
     counts.add_row("actions", *(f"{name} {count}" for name, count in seen.actions.items()))
     uses = Grid(box=None, padding=(0, 2), pad_edge=False)
-    for column in ("sender", "zone", *CAPPED):
+    for column in ("sender", "zone", *(budget.value for budget in CAPPED)):
         uses.add_column(column)
     for row in _use(seen):
         uses.add_row(*row)
     return Group(heading, counts, uses)
 
 
-CAPPED = ("invitation", "message", "profile_visit", "post_reaction", "post_comment")
+CAPPED = (
+    Budget.INVITATION,
+    Budget.MESSAGE,
+    Budget.PROFILE,
+    Budget.REACTION,
+    Budget.COMMENT,
+)
 
 
 def _use(seen: Glimpse) -> list[list[str]]:
@@ -209,14 +216,12 @@ def _use(seen: Glimpse) -> list[list[str]]:
     rows = []
     for use in seen.standing.senders:
         row = [f"{use.account.name} ({use.account.tier})", use.account.time_zone]
-        caps = {budget.value: limits for budget, limits in use.caps.items()}
-        used = {budget.value: windows for budget, windows in use.used.items()}
-        for name in CAPPED:
-            limits = caps.get(name)
+        for budget in CAPPED:
+            limits = use.caps.get(budget)
             if limits is None:
                 row.append("")
                 continue
-            spent = used.get(name, {})
+            spent = use.used.get(budget, {})
             day = f"{spent.get('day', 0)}/{limits.day}"
             week = "" if limits.week is None else f"  {spent.get('week', 0)}/{limits.week} a week"
             row.append(day + week)
@@ -288,6 +293,7 @@ def _report(played: Played) -> list[str | Table]:
     return [
         funnel,
         reached,
+        _use_of_caps(played),
         f"Leads: {outcomes}",
         (
             f"{played.notices} webhook notices delivered, {told['steps']} steps,"
@@ -296,6 +302,26 @@ def _report(played: Played) -> list[str | Table]:
         verdict,
         *_findings(played),
     ]
+
+
+def _use_of_caps(played: Played) -> Table:
+    """Write the fullest that each sender's sliding windows got, beside their caps."""
+    rows = []
+    for sender in played.stage.senders:
+        caps = played.caps[sender.unipile_account_id]
+        row = [f"{sender.name} ({sender.tier})", sender.time_zone]
+        for budget in CAPPED:
+            peak = played.peaks.get((sender.unipile_account_id, budget), {})
+            limits = caps[budget]
+            day = "" if limits.day is None else f"{peak.get('day', 0)}/{limits.day} a day"
+            week = "" if limits.week is None else f", {peak.get('week', 0)}/{limits.week} a week"
+            row.append(day + week)
+        rows.append(row)
+    return Table(
+        ["sender", "zone", *(budget.value for budget in CAPPED)],
+        rows,
+        title="Use of caps, in the fullest sliding window",
+    )
 
 
 def _findings(played: Played) -> list[str]:

@@ -21,7 +21,7 @@ from clento_engine.runtime import daemon
 from clento_engine.runtime.clock import Clock, SpeedClock
 from clento_engine.runtime.outbox import Outbox, posting
 from clento_engine.runtime.registration import NotRegistered, register
-from clento_engine.runtime.work import Worked, housekeeping, work
+from clento_engine.runtime.work import Worked, attend, housekeeping
 from clento_engine.runtime.world import World
 from clento_engine.store.accounts import organizations
 from clento_engine.store.database import PATIENCE
@@ -42,8 +42,8 @@ def tick(budget: timedelta, as_json: bool) -> None:
     """Do everything that is due, then end; for cron and timers.
 
     For all organisations: webhooks that came in, sweeps, actions of unknown outcome, steps,
-    notices.  Ticks may overlap, on one host or many: none takes a step of another.  SIGTERM ends
-    it early and in order.
+    notices; also what becomes due within the budget, at its own moment.  Ticks may overlap, on one
+    host or many: none takes a step of another.  SIGTERM ends it early and in order.
 
     \b
     Example, every minute in a crontab:
@@ -53,7 +53,7 @@ def tick(budget: timedelta, as_json: bool) -> None:
 
     async def ticked() -> Worked:
         async with _working(settings) as (world, outbox, stop):
-            worked = await work(world, outbox, budget, stopping=stop.is_set)
+            worked = await attend(world, outbox, budget, stop=stop)
             worked.completed += await housekeeping(world)
             return worked
 

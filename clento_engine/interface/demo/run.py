@@ -2,13 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from clento_engine.domain.limits import Caps
+from clento_engine.domain.operation import Budget
 from clento_engine.domain.schedule import WorkingHours
 from clento_engine.interface.demo.processes import (
     OnRestart,
@@ -20,7 +22,7 @@ from clento_engine.interface.demo.receiver import Receiver
 from clento_engine.interface.demo.stage import START, Stage, set_stage
 from clento_engine.interface.demo.ticker import Role
 from clento_engine.interface.demo.verdict import verdict_of
-from clento_engine.simulator.judge import Verdict
+from clento_engine.simulator.judge import Verdict, peaks
 from clento_engine.simulator.remote import RemoteSimulator
 from clento_engine.store import migrate
 from clento_engine.store.accounts import limits
@@ -57,11 +59,16 @@ class Glimpse:
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """What came of it.  `lost` counts the leads that did not come to an end."""
+    """What came of it.  `lost` counts the leads that did not come to an end.
+
+    `peaks`: the fullest that each account's sliding windows really got, by account and budget.
+    """
 
     stage: Stage
     standing: Standing
     verdict: Verdict
+    caps: Mapping[str, Mapping[Budget, Caps]]  # by the provider's account id
+    peaks: Mapping[tuple[str, Budget], Mapping[str, int]]
     actions: dict[str, int]
     notices: int
     steps: int
@@ -176,8 +183,9 @@ async def play(plan: Plan, *, say: Say, introduce: Callable[[Stage], None], show
                     for sender in stage.senders
                 }
                 steps = await steps_recorded(conn, stage.organization_id, stage.campaign_id)
+            ledger = await simulator.ledger()
             verdict = verdict_of(
-                await simulator.ledger(),
+                ledger,
                 stage.workflow,
                 hours=stage.hours,
                 zones={sender.unipile_account_id: sender.time_zone for sender in stage.senders},
@@ -187,6 +195,8 @@ async def play(plan: Plan, *, say: Say, introduce: Callable[[Stage], None], show
         stage,
         last.standing,
         verdict,
+        caps,
+        peaks(ledger),
         last.actions,
         len(receiver.ids),
         steps,
