@@ -89,7 +89,8 @@ async def _ask(world: World, action: Doubtful) -> Report:
                 conn, action.organization_id, action.account_id, Budget.PROFILE, now
             )
         if not free:
-            return _later(action, now, NO_UNIT, "no profile retrieval is left to ask with")
+            nothing_left = Wait("no profile retrieval is left to ask with", NO_UNIT, NO_UNIT)
+            return _out_of_order(action, nothing_left, now)
     answer = await _look(world.provider, action, world.clock)
     if isinstance(answer, Report):
         return answer

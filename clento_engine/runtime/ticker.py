@@ -75,6 +75,7 @@ async def tick(
                         if not _has_lanes(ticked.due, world):  # or another ticker holds them
                             break
                         await asyncio.sleep(CONTENDED)
+                        served = await _served(world, conn)  # or of a new organisation
                         continue
                 elif not in_flight:
                     break

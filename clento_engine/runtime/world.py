@@ -31,6 +31,11 @@ class World:
     lease: timedelta = LEASE
     request_limit: timedelta = timedelta(seconds=110)
 
+    def __post_init__(self) -> None:
+        """Refuse a lease for which the sliding windows make no room: caps would be passed."""
+        if self.lease > LEASE:
+            raise ValueError(f"a lease may last {LEASE} at most, not {self.lease}")
+
 
 async def surely(transaction: Callable[[], Awaitable[T]]) -> T:
     """Run a transaction, and again when PostgreSQL undid it to resolve a deadlock."""

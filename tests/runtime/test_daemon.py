@@ -125,7 +125,7 @@ async def test_a_campaign_runs_to_its_end(conn: Conn, database: Database) -> Non
     provider = UnipileClient(
         "http://simulator", "token", transport=httpx.ASGITransport(create_app(simulated))
     )
-    world = World(database, provider, simulated.clock, lease=timedelta(hours=1))
+    world = World(database, provider, simulated.clock)
     steps = workflow(
         [
             Node("visit", Operation.PROFILE_VISIT, edges=(edge("invite"),)),
