@@ -53,6 +53,7 @@ class Settings:
     webhook_secret: str | None = field(default=None, repr=False)
     log_format: LogFormat = LogFormat.TEXT
     organization: str | None = None
+    clock_jump: str | None = None  # of `clento chaos`; heard only where Unipile is simulated
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -96,6 +97,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         webhook_secret=value("CLENTO_WEBHOOK_SECRET"),
         log_format=LogFormat(form),
         organization=value("CLENTO_ORG"),
+        clock_jump=value("CLENTO_CHAOS_CLOCK_JUMP"),
     )
 
 

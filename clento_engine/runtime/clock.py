@@ -6,6 +6,14 @@ from datetime import UTC, datetime, timedelta
 
 Clock = Callable[[], datetime]
 
+# Of real time.  More than clocks kept by NTP ever differ; far less than the shortest thing that is
+# measured by two of them, which is what a lease outlasts its requests by.
+MOST_SKEW = timedelta(seconds=5)
+
+
+class ClockSkew(Exception):
+    """The clock cannot be trusted: it was set, or differs from the others'."""
+
 
 def system_clock() -> datetime:
     """Return the present instant, aware UTC."""
@@ -40,3 +48,43 @@ class SpeedClock:
     def __call__(self) -> datetime:
         """Return the present instant of the faster time."""
         return self._start + timedelta(seconds=(time.monotonic() - self._began) * self.speed)
+
+
+class SteadyClock:
+    """A clock that is not read any more once it has jumped: every reading then raises ClockSkew.
+
+    Leases, limits and working hours hold because the clocks of all tickers agree.  A host's clock
+    that is set, or that went on while the machine slept, parts from the monotonic clock by as much:
+    better to end, and be started anew, than to act at a wrong time.
+    """
+
+    def __init__(self, clock: Clock, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """Trust `clock` as it is now."""
+        self.speed = speed_of(clock)
+        self._clock = clock
+        self._monotonic = monotonic
+        self._began, self._began_at = monotonic(), clock()
+
+    def __call__(self) -> datetime:
+        """Return the present instant.  Raises ClockSkew."""
+        now = self._clock()
+        passed = timedelta(seconds=(self._monotonic() - self._began) * self.speed)
+        skew = now - self._began_at - passed
+        if abs(skew) > MOST_SKEW * self.speed:
+            raise ClockSkew(f"this host's clock jumped by {skew.total_seconds():+.0f} s")
+        return now
+
+
+def speed_of(clock: Clock) -> float:
+    """Return how many times as fast as real time a clock runs."""
+    return float(getattr(clock, "speed", 1.0))
+
+
+def require_agreement(clock: Clock, before: datetime, told: datetime, whose: str) -> None:
+    """Raise ClockSkew when `told`, asked for since `before` by `clock`, is not the same time."""
+    most = MOST_SKEW * speed_of(clock)
+    after = clock()
+    if before - most <= told <= after + most:
+        return
+    skew = (before - told) if told < before else (after - told)
+    raise ClockSkew(f"this host's clock differs from {whose} by {skew.total_seconds():+.0f} s")

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
+from clento_engine.runtime.clock import ClockSkew
 from clento_engine.runtime.inbox import apply_inbox
 from clento_engine.runtime.outbox import Outbox
 from clento_engine.runtime.reconcile import reconcile
@@ -35,7 +36,7 @@ async def run(
 
     Once `stop` is set nothing more is claimed, and what is in flight is settled; what has not
     ended within a lease is cancelled, as if the process had died: reconcile finds out.  A job that
-    raises is logged and tried again at its next turn.
+    raises is logged and tried again at its next turn.  Raises ClockSkew when the clock jumped.
     """
     daemon = _Daemon(world, outbox, stop)
     scheduler = AsyncIOScheduler(
@@ -65,6 +66,8 @@ async def run(
         scheduler.shutdown(wait=False)
         await daemon.cancel()
         await asyncio.sleep(0)  # the scheduler ends itself in the loop's next round
+    if daemon.skew is not None:
+        raise daemon.skew
     log.info("daemon stopped")
 
 
@@ -77,6 +80,7 @@ class _Daemon:
         self._stop = stop
         self._turns: set[asyncio.Task[object]] = set()
         self._applying = asyncio.Lock()
+        self.skew: ClockSkew | None = None
 
     async def turn(self, job: Callable[[], Awaitable[None]]) -> None:
         """Give a job its turn; whatever it raises, the next turn comes."""
@@ -87,6 +91,9 @@ class _Daemon:
         self._turns.add(task)
         try:
             await job()
+        except ClockSkew as error:  # no turn could be right: end, and be started anew
+            self.skew = error
+            self._stop.set()
         except (DatabaseUnavailable, Lost) as error:  # a restart, a failover: no defect of ours
             log.warning("job failed", extra={"job": job.__name__, "reason": str(error)})
         except Exception:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from clento_engine.runtime.clock import SpeedClock, VirtualClock
+from clento_engine.runtime.clock import VirtualClock, speed_of
 from clento_engine.runtime.inbox import apply_inbox
 from clento_engine.runtime.outbox import Outbox
 from clento_engine.runtime.reconcile import reconcile
@@ -117,7 +117,7 @@ def _pause_s(world: World, next_at: datetime | None) -> float | None:
     """Return how long, in real seconds, until `next_at`; None when no waiting brings it."""
     if next_at is None or isinstance(world.clock, VirtualClock):
         return None
-    speed = world.clock.speed if isinstance(world.clock, SpeedClock) else 1.0
+    speed = speed_of(world.clock)
     return (next_at - world.clock()).total_seconds() / speed
 
 

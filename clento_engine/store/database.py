@@ -6,7 +6,7 @@ import re
 import select
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -311,6 +311,15 @@ async def schema_revision(conn: AsyncConnection[TupleRow]) -> str | None:
     cursor = await conn.execute("select max(version_num) from alembic_version")
     row = await cursor.fetchone()
     return None if row is None else row[0]
+
+
+async def server_time(conn: AsyncConnection[Any]) -> datetime:
+    """Return what time it is by the server's clock, aware UTC."""
+    cursor = await conn.execute("select clock_timestamp()")
+    row = await cursor.fetchone()
+    assert row is not None  # noqa: S101  a select without from has one row
+    told: datetime = row[0]
+    return told
 
 
 async def require_schema(conn: AsyncConnection[TupleRow]) -> None:

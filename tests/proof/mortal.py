@@ -75,6 +75,7 @@ class Life:
     def begin(self) -> None:
         """Die, if it is before the next exchange that the process does."""
         if self.death == Death(len(self.places) + 1, effect=False):
+            self.places.append(_place())
             self.die()
         self.check()
 

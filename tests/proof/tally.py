@@ -8,18 +8,25 @@ from scenes import Outcome, Played, Scenario
 
 @dataclass(slots=True)
 class Tally:
-    """`single` and `double`: plays by scenario and outcome; `pairs`: how many of two there are."""
+    """`single` and `double`: plays by scenario and outcome, `pairs`: how many of two there are.
+
+    Deaths that leave the same are one first death of a pair: what follows them is the same.
+    """
 
     single: Counter[tuple[str, str]] = field(default_factory=Counter)
     double: Counter[tuple[str, str]] = field(default_factory=Counter)
     pairs: Counter[tuple[str, str]] = field(default_factory=Counter)
+    states: Counter[tuple[str, str]] = field(default_factory=Counter)
     places: set[str] = field(default_factory=set)
 
     def once(self, scenario: Scenario, outcome: Outcome, played: Played) -> None:
         """Count a play in which one process died."""
-        self.single[scenario.name, outcome.value] += 1
-        self.pairs[scenario.name, outcome.value] += len(played.lives[-1].places)
+        key = scenario.name, outcome.value
+        self.single[key] += 1
         self.places.add(played.lives[0].places[-1])
+        if played.is_new:
+            self.states[key] += 1
+            self.pairs[key] += len(played.lives[-1].places)
 
     def twice(self, scenario: Scenario, outcome: Outcome) -> None:
         """Count a play in which two died, one after the other."""
@@ -27,17 +34,22 @@ class Tally:
 
     def lines(self) -> list[str]:
         """Tell it, a line for each scenario."""
-        scenarios = list(dict.fromkeys(name for name, _ in self.single))
         rows = []
-        for name in scenarios:
-            counts = [f"{self.single[name, of]:>9}" for of in Outcome]
-            twice = sum(n for (of, _), n in self.double.items() if of == name)
-            pairs = sum(n for (of, _), n in self.pairs.items() if of == name)
-            rows.append(f"{name:<28}{''.join(counts)}{twice:>11} of {pairs:>6}")
-        heads = "".join(f"{word:>9}" for word in ("answered", "landed", "lost"))
+        for name in dict.fromkeys(name for name, _ in self.single):
+            counts = "".join(f"{self.single[name, of.value]:>10}" for of in Outcome)
+            rows.append(
+                f"{name:<28}{counts}{_of(self.states, name):>10}"
+                f"{_of(self.double, name):>10} of {_of(self.pairs, name)}"
+            )
+        heads = "".join(f"{head:>10}" for head in ("answered", "landed", "lost", "states"))
         return [
-            f"{'killed once, by outcome':<28}{heads}   killed twice",
+            f"{'deaths, by outcome':<28}{heads}     twice in a row",
             *rows,
-            f"{self.single.total()} deaths at {len(self.places)} places of the engine, all there"
-            f" are; {self.double.total()} of {self.pairs.total()} pairs of deaths",
+            f"killed once: {self.single.total()}, at every exchange of every scenario, in"
+            f" {len(self.places)} places of the engine, leaving {self.states.total()} states",
+            f"killed twice in a row: {self.double.total()} of {self.pairs.total()} pairs",
         ]
+
+
+def _of(counts: Counter[tuple[str, str]], name: str) -> int:
+    return sum(count for (of, _), count in counts.items() if of == name)

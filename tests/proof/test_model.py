@@ -97,7 +97,7 @@ PROFILES = {
 
 START = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)  # a Monday
 MINUTE = timedelta(minutes=1)
-BUDGET = timedelta(seconds=20)  # of real time, for one piece of work
+BUDGET = timedelta(seconds=3)  # of real time, for what is due at one instant
 ZONES = {"acc_1": "UTC", "acc_2": "America/New_York"}
 WINDOWS = {"hour": HOUR, "day": DAY, "week": WEEK, "month": MONTH}
 GAP = timedelta(seconds=45)  # the least between two actions of a sender, by its default spacing
@@ -506,6 +506,7 @@ async def check(stage: Stage) -> None:
         select p.identity, e.status, e.operation, e.next_run_at, l.ready_at, l.active
           from campaign_executions e
           join leads p on p.id = e.lead_id
+          join campaigns c on c.id = e.campaign_id and c.status <> 'stopped'
           join connected_accounts s on s.id = e.account_id
           left join lanes l on l.campaign_id = e.campaign_id and l.account_id = e.account_id
                            and l.operation = e.operation
@@ -619,10 +620,12 @@ class Machine(RuleBasedStateMachine):
     async def _work(self) -> datetime | None:
         stage = self.stage
         waiting = stage.model.received.copy()
-        worked = await work(stage.world, stage.outbox, BUDGET)
-        stage.model.heard |= waiting
-        assert worked.next_at is None or worked.next_at > stage.now, "what is due is done"
-        return worked.next_at
+        for _ in range(2):  # what was due may turn out to be nothing, which is told next time
+            worked = await work(stage.world, stage.outbox, BUDGET)
+            stage.model.heard |= waiting
+            if worked.next_at is None or worked.next_at > stage.now:
+                return worked.next_at
+        raise AssertionError(f"I2: what was due at {worked.next_at} is not done: {worked}")
 
     @rule()
     def work(self) -> None:

@@ -35,10 +35,12 @@ from clento_engine.simulator.remote import RemoteSimulator
 from clento_engine.store import migrate
 from clento_engine.store.database import Database
 from clento_engine.store.server import temporary_server
+from clento_engine.store.turmoil import unsettled
 
 # A lease is five minutes of the engine's time: five real seconds, and a request ends within two.
 SPEED = 60.0
 SERVICES = 4
+OPERATOR_WAITS_MS = 500
 LISTENING = 2
 SETTLES_WITHIN = timedelta(days=12)  # of virtual time, after the storm
 LOOK_EVERY_S = 1.0
@@ -167,7 +169,10 @@ async def _rage(
         say(f"starting the provider at {plan.start:%Y-%m-%d %H:%M} UTC, {SPEED:g} times as fast")
         url = await opened.enter_async_context(simulator(told, folder / "simulator.log"))
         remote = await opened.enter_async_context(RemoteSimulator(url))
-        database = await opened.enter_async_context(Database(server.url, max_connections=8))
+        # An operator's command is written down as of when it was given: it waits for locks of a
+        # stalled ticker no longer than the judge's grace, at this speed.
+        operators = f"{server.url}&options=-c%20lock_timeout%3D{OPERATOR_WAITS_MS}"
+        database = await opened.enter_async_context(Database(operators, max_connections=8))
         ports = [free_port() for _ in range(LISTENING)]
         gateway = Gateway(ports, random.Random(chance.random()))  # noqa: S311
         public_url = await opened.enter_async_context(gateway.listening())
@@ -247,7 +252,7 @@ async def _rage(
         await asyncio.sleep(2 * limit_s)
         await fleet.close()
         async with _looking(lambda: look("dust")):
-            unsettled = await _settle(server.url, url, remote, storm)
+            left = await _settle(server.url, url, remote, storm)
         ledger = await remote.ledger()
         say("judging")
         findings = await judged(
@@ -266,7 +271,7 @@ async def _rage(
             time.monotonic() - began,
             fleet.started,
             folder,
-            unsettled,
+            left,
             fault_counts,
         )
 
@@ -302,9 +307,7 @@ async def _settle(
 
         async def left() -> int:
             async with database.connection() as conn:
-                cursor = await conn.execute(_LEFT, {"organization_id": stage.organization_id})
-                row = await cursor.fetchone()
-            return 0 if row is None else int(row[0])
+                return await unsettled(conn, stage.organization_id)
 
         async def is_over() -> bool:
             return await left() == 0
@@ -322,20 +325,6 @@ async def _settle(
         stop.set()
         await served
         return await left()
-
-
-# Leads of stopped campaigns and of paused ones stay where they are; so do those held for a person.
-_LEFT = """
-select count(*)
-  from campaign_executions e
-  join campaigns c on c.organization_id = e.organization_id and c.id = e.campaign_id
- where e.organization_id = %(organization_id)s
-   and ((e.outcome is null and e.status <> 'held' and c.status in ('running', 'completed'))
-        or (e.status <> 'held' and exists (
-              select from actions x
-               where x.organization_id = e.organization_id and x.campaign_id = e.campaign_id
-                 and x.lead_id = e.lead_id and x.state in ('intended', 'unknown'))))
-"""
 
 
 class _looking:  # noqa: N801  used as a function

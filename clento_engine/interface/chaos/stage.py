@@ -18,6 +18,7 @@ from clento_engine.store.campaigns import Pace, create_campaign, start_campaign
 from clento_engine.store.database import Database
 from clento_engine.store.leads import import_leads
 from clento_engine.store.outbox import add_endpoint
+from clento_engine.store.turmoil import gather_statistics
 from clento_engine.store.workflows import save_workflow
 
 # Europe's clocks go from 02:00 to 03:00 at this instant; a storm begins half its length before.
@@ -33,6 +34,8 @@ HOURS = (
 )
 CAMPAIGNS = 12
 QUARTERS = 4  # of the senders; each has three campaigns
+SMALL = 24  # campaigns besides, that may be stopped for good
+SENDERS_OF_SMALL, LEADS_OF_SMALL = 6, 30
 LASTS = timedelta(days=2)  # a walk at most, so that the dust settles
 NOTICES = "notices"  # the id of the webhook that nodes name
 SUBJECT = "A short question, {{first_name}}"
@@ -64,6 +67,7 @@ class Stage:
     organization_id: UUID
     senders: tuple[Sender, ...]
     campaigns: tuple[Campaign, ...]
+    small: tuple[Campaign, ...]
     leads: int
 
 
@@ -106,12 +110,17 @@ async def set_stage(
     friends: list[tuple[str, str]] = []
     campaigns = []
     leads = 0
-    for number in range(CAMPAIGNS):
+    for number in range(CAMPAIGNS + SMALL):
         make = _WORKFLOWS[(number + number // QUARTERS) % len(_WORKFLOWS)]
         workflow = make(number)
-        own = placed[number % QUARTERS :: QUARTERS]
+        if number < CAMPAIGNS:
+            own, count = placed[number % QUARTERS :: QUARTERS], leads_each * len(placed) // QUARTERS
+        else:
+            first = number * SENDERS_OF_SMALL % len(placed)
+            own = (placed + placed)[first : first + SENDERS_OF_SMALL]
+            count = LEADS_OF_SMALL
         name = f"{make.__name__.strip('_')}-{number}"
-        people = list(_people(number, len(own) * leads_each))
+        people = list(_people(number, count))
         async with database.connection() as conn:
             imported = await import_leads(conn, organization_id, name, people, now)
             version_id = await save_workflow(
@@ -148,7 +157,10 @@ async def set_stage(
                 start_at=await simulator.now(),
                 now=await simulator.now(),
             )
-    return Stage(organization_id, tuple(placed), tuple(each[0] for each in campaigns), leads)
+    async with database.connection() as conn:
+        await gather_statistics(conn)
+    made = tuple(each[0] for each in campaigns)
+    return Stage(organization_id, tuple(placed), made[:CAMPAIGNS], made[CAMPAIGNS:], leads)
 
 
 async def _befriend(simulator: RemoteSimulator, friends: Sequence[tuple[str, str]]) -> None:

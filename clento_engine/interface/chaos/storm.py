@@ -35,9 +35,10 @@ from clento_engine.store.campaigns import (
     resume_campaign,
     stop_campaign,
 )
-from clento_engine.store.database import Busy, Conn, Database, DatabaseUnavailable, Lost, Undone
+from clento_engine.store.database import Busy, Database, DatabaseUnavailable, Lost, Undone
 from clento_engine.store.server import embedded_server
 from clento_engine.store.suppressions import suppress as leave_alone
+from clento_engine.store.turmoil import Troubled, acted_upon, paused_by_provider
 
 TEN_MINUTES_S = 600.0
 SECRET = "storm-webhook-secret"  # noqa: S105  both ends are this storm's
@@ -110,8 +111,8 @@ class Storm:
             (self.account_status, 40),
             (self.new_slug, 60),
             (self.lag, 30),
-            (self.pause, 24),
-            (self.stop, 2),
+            (self.pause, 44),
+            (self.stop, 40),
             (self.suppress, 60),
             (self.reply, 120),
             (self.repair, 200),
@@ -260,7 +261,7 @@ class Storm:
 
     async def stop(self) -> None:
         """End a campaign for good."""
-        if await self._change(stop_campaign, self.chance.choice(self.stage.campaigns)):
+        if await self._change(stop_campaign, self.chance.choice(self.stage.small)):
             self.done.faults["campaign stopped"] += 1
 
     async def _change(
@@ -300,48 +301,16 @@ class Storm:
     async def repair(self) -> None:
         """Be the operator who resumes a sender that the provider's refusals paused."""
         async with self.database.connection() as conn:
-            paused = await _some(conn, _PAUSED, self.stage, 1)
-            for (account_id,) in paused:
+            for account_id in await paused_by_provider(conn, self.stage.organization_id, 1):
                 now = await self.simulator.now()
                 await resume_account(
                     conn, self.stage.organization_id, account_id, by="operator", now=now
                 )
 
-    async def _leads(self, most: int) -> list[tuple[str, str, str]]:
-        """Return leads (account, identity, e-mail) with an action in flight, or due next."""
+    async def _leads(self, most: int) -> Sequence[Troubled]:
+        """Return people with an action in flight, or due next."""
         async with self.database.connection() as conn:
-            return await _some(conn, _IN_FLIGHT, self.stage, most) or await _some(
-                conn, _NEXT, self.stage, most
-            )
-
-
-_IN_FLIGHT = """
-select a.unipile_account_id, p.identity, p.email
-  from actions x
-  join leads p on p.organization_id = x.organization_id and p.id = x.lead_id
-  join connected_accounts a on a.organization_id = x.organization_id and a.id = x.account_id
- where x.organization_id = %s and x.state in ('intended', 'unknown')
-   and x.operation <> 'profile_lookup'
- order by random() limit %s
-"""
-_NEXT = """
-select a.unipile_account_id, p.identity, p.email
-  from campaign_executions e
-  join leads p on p.organization_id = e.organization_id and p.id = e.lead_id
-  join connected_accounts a on a.organization_id = e.organization_id and a.id = e.account_id
- where e.organization_id = %s and e.outcome is null and e.started_at is not null
- order by e.next_run_at limit %s
-"""
-_PAUSED = """
-select id from connected_accounts
- where organization_id = %s and status = 'paused' and paused_by = 'provider'
- order by random() limit %s
-"""
-
-
-async def _some(conn: Conn, query: str, stage: Stage, most: int) -> list[Any]:
-    cursor = await conn.execute(query.encode(), (stage.organization_id, most))
-    return await cursor.fetchall()
+            return await acted_upon(conn, self.stage.organization_id, most)
 
 
 def _signal(ticker: Ticker, number: signal.Signals) -> bool:

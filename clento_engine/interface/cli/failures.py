@@ -12,6 +12,7 @@ from clento_engine.domain.execution import IllegalTransition
 from clento_engine.domain.finding import Finding
 from clento_engine.interface.cli.output import finding_lines, plain, printable
 from clento_engine.interface.leads_file import UnreadableFile
+from clento_engine.runtime.clock import ClockSkew
 from clento_engine.runtime.launch import NotReady
 from clento_engine.store.accounts import AlreadyExists, NotFound
 from clento_engine.store.campaigns import CannotDo
@@ -69,6 +70,8 @@ def explained(error: BaseException) -> Failure | None:
             return Failure(str(error), "set DATABASE_URL, or leave it out for a server of our own")
         case DatabaseUnavailable():
             return Failure(str(error), "see that the server runs and DATABASE_URL names it")
+        case ClockSkew():
+            return Failure(str(error), "let NTP keep the clocks of all hosts, then start again")
         case ServerError():
             return Failure(str(error), None)
         case _ if isinstance(error, Busy):
