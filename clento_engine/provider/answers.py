@@ -61,6 +61,11 @@ class Call(Enum):
         """Whether it has an effect that may have happened although no good answer came."""
         return self is Call.VISIT or not self.value.startswith("GET")
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether LinkedIn counts each read against an allowance of the account's."""
+        return self in (Call.PROFILE, Call.POSTS)
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:

@@ -549,8 +549,14 @@ def _wanted(
 
 
 def _is_transient(reply: _Success | Refusal | Silence) -> bool:
-    """Whether asking again at once may help: transport errors and 5xx that mean Retry."""
+    """Whether asking again at once may help: transport errors and 5xx that mean Retry.
+
+    Not for a read that the account's allowance was charged for once: the engine asks again, with a
+    unit for each time.
+    """
     if isinstance(reply, _Success):
+        return False
+    if reply.call.is_counted and not (isinstance(reply, Silence) and not reply.left):
         return False
     if isinstance(reply, Refusal) and not httpx.codes.is_server_error(reply.status):
         return False

@@ -101,6 +101,7 @@ class Storm:
             (self.kill, 370),
             (self.stall, 80),
             (self.cron, 280),
+            (self.jump_clock, 26),
             (self.crash_database, 18),
             (lambda: self.cut_database(DatabaseCut.ANYWHERE), 60),
             (lambda: self.cut_database(DatabaseCut.IN_TRANSACTION), 60),
@@ -162,6 +163,14 @@ class Storm:
     async def cron(self) -> None:
         """Start a ticker as cron does, whether or not the one before has ended."""
         self.fleet.once("tick", "tick", "--budget", f"{self.chance.randint(2, 8)}s")
+
+    async def jump_clock(self) -> None:
+        """Start a ticker whose host's clock is two hours off, at once or in some seconds."""
+        by_s = self.chance.choice((-7200, 7200))
+        after_s = self.chance.choice((0.0, self.chance.uniform(0.5, 4)))
+        jump = {"CLENTO_CHAOS_CLOCK_JUMP": f"{by_s}@{after_s}"}
+        self.fleet.once("jumped", "run", env=jump)
+        self.done.faults["clock jumped by two hours"] += 1
 
     def _victim(self) -> Ticker | None:
         """Choose a ticker that runs, and has run for long enough to do something."""

@@ -18,13 +18,20 @@ from clento_engine.interface.cli.session import run as run_async
 from clento_engine.interface.cli.values import LASTING, LISTENING, URL
 from clento_engine.provider.unipile import CONNECT_TIMEOUT, READ_TIMEOUT, UnipileClient
 from clento_engine.runtime import daemon
-from clento_engine.runtime.clock import Clock, SpeedClock
+from clento_engine.runtime.clock import (
+    Clock,
+    SpeedClock,
+    SteadyClock,
+    VirtualClock,
+    require_agreement,
+    speed_of,
+)
 from clento_engine.runtime.outbox import Outbox, posting
 from clento_engine.runtime.registration import NotRegistered, register
 from clento_engine.runtime.work import Worked, attend, housekeeping
 from clento_engine.runtime.world import World
 from clento_engine.store.accounts import organizations
-from clento_engine.store.database import PATIENCE
+from clento_engine.store.database import PATIENCE, Database, server_time
 
 log = logging.getLogger(__name__)
 
@@ -181,11 +188,36 @@ async def _working(settings: Settings) -> AsyncIterator[tuple[World, Outbox, asy
     stop = asyncio.Event()
     with _signals(stop.set):
         async with AsyncExitStack() as opening:
-            clock = await asyncio.to_thread(clock_for, settings)
+            clock = await asyncio.to_thread(_clock, settings)
             provider = await opening.enter_async_context(_provider(settings, clock))
             outbox = await opening.enter_async_context(posting())
             database = await opening.enter_async_context(opened(settings, patience=PATIENCE))
+            await _require_agreement(settings, database, clock)
             yield World(database, provider, clock), outbox, stop
+
+
+def _clock(settings: Settings) -> Clock:
+    clock = clock_for(settings)
+    if settings.clock_jump is not None and isinstance(clock, SpeedClock):
+        from clento_engine.interface.chaos.clock import jumping  # noqa: PLC0415 - never in earnest
+
+        clock = jumping(clock, settings.clock_jump)
+    return clock if isinstance(clock, VirtualClock) else SteadyClock(clock)
+
+
+async def _require_agreement(settings: Settings, database: Database, clock: Clock) -> None:
+    """Raise ClockSkew unless our clock shows what the clock does that all tickers share.
+
+    That is the database server's; where Unipile is simulated, the simulator's.
+    """
+    before = clock()
+    if isinstance(clock, SteadyClock) and clock.speed == 1.0 and not simulated(settings):
+        async with database.connection() as conn:
+            told = await server_time(conn)
+        require_agreement(clock, before, told, "the database server's")
+    elif isinstance(clock, SteadyClock):
+        shared = await asyncio.to_thread(clock_for, settings)
+        require_agreement(clock, before, shared(), "the simulator's")
 
 
 def _provider(settings: Settings, clock: Clock) -> UnipileClient:
@@ -194,7 +226,7 @@ def _provider(settings: Settings, clock: Clock) -> UnipileClient:
     A lease is measured by the clock and a request's time limit in real seconds: the first must
     outlast the second, or what was given up as lost would still be sent.
     """
-    speed = max(clock.speed, 1.0) if isinstance(clock, SpeedClock) else 1.0
+    speed = max(speed_of(clock), 1.0)
     try:
         return UnipileClient(
             *settings.unipile(),
