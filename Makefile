@@ -46,6 +46,10 @@ endef
 demo: $(MADE) ## See the engine work on invented people, with nothing to set up
 	@$(BIN)/clento demo $(ARGS)
 
+.PHONY: chaos
+chaos: $(MADE) ## Kill, stall, cut and crash it for ten minutes, and see that no promise breaks
+	@$(BIN)/clento chaos $(ARGS)
+
 .PHONY: check
 check: formatted lint types imports test ## Everything CI asks: the next five, in this order
 
@@ -68,7 +72,7 @@ imports: $(MADE) ## Who may import whom; where SQL, HTTP and the clock may be
 
 .PHONY: test
 test: $(MADE) ## The tests, on PostgreSQL 18 and Debian's; also that the migrations make store/tables.py
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 .PHONY: format
 format: $(MADE) ## Format the code, and mend what ruff can mend
