@@ -153,6 +153,12 @@ def _simulated(dsn: str | None) -> tuple[datetime, float] | None:
             return None
         now = datetime.fromisoformat(told["now"])
         return (now.astimezone(UTC), float(told["speed"])) if now.tzinfo is not None else None
+    except (TimeoutError, ConnectionResetError) as error:
+        # Were it a simulator, our own clock would be wrong by months.
+        raise BadSetting(
+            f"{dsn} listens, and does not say whether it is a simulator ({error})",
+            "see what runs there, or try again",
+        ) from None
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
         log.debug("no simulator's clock", extra={"reason": str(error)})
         return None

@@ -20,6 +20,7 @@ class Means(StrEnum):
     CONNECTED = "connected"  # the goal of an invitation is reached
     INVITED = "invited"  # an invitation exists or existed lately: ask the profile which
     WRONG_ID = "wrong_id"  # the provider id may be stale: resolve it once more
+    GONE = "gone"  # the person, post or chat does not exist: what was to be seen there is not
 
 
 @dataclass(frozen=True, slots=True)

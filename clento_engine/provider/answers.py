@@ -196,7 +196,7 @@ def failure(answer: Refusal | Silence) -> Failure:
         case "resource_not_found", _, Call.CHATS_WITH:  # [prod] not: "not connected"
             return NO_CHAT
         case "resource_not_found" | "invalid_resource_identifier", _, _:
-            return _missing(call, said)
+            return _missing(call, said, Means.GONE)
 
         # 407-425: on the routes that connect accounts, not expected here  [oas]
         case "proxy_auth_error" | "already_exists" | "auth_in_progress", _, _:
@@ -302,8 +302,8 @@ def failure(answer: Refusal | Silence) -> Failure:
             return Pause(f"the account is not let in: {said}")
         case _, 402, _:  # our subscription with Unipile: no lead should pay for it
             return Pause(f"Unipile wants to be paid: {said}", everyone=True)
-        case _, 404, _:
-            return _missing(call, said)
+        case _, 404, _:  # a gateway's proves nothing
+            return _missing(call, said, Means.NOTHING)
         case _, 407 | 409 | 423 | 425, _:
             return Retry(f"not now: {said}")
         case _, 408 | 499, _:  # 499: a gateway's word for a request given up half way
@@ -327,14 +327,14 @@ def _broken(call: Call, reason: str, *, throttled: bool = False) -> Retry:
     return Retry(reason)
 
 
-def _missing(call: Call, said: str) -> Failure:
+def _missing(call: Call, said: str, means: Means) -> Failure:
     match call:
         case Call.PROFILE | Call.VISIT:
-            return Fail(f"no such profile: {said}")
+            return Fail(f"no such profile: {said}", means=means)
         case Call.ACCOUNT:  # [us]
             return Pause(f"Unipile does not know this account: {said}")
         case _:
-            return Skip(f"is not there (any more): {said}")
+            return Skip(f"is not there (any more): {said}", means=means)
 
 
 def _throttled(refusal: Refusal) -> Wait:

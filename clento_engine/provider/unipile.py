@@ -8,8 +8,10 @@ double the time a request takes (measured: 150 against 300 µs).  None of its se
 import asyncio
 import json
 import logging
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -97,6 +99,20 @@ def normalise_dsn(text: str) -> str:
     return dsn
 
 
+# By when (perf_counter) the request under way must have its connection, or is not written at all.
+_CONNECTED_BY: ContextVar[float] = ContextVar("connected_by")
+
+
+async def _look(_session: aiohttp.ClientSession, _context: object, _params: object) -> None:
+    """Refuse a connection that came too late: the last moment at which nothing has left.
+
+    A process that was stopped while it connected wakes with a connection, and with a lease that
+    may be over; its time-outs would be noticed only after the request was written.
+    """
+    if perf_counter() > _CONNECTED_BY.get(math.inf):
+        raise aiohttp.ConnectionTimeoutError("the connection came too late")
+
+
 def aiohttp_transport() -> httpx.AsyncBaseTransport:
     """Make the transport that is used by default: never queues, never sends anything twice."""
     context = httpx.create_ssl_context()
@@ -107,7 +123,12 @@ def aiohttp_transport() -> httpx.AsyncBaseTransport:
         connector = aiohttp.TCPConnector(
             limit=0, ssl=context, keepalive_timeout=KEEP_ALIVE.total_seconds()
         )
-        made = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        last_look = aiohttp.TraceConfig()
+        last_look.on_connection_create_end.append(_look)
+        last_look.on_connection_reuseconn.append(_look)
+        made = aiohttp.ClientSession(
+            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trace_configs=[last_look]
+        )
         # aiohttp repeats GET and DELETE by itself when a kept connection turns out to be dead: a
         # visit is a GET, a withdrawal a DELETE.  There is no public switch; a test watches it.
         made._retry_connection = False  # noqa: SLF001
@@ -171,6 +192,7 @@ class UnipileClient:
         self._extensions = {"timeout": timeouts}
         self.time_limit = connect_timeout + read_timeout  # of a write, from call to answer
         self._limit_s = self.time_limit.total_seconds()
+        self._connect_s = connect_s
         self._patience = AsyncRetrying(
             stop=stop_after_attempt(read_attempts),
             wait=wait_exponential(multiplier=1, max=4) + wait_random(0, 0.5),
@@ -464,6 +486,7 @@ class UnipileClient:
         body: object = None
         broken: Exception | None = None
         started = perf_counter()
+        _CONNECTED_BY.set(started + self._connect_s)
         try:
             async with asyncio.timeout(self._limit_s):
                 response = await self._follow(request)

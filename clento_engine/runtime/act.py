@@ -20,7 +20,7 @@ from clento_engine.domain.operation import Operation
 from clento_engine.domain.workflow import Node
 from clento_engine.provider.port import Post, Profile, Provider, Sent
 from clento_engine.runtime.clock import Clock
-from clento_engine.store.claim import Claimed, Sender
+from clento_engine.store.claim import Claimed
 from clento_engine.store.settle import Learned, Report
 
 # The provider says how much of LinkedIn's own allowance is used when it crosses a threshold;
@@ -53,7 +53,11 @@ async def act(provider: Provider, item: Claimed, clock: Clock) -> Report:
     if clock() >= item.act_before:
         return _report(item, "released", ex.Failed(Wait("given back", _NOW, _NOW)))
     try:
-        answer = await _ask(provider, item)
+        answer = await _ask(provider, item, clock)
+    except _TooLate:
+        # what was asked first is spent, so nothing is given back; the step waits for its turn
+        reason = "its time was over before it could be sent"
+        return _report(item, "refused", ex.Failed(Wait(reason, _NOW, _NOW)), reason=reason)
     except OutcomeUnknown as unknown:
         return _unknown(item, unknown, clock())
     return _answered(item, answer, clock())
@@ -62,7 +66,19 @@ async def act(provider: Provider, item: Claimed, clock: Clock) -> Report:
 _NOW = timedelta(0)
 
 
-async def _ask(provider: Provider, item: Claimed) -> Profile | Sequence[Post] | Sent | Failure:
+class _TooLate(Exception):
+    """A step of two requests came to its second after `act_before`."""
+
+
+def _need_time(item: Claimed, clock: Clock) -> None:
+    """Look once more before the request that a person sees: the one before it took its time."""
+    if clock() >= item.act_before:
+        raise _TooLate
+
+
+async def _ask(
+    provider: Provider, item: Claimed, clock: Clock
+) -> Profile | Sequence[Post] | Sent | Failure:
     assert item.intent is not None  # noqa: S101  only intents come here
     intent, account = item.intent, item.sender.unipile_account_id
     text = intent.text or ""
@@ -84,22 +100,25 @@ async def _ask(provider: Provider, item: Claimed) -> Profile | Sequence[Post] | 
         case Operation.SEND_FOLLOWUP:
             return await provider.start_chat(account, intent.target, text)
         case Operation.SEND_INMAIL:
-            return await _inmail(provider, item.sender, intent)
+            return await _inmail(provider, item, intent, clock)
         case Operation.WITHDRAW_REQUEST:
-            return await _withdraw(provider, account, intent)
+            return await _withdraw(provider, item, intent, clock)
         case Operation.START | Operation.WEBHOOK:
             raise AssertionError(f"{intent.operation} sends nothing")
 
 
-async def _inmail(provider: Provider, sender: Sender, intent: Intent) -> Sent | Failure:
+async def _inmail(
+    provider: Provider, item: Claimed, intent: Intent, clock: Clock
+) -> Sent | Failure:
     """Send an InMail; Sales Navigator's goes to that product's own id of the person."""
-    account, target = sender.unipile_account_id, intent.target
-    by_navigator = sender.tier is Tier.SALES_NAVIGATOR
+    account, target = item.sender.unipile_account_id, intent.target
+    by_navigator = item.sender.tier is Tier.SALES_NAVIGATOR
     if by_navigator:
         profile = await provider.profile(account, target, sales_navigator=True)
         if isinstance(profile, Retry | Wait | Skip | Fail | Pause):
             return profile
         target = profile.provider_id
+        _need_time(item, clock)
     return await provider.inmail(
         account,
         target,
@@ -109,8 +128,11 @@ async def _inmail(provider: Provider, sender: Sender, intent: Intent) -> Sent | 
     )
 
 
-async def _withdraw(provider: Provider, account: str, intent: Intent) -> Sent | Failure:
+async def _withdraw(
+    provider: Provider, item: Claimed, intent: Intent, clock: Clock
+) -> Sent | Failure:
     """Withdraw the invitation, looking its id up among those pending when it was never told."""
+    account = item.sender.unipile_account_id
     invitation_id = intent.invitation_id
     if invitation_id is None:
         pending = await provider.sent_invitations(account)
@@ -118,6 +140,7 @@ async def _withdraw(provider: Provider, account: str, intent: Intent) -> Sent | 
             return pending
         of_lead = (each.id for each in pending if each.provider_id == intent.target)
         invitation_id = next(of_lead, None)
+        _need_time(item, clock)
     if invitation_id is None:
         return Sent(repeated=True)  # nothing pending: accepted, expired or withdrawn
     return await provider.withdraw(account, invitation_id)

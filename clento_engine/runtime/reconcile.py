@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from clento_engine.domain import execution as ex
-from clento_engine.domain.failure import Fail, Failure, Pause, Retry, Skip, Wait
+from clento_engine.domain.failure import Fail, Failure, Means, Pause, Retry, Skip, Wait
 from clento_engine.domain.limits import MONTH
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.template import same_text
@@ -118,9 +118,9 @@ async def _look(provider: Provider, action: Doubtful, clock: Clock) -> Report | 
 async def _invitation(provider: Provider, action: Doubtful, clock: Clock) -> Report | Failure:
     """Ask the profile; an invitation that it does not show may still be in the list of pending."""
     profile = await provider.profile(action.unipile_account_id, action.target)
-    if isinstance(profile, Skip | Fail):
+    if _is_gone(profile):
         return _absent(action, clock())
-    if isinstance(profile, Retry | Wait | Pause):
+    if isinstance(profile, Retry | Wait | Pause | Skip | Fail):
         return profile
     if profile.connected or profile.invitation_pending:
         now = clock()
@@ -142,9 +142,11 @@ async def _invitation(provider: Provider, action: Doubtful, clock: Clock) -> Rep
 
 async def _withdrawal(provider: Provider, action: Doubtful, clock: Clock) -> Report | Failure:
     profile = await provider.profile(action.unipile_account_id, action.target)
-    if isinstance(profile, Retry | Wait | Pause):
+    if _is_gone(profile):
+        return _report(action, "done", ex.Done(), clock())
+    if isinstance(profile, Retry | Wait | Pause | Skip | Fail):
         return profile
-    if isinstance(profile, Skip | Fail) or profile.connected or not profile.invitation_pending:
+    if profile.connected or not profile.invitation_pending:
         return _report(action, "done", ex.Done(), clock())
     return _absent(action, clock())
 
@@ -157,16 +159,15 @@ async def _message(
     found = await provider.chats_with(
         action.unipile_account_id, action.provider_id or action.target
     )
-    if isinstance(found, Retry | Wait | Pause):
+    if isinstance(found, Retry | Wait | Pause | Skip | Fail):
         return found
-    if not isinstance(found, Skip | Fail):
-        chats += [chat.id for chat in found if chat.id not in chats]
+    chats += [chat.id for chat in found if chat.id not in chats]
     for chat_id in chats:
         messages = await provider.chat_messages(chat_id, after=action.intended_at - OVERLAP)
-        if isinstance(messages, Retry | Wait | Pause):
-            return messages
-        if isinstance(messages, Skip | Fail):
+        if _is_gone(messages):
             continue
+        if isinstance(messages, Retry | Wait | Pause | Skip | Fail):
+            return messages
         message = _ours(action, messages, inmail=inmail)
         if message is not None:
             learned = Learned(chat_id=chat_id)
@@ -181,6 +182,7 @@ def _ours(action: Doubtful, messages: Sequence[Message], *, inmail: bool) -> Mes
         if (
             message.from_us
             and message.id not in action.known
+            and message.kind != "INVITATION"  # the note, which may say the same
             and (message.kind == "INMAIL") == inmail
             and same_text(message.text, action.text or "")
         ):
@@ -196,22 +198,30 @@ async def _comment(provider: Provider, action: Doubtful, clock: Clock) -> Report
             return account
         own = account.provider_id
     comments = await provider.comments(action.unipile_account_id, action.target)
-    if isinstance(comments, Retry | Wait | Pause):
+    if _is_gone(comments):
+        return _absent(action, clock())
+    if isinstance(comments, Retry | Wait | Pause | Skip | Fail):
         return comments
-    if not isinstance(comments, Skip | Fail):
-        for comment in comments:
-            if comment.author_id == own and same_text(comment.text, action.text or ""):
-                return _report(action, "done", ex.Done(), clock())
+    for comment in comments:
+        if comment.author_id == own and same_text(comment.text, action.text or ""):
+            return _report(action, "done", ex.Done(), clock())
     return _absent(action, clock())
 
 
 async def _like(provider: Provider, action: Doubtful, clock: Clock) -> Report | Failure:
     post = await provider.post(action.unipile_account_id, action.target)
-    if isinstance(post, Retry | Wait | Pause):
+    if _is_gone(post):
+        return _absent(action, clock())
+    if isinstance(post, Retry | Wait | Pause | Skip | Fail):
         return post
-    if not isinstance(post, Skip | Fail) and post.reacted:
+    if post.reacted:
         return _report(action, "done", ex.Done(), clock())
     return _absent(action, clock())
+
+
+def _is_gone(answer: object) -> bool:
+    """Whether there is nothing to look at.  Any other refusal to show it proves nothing."""
+    return isinstance(answer, Skip | Fail) and answer.means is Means.GONE
 
 
 def _absent(action: Doubtful, now: datetime) -> Report:

@@ -33,6 +33,7 @@ def wait(delay: timedelta, longest: timedelta, scope: Scope) -> Failure:
 
 RETRY, NEVER_LEFT = Retry(""), Retry("", left=False)
 SKIP, ALERT = Skip(""), Skip("", alert=True)
+GONE = Skip("", means=Means.GONE)
 FAIL, WRONG_ID = Fail(""), Fail("", means=Means.WRONG_ID)
 PAUSE, PAUSE_ALL = Pause(""), Pause("", everyone=True)
 
@@ -93,8 +94,8 @@ TABLE: list[tuple[str, int, Failure | str, Failure | str]] = [
             "resource_access_restricted",
         )
     ),
-    ("resource_not_found", 404, SKIP, SKIP),
-    ("invalid_resource_identifier", 404, SKIP, SKIP),
+    ("resource_not_found", 404, GONE, GONE),
+    ("invalid_resource_identifier", 404, GONE, GONE),
     ("proxy_auth_error", 407, RETRY, RETRY),
     ("request_timeout", 408, RETRY, UNKNOWN),
     ("operation_canceled", 409, RETRY, UNKNOWN),
@@ -247,8 +248,10 @@ def test_what_is_not_found_decides_whom_it_concerns(kind: str | None) -> None:
     def not_found(call: Call) -> Failure | str:
         return meaning(Refusal(call, 404, kind))
 
-    assert not_found(Call.PROFILE) == not_found(Call.VISIT) == FAIL
-    assert not_found(Call.POST) == not_found(Call.COMMENT) == not_found(Call.SEND_MESSAGE) == SKIP
+    means = Means.NOTHING if kind is None else Means.GONE  # a gateway's 404 proves nothing
+    assert not_found(Call.PROFILE) == not_found(Call.VISIT) == Fail("", means=means)
+    assert not_found(Call.POST) == not_found(Call.COMMENT) == Skip("", means=means)
+    assert not_found(Call.SEND_MESSAGE) == Skip("", means=means)
     assert not_found(Call.ACCOUNT) == PAUSE
     assert already(Refusal(Call.WITHDRAW, 404, kind)) == Sent(repeated=True)
     assert already(Refusal(Call.DELETE_WEBHOOK, 404, kind)) == Sent(repeated=True)

@@ -349,3 +349,32 @@ async def test_what_arrives_is_what_was_meant() -> None:
         "x-api-key",
     ]
     assert dict(said)["accept-encoding"] == "gzip, deflate"
+
+
+@WRITES
+@pytest.mark.parametrize("reused", [False, True], ids=["new", "kept"])
+async def test_nothing_is_written_when_the_connection_comes_too_late(
+    ask: Ask, reused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that was stopped while it connected: it wakes, and its lease may be over."""
+
+    async def script(conn: Connection) -> None:
+        while True:
+            await conn.request()
+            await conn.answer(PROFILE)
+
+    readings = iter([0.0, 3600.0])  # when the request begins, and when its connection is there
+    async with serving(script) as (server, client):
+        if reused:
+            await client.profile(ACCOUNT_ID, "ACoAAB1")
+        before = len(server.heads)
+        with monkeypatch.context() as stopped:
+            stopped.setattr(
+                "clento_engine.provider.unipile.perf_counter", lambda: next(readings, 3600.0)
+            )
+            answer = await ask(client)
+        await asyncio.sleep(0)
+
+    assert isinstance(answer, Retry)
+    assert not answer.left
+    assert len(server.heads) == before

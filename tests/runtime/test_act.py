@@ -1,0 +1,82 @@
+"""Acting on one claim: what is sent when the time for it is nearly over."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import cast
+from uuid import uuid4
+
+import pytest
+
+from clento_engine.domain.execution import Execution, Failed
+from clento_engine.domain.failure import Wait
+from clento_engine.domain.intent import Intent
+from clento_engine.domain.limits import Tier
+from clento_engine.domain.operation import Operation
+from clento_engine.provider.port import Invitation, Profile, Provider, Sent
+from clento_engine.runtime.act import act
+from clento_engine.runtime.clock import VirtualClock
+from clento_engine.store.claim import Claimed, Sender
+from clento_engine.store.settle import Ticket
+
+NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+TIME_LEFT = timedelta(seconds=190)
+
+
+@dataclass
+class Slow:
+    """A provider whose every answer takes so long."""
+
+    clock: VirtualClock
+    takes: timedelta
+    written: list[str] = field(default_factory=list)
+
+    async def profile(self, _account: str, target: str, *, sales_navigator: bool) -> Profile:
+        self.clock.move_to(self.clock() + self.takes)
+        return Profile(f"ACw{target}", None, None, None, connected=False, invitation_pending=False)
+
+    async def sent_invitations(self, _account: str) -> Sequence[Invitation]:
+        self.clock.move_to(self.clock() + self.takes)
+        return ()
+
+    async def inmail(self, *_given: object, sales_navigator: bool) -> Sent:
+        self.written.append("inmail")
+        return Sent("m1")
+
+
+def claimed(operation: Operation) -> Claimed:
+    run = Execution(uuid4(), uuid4(), operation=operation, node_id="n0")
+    return Claimed(
+        uuid4(),
+        run,
+        None,
+        Sender(uuid4(), "acc", Tier.SALES_NAVIGATOR, None, troubled=False),
+        NOW + TIME_LEFT,
+        intent=Intent(operation, "ACoAAX", "Hello", "Subject", tier=Tier.SALES_NAVIGATOR),
+        ticket=Ticket(uuid4(), uuid4(), "n0", operation, ("inmail",), NOW),
+    )
+
+
+@pytest.mark.parametrize("operation", [Operation.SEND_INMAIL, Operation.WITHDRAW_REQUEST])
+async def test_the_second_request_of_a_step_is_not_sent_when_its_time_is_over(
+    operation: Operation,
+) -> None:
+    clock = VirtualClock(NOW)
+    provider = Slow(clock, TIME_LEFT)
+
+    report = await act(cast("Provider", provider), claimed(operation), clock)
+
+    assert provider.written == []
+    assert report.state == "refused"  # the first request was one: no unit is given back
+    assert isinstance(report.event, Failed)
+    assert isinstance(report.event.cause, Wait)  # costs no attempt
+
+
+async def test_the_second_request_of_a_step_is_sent_in_time() -> None:
+    clock = VirtualClock(NOW)
+    provider = Slow(clock, TIME_LEFT - timedelta(seconds=1))
+
+    report = await act(cast("Provider", provider), claimed(Operation.SEND_INMAIL), clock)
+
+    assert provider.written == ["inmail"]
+    assert report.state == "done"

@@ -1,0 +1,86 @@
+"""What reconcile believes: a refusal to show something is no proof that it is not there."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+from uuid import uuid4
+
+import pytest
+
+from clento_engine.domain.failure import Fail, Failure, Means, Skip
+from clento_engine.domain.operation import Operation
+from clento_engine.provider.port import Chat, Provider
+from clento_engine.runtime.reconcile import _look
+from clento_engine.store.doubtful import Doubtful
+from clento_engine.store.settle import Report, Ticket
+
+NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+LATER = NOW + timedelta(hours=1)  # when nothing may still be on its way
+ASKED = [
+    Operation.SEND_CONNECTION_REQUEST,
+    Operation.WITHDRAW_REQUEST,
+    Operation.SEND_FOLLOWUP,
+    Operation.SEND_INMAIL,
+    Operation.COMMENT_POST,
+    Operation.LIKE_POST,
+]
+
+
+class Refusing:
+    """A provider that answers every question so."""
+
+    def __init__(self, answer: Failure, chats: list[Chat] | None = None) -> None:
+        self.answer = answer
+        self.chats = chats
+
+    def __getattr__(self, name: str) -> Any:
+        async def answered(*_given: object, **_named: object) -> object:
+            return self.chats if name == "chats_with" and self.chats is not None else self.answer
+
+        return answered
+
+
+def doubtful(operation: Operation) -> Doubtful:
+    return Doubtful(
+        organization_id=uuid4(),
+        campaign_id=uuid4(),
+        lead_id=uuid4(),
+        account_id=uuid4(),
+        unipile_account_id="acc",
+        own_provider_id="ACoAAME",
+        ticket=Ticket(uuid4(), uuid4(), "n0", operation, (), NOW),
+        target="ACoAAX",
+        text="Hello",
+        subject=None,
+        intended_at=NOW,
+        checks=1,
+        provider_id="ACoAAX",
+        chat_id=None,
+        known=frozenset(),
+    )
+
+
+async def asked(operation: Operation, provider: Refusing) -> Report | Failure:
+    return await _look(cast("Provider", provider), doubtful(operation), lambda: LATER)
+
+
+@pytest.mark.parametrize("operation", ASKED)
+@pytest.mark.parametrize(
+    "refusal", [Skip("insufficient_permissions"), Fail("locked", means=Means.WRONG_ID)]
+)
+async def test_a_refusal_to_show_it_settles_nothing(operation: Operation, refusal: Failure) -> None:
+    assert await asked(operation, Refusing(refusal)) == refusal
+
+
+@pytest.mark.parametrize("operation", [Operation.COMMENT_POST, Operation.LIKE_POST])
+async def test_under_a_post_that_is_gone_there_is_nothing(operation: Operation) -> None:
+    answer = await asked(operation, Refusing(Skip("no such post", means=Means.GONE)))
+
+    assert isinstance(answer, Report)
+    assert answer.state == "absent"
+
+
+async def test_a_message_is_not_absent_because_its_chat_is_not_shown() -> None:
+    chats = [Chat("chat1", "ACoAAX", read_only=False)]
+    refusal = Skip("insufficient_permissions")
+
+    assert await asked(Operation.SEND_FOLLOWUP, Refusing(refusal, chats)) == refusal
