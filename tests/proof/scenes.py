@@ -6,7 +6,7 @@ take over, one after the other, until the last of them lives.
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -44,6 +44,7 @@ from clento_engine.store.tables import metadata
 
 HOURS = "Mon-Fri 09:00-18:00"
 GAP = Spacing(timedelta(minutes=1), timedelta(minutes=1))
+STATES = ("ok", "credentials")
 BUDGET = timedelta(minutes=1)  # of real time; never used up
 LONGEST = timedelta(days=40)
 # nobody is odd, accepts or replies unless the scene says so
@@ -82,8 +83,9 @@ class Scenario:
     """What one lead goes through.
 
     `until`: the operation at which the lead stands when the deaths begin; None: at the campaign's
-    start.  `route`: of the request whose answer may be lost.  `reaches`: all that lands on the
-    lead, from the campaign's start.  `traits` and `tempers`: of everybody.
+    start.  `route`: of the request whose answer may be lost; `outcomes`: what may become of it.
+    `reaches`: all that lands on the lead, from the campaign's start.  `traits` and `tempers`: of
+    everybody.  `plan`: what else happens on LinkedIn.
     """
 
     name: str
@@ -92,11 +94,13 @@ class Scenario:
     ends: str = "finished"
     until: Operation | None = None
     route: str | None = None
+    outcomes: tuple[Outcome, ...] = tuple(Outcome)
     traits: Mapping[str, Any] = field(default_factory=dict)
     tempers: Mapping[str, Any] = field(default_factory=dict)
     webhooks: bool = True
     tier: Tier = Tier.PREMIUM
     leads: int = 1
+    plan: Callable[[Simulated], None] = lambda _simulated: None
 
     def __str__(self) -> str:
         return self.name
@@ -197,7 +201,7 @@ class Scene:
     async def play(self, *deaths: Death) -> Played:
         """Put the scene back, let a process die at each of `deaths`, and one live to the end."""
         await self.witness.execute(self.rows.encode())
-        outside = await self._replayed()
+        outside = await self.replayed()
         lives: list[Life] = []
         over, died, left = False, 0, ""
         for death in (*deaths, None):
@@ -227,19 +231,27 @@ class Scene:
         world, ledger = outside.simulated, outside.simulated.ledger
         reads = {account: {**kinds} for account, kinds in ledger.reads.items()}
         rules = [rule.times for rule in world.faults.rules]
-        return repr(
-            (row[0], outside.clock(), ledger.entries, reads, world.requests.counts, rules)
-            + (world.deliveries, world.agenda.next_at, len(outside.notices))
-        )
+        news = (world.deliveries, world.agenda.next_at, outside.clock(), len(outside.notices))
+        return repr((row[0], ledger.entries, reads, world.requests.counts, rules, news))
 
     async def _process(self, outside: Outside, life: Life) -> bool:
         """Run a process until all is over, or it dies."""
         world = self.world(outside, life)
         outside.receiver = world
+        try:
+            return await self.drive(outside, world, life)
+        except Killed:
+            await life.bury(self.witness)
+            return False
+
+    async def drive(self, outside: Outside, world: World, life: Life) -> bool:
+        """Run until all is over; False when it never is."""
 
         async def over() -> bool:
             stage = self.stage
-            return await is_over(self.witness, stage.organization_id, stage.campaign_id)
+            return await is_over(
+                self.witness, stage.organization_id, stage.campaign_id
+            ) and not await stage.rows("select from actions where check_at is not null")
 
         async def advance(to: datetime) -> datetime:
             reached = await outside.advance(to)
@@ -247,19 +259,10 @@ class Scene:
             return reached
 
         transport = Wire(httpx.MockTransport(outside.notice), life)
+        until = outside.clock() + LONGEST
         async with httpx.AsyncClient(transport=transport, trust_env=False) as client:
-            try:
-                return await drive(
-                    world,
-                    Outbox(client),
-                    outside.clock,
-                    advance,
-                    until=outside.clock() + LONGEST,
-                    is_over=over,
-                )
-            except Killed:
-                await life.bury(self.witness)
-                return False
+            outbox = Outbox(client)
+            return await drive(world, outbox, outside.clock, advance, until=until, is_over=over)
 
     def world(self, outside: Outside, life: Life, history: list[Asked] | None = None) -> World:
         """Make what a process works on."""
@@ -297,16 +300,20 @@ class Scene:
             ),
             deliver=deliver,
         )
-        for source in ("messaging", "users", "account_status"):
-            simulated.register({"source": source, "request_url": "http://engine/"})
+        for source, events in (("messaging", None), ("users", None), ("account_status", STATES)):
+            simulated.register(
+                {"source": source, "request_url": "http://engine/", "events": events}
+            )
         for number in range(1, self.scenario.leads + 1):
             simulated.add_account(id_=f"unipile-{number}", tier=SimulatedTier(self.scenario.tier))
             person = simulated.person(f"person-{number}")
             simulated.force(person, self.scenario.traits, self.scenario.tempers)
+        self.scenario.plan(simulated)
         outside = Outside(simulated, shared, clock)
         return outside
 
-    async def _replayed(self) -> Outside:
+    async def replayed(self) -> Outside:
+        """Make the world as it is where the deaths begin."""
         outside = self.outside()
         transport = httpx.ASGITransport(create_app(outside.simulated))
         for asked in self.history:
@@ -325,10 +332,7 @@ class Scene:
         return outside
 
     async def _told(self, outside: Outside, lives: list[Life], *, over: bool, died: int) -> Played:
-        database = MortalDatabase(self.url, Life(), self.stock)
-        findings = await judged(
-            database, outside.simulated.ledger, now=outside.clock(), grace=timedelta(0)
-        )
+        findings = await self.judged(outside)
         rows = await self.stage.rows("select outcome from campaign_executions order by lead_id")
         entries = outside.simulated.ledger.entries
         return Played(
@@ -341,6 +345,12 @@ class Scene:
             died=died,
             lives=lives,
         )
+
+    async def judged(self, outside: Outside) -> Findings:
+        """Let the judge look: the clock is moved by hand, so there is no grace."""
+        database = MortalDatabase(self.url, Life(), self.stock)
+        ledger, none = outside.simulated.ledger, timedelta(0)
+        return await judged(database, ledger, now=outside.clock(), grace=none)
 
     async def walk_there(self) -> None:
         """Walk to where the deaths begin, and keep what is to be put back."""

@@ -1,8 +1,9 @@
-"""How many deaths were died, counted over all scenes and told when the tests are over."""
+"""How many deaths were died: a plugin of pytest that tells it when the tests are over."""
 
 from collections import Counter
 from dataclasses import dataclass, field
 
+import pytest
 from scenes import Outcome, Played, Scenario
 
 
@@ -32,8 +33,13 @@ class Tally:
         """Count a play in which two died, one after the other."""
         self.double[scenario.name, outcome.value] += 1
 
-    def lines(self) -> list[str]:
-        """Tell it, a line for each scenario."""
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Tell it when the tests are over, a line for each scenario."""
+        terminalreporter.section("crash points")
+        for line in self._lines():
+            terminalreporter.write_line(line)
+
+    def _lines(self) -> list[str]:
         rows = []
         for name in dict.fromkeys(name for name, _ in self.single):
             counts = "".join(f"{self.single[name, of.value]:>10}" for of in Outcome)
@@ -42,11 +48,11 @@ class Tally:
                 f"{_of(self.double, name):>10} of {_of(self.pairs, name)}"
             )
         heads = "".join(f"{head:>10}" for head in ("answered", "landed", "lost", "states"))
+        everywhere = f"{len(self.places)} places of the engine"
         return [
             f"{'deaths, by outcome':<28}{heads}     twice in a row",
             *rows,
-            f"killed once: {self.single.total()}, at every exchange of every scenario, in"
-            f" {len(self.places)} places of the engine, leaving {self.states.total()} states",
+            f"killed once: {self.single.total()}, at every exchange, in {everywhere}",
             f"killed twice in a row: {self.double.total()} of {self.pairs.total()} pairs",
         ]
 

@@ -19,6 +19,8 @@ from clento_engine.domain.limits import Tier
 from clento_engine.domain.operation import Operation as Op
 from clento_engine.domain.workflow import Branch, Node
 from clento_engine.simulator.ledger import Effect
+from clento_engine.simulator.senders import Status
+from clento_engine.simulator.world import World as Simulated
 
 HOUR = timedelta(hours=1)
 CONNECTED = {"connected_for": timedelta(days=100)}
@@ -44,8 +46,34 @@ _asked = workflow(
         Node("n2", Op.WITHDRAW_REQUEST),
     ]
 )
+_noted = workflow(
+    [
+        Node(
+            "n0",
+            Op.SEND_CONNECTION_REQUEST,
+            text="Hello",
+            edges=(
+                edge("n1", branch=Branch.ACCEPTED),
+                edge(None, timedelta(hours=3), Branch.NOT_ACCEPTED),
+            ),
+        ),
+        Node("n1", Op.SEND_FOLLOWUP, text="Hello"),
+    ]
+)
 _ACCEPTED = {"accepts_after": HOUR, "noticed_after": 0.1}
 _REPLIED = CONNECTED | {"replies_after": HOUR, "replies_to_message": 1}
+
+
+def signed_out(simulated: Simulated) -> None:
+    """Sign the account out half a minute after the start, and in again an hour later."""
+    (account,) = simulated.accounts.values()
+    for after, status in ((HOUR / 120, Status.CREDENTIALS), (HOUR, Status.OK)):
+        simulated.plan(
+            account,
+            simulated.clock() + after,
+            lambda status=status: simulated.set_status(account, status),  # type: ignore[misc]
+        )
+
 
 SCENARIOS = (
     Scenario("visit", line(Op.PROFILE_VISIT), (Effect.VISIT,), route="GET /users/{identifier}"),
@@ -148,6 +176,42 @@ SCENARIOS = (
         webhooks=False,
     ),
     Scenario(
+        "reply before reconcile",
+        line(Op.SEND_FOLLOWUP, Op.SEND_FOLLOWUP, delay=3 * HOUR),
+        (Effect.MESSAGE,),
+        ends="replied",
+        until=Op.SEND_FOLLOWUP,
+        route="POST /chats",
+        outcomes=(Outcome.LANDED,),
+        tempers=_REPLIED | {"replies_after": timedelta(minutes=3)},
+    ),
+    Scenario(
+        "acceptance before reconcile",
+        _asked,
+        (Effect.INVITATION, Effect.MESSAGE),
+        until=Op.SEND_CONNECTION_REQUEST,
+        route="POST /users/invite",
+        outcomes=(Outcome.LANDED,),
+        tempers=_ACCEPTED | {"accepts_after": timedelta(seconds=30), "noticed_after": 0},
+    ),
+    Scenario(
+        "message in the words of the note",
+        _noted,
+        (Effect.INVITATION, Effect.MESSAGE),
+        until=Op.CHECK_ACCEPTANCE,
+        route="POST /chats",
+        outcomes=(Outcome.LANDED, Outcome.VANISHED),
+        tempers=_ACCEPTED,
+    ),
+    Scenario(
+        "signed out and in again",
+        line(Op.SEND_FOLLOWUP),
+        (Effect.MESSAGE,),
+        until=Op.SEND_FOLLOWUP,
+        tempers=CONNECTED,
+        plan=signed_out,
+    ),
+    Scenario(
         "two accounts at once",
         line(Op.SEND_FOLLOWUP),
         (Effect.MESSAGE,),
@@ -161,8 +225,15 @@ SCENARIOS = (
 PLAYS = [
     (scenario, outcome)
     for scenario in SCENARIOS
-    for outcome in (Outcome if scenario.route is not None else (Outcome.ANSWERED,))
+    for outcome in (scenario.outcomes if scenario.route is not None else (Outcome.ANSWERED,))
 ]
+
+
+@pytest.fixture(scope="module")
+def tally(pytestconfig: pytest.Config) -> Tally:
+    counting = Tally()
+    pytestconfig.pluginmanager.register(counting)
+    return counting
 
 
 @pytest.mark.parametrize(("scenario", "outcome"), PLAYS, ids=str)
