@@ -88,13 +88,13 @@ class Clento:
 
 
 # what the environment of whoever runs the tests may hold
-_NONE = {
-    name: ""
-    for name in (
+_NONE = dict.fromkeys(
+    (
         *("DATABASE_URL", "UNIPILE_DSN", "UNIPILE_ACCESS_TOKEN", "CLENTO_ORG", "CLENTO_DATA_DIR"),
         *("CLENTO_LOG_FORMAT", "CLENTO_WEBHOOK_SECRET"),
-    )
-}
+    ),
+    "",
+)
 
 
 def action(name: str, kind: str = "profile_visit", **config: object) -> Json:

@@ -24,6 +24,8 @@ _SPOILED = (FaultKind.MALFORMED_JSON, FaultKind.WRONG_TYPES, FaultKind.EMPTY_BOD
 # Every sender stops until somebody has put the key right: that would be a storm without wind.
 _OF_THE_KEY = frozenset({"missing_credentials", "insufficient_privileges"})
 _UNPROCESSABLE = int(HTTPStatus.UNPROCESSABLE_ENTITY)
+_DONE_ALREADY = "action_already_performed"
+_AFTER = " after the effect"
 _OF_THE_SENDER = (int(HTTPStatus.UNAUTHORIZED), int(HTTPStatus.FORBIDDEN))
 
 
@@ -40,7 +42,7 @@ def rules(held_back_s: float, chance: random.Random) -> Iterator[Mapping[str, An
 
 def kind_of(label: str) -> str:
     """Return the kind that the simulator's label of a fault belongs to."""
-    words = label.split(" ", 1)
+    words = label.removesuffix(_AFTER).split(" ", 1)
     if words[0] != FaultKind.REFUSAL.value:
         return label
     status = next(code for code, types in STATUSES.items() if words[1] in types.split())
@@ -68,7 +70,9 @@ def _kinds(held_back_s: float, chance: random.Random) -> Iterator[dict[str, Any]
         types = [each for each in STATUSES[status].split() if each not in _OF_THE_KEY]
         yield _refusal(chance.choice(types), _ANY)
     for each in STATUSES[_UNPROCESSABLE].split():
-        yield _refusal(each, _WRITES)
+        # what says that something is there already is believed, so it is never a lie
+        truly = {"route": "POST /posts/reaction", "after_effect": True}
+        yield _refusal(each, _WRITES) | (truly if each == _DONE_ALREADY else {})
 
 
 def _refusal(type_: str, route: str) -> dict[str, Any]:
@@ -82,5 +86,5 @@ def _label(rule: Mapping[str, Any]) -> str:
     if "retry_after" in rule:
         words.append("with retry-after")
     if rule.get("after_effect"):
-        words.append("after the effect")
+        return " ".join(words) + _AFTER
     return " ".join(words)

@@ -90,7 +90,7 @@ class Gateway:
                     headers=headers,
                     timeout=_TIME_LIMIT_S,
                 )
-            except httpx.HTTPError:
+            except (httpx.HTTPError, AttributeError):  # the latter from anyio, of a reset socket
                 continue
             return answer.status_code
         self.done[REFUSED] += 1

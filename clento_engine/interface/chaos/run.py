@@ -1,6 +1,7 @@
 """A storm from the first process to the verdict."""
 
 import asyncio
+import json
 import logging
 import random
 import shutil
@@ -75,7 +76,12 @@ class Plan:
     @property
     def leads_each(self) -> int:
         """How many leads each sender has in each of its campaigns."""
-        return max(6, round(1.2 * self.minutes))
+        return max(4, round(1.2 * self.minutes))
+
+    @property
+    def leads_of_small(self) -> int:
+        """How many leads each of the small campaigns has."""
+        return max(8, min(30, round(4 * self.minutes)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +188,7 @@ async def _rage(
             remote,
             senders=senders,
             leads_each=plan.leads_each,
+            leads_of_small=plan.leads_of_small,
             notices_url=f"{public_url}/notices",
         )
         say(f"{stage.leads:,} leads, {len(senders)} senders, {len(stage.campaigns)} campaigns")
@@ -254,6 +261,8 @@ async def _rage(
         async with _looking(lambda: look("dust")):
             left = await _settle(server.url, url, remote, storm)
         ledger = await remote.ledger()
+        rows = (json.dumps(entry.row()) for entry in ledger.entries)
+        (folder / "ledger.jsonl").write_text("\n".join(rows))  # for whoever must look into it
         say("judging")
         findings = await judged(
             database, ledger, now=await remote.now(), suppressed=storm.done.suppressed

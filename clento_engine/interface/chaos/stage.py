@@ -34,8 +34,8 @@ HOURS = (
 )
 CAMPAIGNS = 12
 QUARTERS = 4  # of the senders; each has three campaigns
-SMALL = 24  # campaigns besides, that may be stopped for good
-SENDERS_OF_SMALL, LEADS_OF_SMALL = 6, 30
+SMALL = 28  # campaigns besides, that may be stopped for good
+SENDERS_OF_SMALL = 6
 LASTS = timedelta(days=2)  # a walk at most, so that the dust settles
 NOTICES = "notices"  # the id of the webhook that nodes name
 SUBJECT = "A short question, {{first_name}}"
@@ -85,9 +85,10 @@ async def set_stage(
     *,
     senders: Sequence[tuple[str, str, str]],
     leads_each: int,
+    leads_of_small: int,
     notices_url: str,
 ) -> Stage:
-    """Set up and start everything; each sender has `leads_each` leads in each of its campaigns."""
+    """Set up and start everything; a sender has `leads_each` leads in each large campaign."""
     now = await simulator.now()
     async with database.connection() as conn:
         organization_id = await create_organization(conn, "Storm")
@@ -118,7 +119,7 @@ async def set_stage(
         else:
             first = number * SENDERS_OF_SMALL % len(placed)
             own = (placed + placed)[first : first + SENDERS_OF_SMALL]
-            count = LEADS_OF_SMALL
+            count = leads_of_small
         name = f"{make.__name__.strip('_')}-{number}"
         people = list(_people(number, count))
         async with database.connection() as conn:

@@ -113,7 +113,7 @@ class Storm:
             (self.new_slug, 60),
             (self.lag, 30),
             (self.pause, 44),
-            (self.stop, 40),
+            (self.stop, 60),
             (self.suppress, 60),
             (self.reply, 120),
             (self.repair, 200),

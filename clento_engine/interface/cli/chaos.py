@@ -1,5 +1,6 @@
 """`clento chaos`: a hostile world, real processes, and a judge."""
 
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -65,8 +66,14 @@ def chaos(
     """
     picture = _Silence() if as_json else (_Live() if sys.stderr.isatty() else _Lines())
     plan = Plan(minutes, seed, actions, keep)
+    # our own connections are lost, too: that is what is played; psycopg sets its level by itself
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
     with picture:
-        outcome = run(rage(plan, say=picture.say, show=picture.show), read_settings())
+        outcome = run(
+            rage(plan, say=picture.say, show=picture.show),
+            read_settings(),
+            level=logging.ERROR,
+        )
     answer(as_json, outcome.to_json(), *_report(outcome))
     if not outcome.is_clean:
         for line in _told(outcome):
