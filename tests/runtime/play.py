@@ -140,6 +140,10 @@ class Play:
         )
 
 
+async def at_once(_seconds: float) -> None:
+    """Stand for the client's pause between two attempts of a read: no test waits."""
+
+
 @dataclass(slots=True)
 class Recorder:
     """Stands for the customer's webhook endpoint."""
@@ -191,7 +195,10 @@ async def set_up(
     ):
         simulated.register({"source": source, "request_url": "http://engine/", "events": events})
     provider = UnipileClient(
-        "http://simulator", "token", transport=httpx.ASGITransport(create_app(simulated))
+        "http://simulator",
+        "token",
+        transport=httpx.ASGITransport(create_app(simulated)),
+        pause=at_once,
     )
     world = World(database, provider, clock, slots=slots)
     compiled = read_workflow(document)
