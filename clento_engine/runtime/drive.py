@@ -12,7 +12,7 @@ BUDGET = timedelta(minutes=10)  # of real time, for what is due at one virtual i
 
 # The clock moves on by at least this, as if a timer ran the ticker: steps of several senders
 # that fall together are taken together.
-LEAST = timedelta(seconds=180)
+LEAST = timedelta(minutes=7)
 
 Advance = Callable[[datetime], Awaitable[datetime]]
 
