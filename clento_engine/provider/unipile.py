@@ -103,14 +103,24 @@ def normalise_dsn(text: str) -> str:
 _CONNECTED_BY: ContextVar[float] = ContextVar("connected_by")
 
 
-async def _look(_session: aiohttp.ClientSession, _context: object, _params: object) -> None:
-    """Refuse a connection that came too late: the last moment at which nothing has left.
+class _Connector(aiohttp.TCPConnector):
+    """Refuses a connection that comes too late: the last moment at which nothing has left.
 
     A process that was stopped while it connected wakes with a connection, and with a lease that
     may be over; its time-outs would be noticed only after the request was written.
     """
-    if perf_counter() > _CONNECTED_BY.get(math.inf):
-        raise aiohttp.ConnectionTimeoutError("the connection came too late")
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[aiohttp.tracing.Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - as aiohttp names it
+    ) -> aiohttp.connector.Connection:
+        connection = await super().connect(req, traces, timeout)
+        if perf_counter() > _CONNECTED_BY.get(math.inf):
+            connection.close()
+            raise aiohttp.ConnectionTimeoutError("the connection came too late")
+        return connection
 
 
 def aiohttp_transport() -> httpx.AsyncBaseTransport:
@@ -120,15 +130,8 @@ def aiohttp_transport() -> httpx.AsyncBaseTransport:
     def session() -> aiohttp.ClientSession:
         # No limit: a request that waited for a free connection would be sent on a stale look at
         # campaign and suppression.  (httpx-aiohttp reads `Limits(max_connections=None)` as 100.)
-        connector = aiohttp.TCPConnector(
-            limit=0, ssl=context, keepalive_timeout=KEEP_ALIVE.total_seconds()
-        )
-        last_look = aiohttp.TraceConfig()
-        last_look.on_connection_create_end.append(_look)
-        last_look.on_connection_reuseconn.append(_look)
-        made = aiohttp.ClientSession(
-            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trace_configs=[last_look]
-        )
+        connector = _Connector(limit=0, ssl=context, keepalive_timeout=KEEP_ALIVE.total_seconds())
+        made = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
         # aiohttp repeats GET and DELETE by itself when a kept connection turns out to be dead: a
         # visit is a GET, a withdrawal a DELETE.  There is no public switch; a test watches it.
         made._retry_connection = False  # noqa: SLF001

@@ -77,7 +77,7 @@ def test_a_ticker_killed_at_random_moments_breaks_no_promise(leads: Path) -> Non
     kills = 0
     while kills < KILLS and running.poll() is None:
         ticker = ticker_of(running)
-        if ticker is not None and kill_within(ticker, chance.uniform(0, 0.4)):
+        if ticker is not None and kill_within(ticker, chance.uniform(0, 0.15)):
             kills += 1
     out, said = running.communicate(timeout=240)
     assert running.returncode == 0, said
