@@ -74,6 +74,11 @@ imports: $(MADE) ## Who may import whom; where SQL, HTTP and the clock may be
 test: $(MADE) ## The tests, on PostgreSQL 18 and Debian's; also that the migrations make store/tables.py
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
 
+.PHONY: proof
+proof: $(MADE) ## Every crash point and every pair of them, controls, races, a longer model: half an hour
+	@CLENTO_EVERY_PAIR_OF_DEATHS=1 HYPOTHESIS_PROFILE=storm $(BIN)/python -m pytest tests/proof \
+	  --numprocesses auto --maxprocesses 4 --dist worksteal --timeout 3600 $(ARGS)
+
 .PHONY: format
 format: $(MADE) ## Format the code, and mend what ruff can mend
 	@$(BIN)/ruff format .

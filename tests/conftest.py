@@ -16,6 +16,7 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
+from tally import told
 
 from clento_engine.store import migrate
 from clento_engine.store.database import OLDEST_SERVER, Database, migrations_folder
@@ -57,6 +58,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         )
     ]
     metafunc.parametrize("server", [EMBEDDED, *debian], indirect=True, scope="session")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was proved, where a log is read that names no test that passed."""
+    stats = terminalreporter.stats
+    reports = [each for kind in ("passed", "failed") for each in stats.get(kind, ())]
+    if lines := list(told(report for report in reports if report.when == "call")):
+        terminalreporter.section("proved")
+        for line in lines:
+            terminalreporter.write_line(line)
 
 
 class Servers:

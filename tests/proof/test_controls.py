@@ -18,6 +18,7 @@ from mortal import Death, Life
 from psycopg import AsyncCursor
 from psycopg.rows import TupleRow
 from scenes import BUDGET, Outcome, Outside, Scenario, Scene, scene
+from tally import CONTROL, Note
 
 from clento_engine.domain import execution as ex
 from clento_engine.domain.limits import LEASE, Caps
@@ -45,6 +46,12 @@ MESSAGE = Scenario(
 NEVER = datetime.max.replace(tzinfo=UTC)
 
 safeguard = pytest.mark.parametrize("is_on", [True, False], ids=["on", "off"])
+
+
+@pytest.fixture(autouse=True)
+def _counted(request: pytest.FixtureRequest, record_property: Note) -> None:
+    if not request.getfixturevalue("is_on"):
+        record_property(CONTROL, request.node.name)
 
 
 def verdict(findings: Findings, *, is_on: bool, kind: str) -> None:

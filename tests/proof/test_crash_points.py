@@ -13,7 +13,7 @@ import pytest
 from builders import edge, line, workflow
 from mortal import Death
 from scenes import Outcome, Played, Scenario, Scene, scene
-from tally import Tally
+from tally import Deaths, Note
 
 from clento_engine.domain.limits import Tier
 from clento_engine.domain.operation import Operation as Op
@@ -27,8 +27,8 @@ CONNECTED = {"connected_for": timedelta(days=100)}
 MOST = 5000  # exchanges of one life: more is a life that does not end
 SHOWN = 8  # failures told in full
 
-# Every pair of deaths takes a quarter of an hour.  Without this each different state that a first
-# death leaves is met by two more deaths, spread over the whole life of the second process.
+# Every pair of deaths takes a quarter of an hour: `make proof`.  Else each different state that
+# a first death leaves is met by two more deaths, spread over the whole life of the second process.
 EVERY_PAIR = "CLENTO_EVERY_PAIR_OF_DEATHS" in os.environ
 PARTS, STRIDE = 2, 17
 
@@ -229,30 +229,29 @@ PLAYS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def tally(pytestconfig: pytest.Config) -> Tally:
-    counting = Tally()
-    pytestconfig.pluginmanager.register(counting)
-    return counting
-
-
 @pytest.mark.parametrize(("scenario", "outcome"), PLAYS, ids=str)
 async def test_killed_anywhere_a_process_contacts_nobody_twice_and_loses_nobody(
-    dsn: str, scenario: Scenario, outcome: Outcome, tally: Tally
+    dsn: str, scenario: Scenario, outcome: Outcome, record_property: Note
 ) -> None:
+    operations = sorted({node.operation.value for node in scenario.workflow.nodes.values()})
+    deaths = Deaths(scenario.name, operations, outcome.name.lower())
     async with scene(dsn, scenario, outcome) as stage:
         undisturbed = await stage.play()
         assert not undisturbed.wrong(), "with nobody killed"
         wrong: list[str] = []
         async for first, played in once(stage):
-            tally.once(scenario, outcome, played)
+            deaths.single += 1
+            deaths.places.add(played.lives[0].places[-1])
             wrong += told(played)
             if played.is_new:
+                deaths.states += 1
+                deaths.pairs += len(played.lives[-1].places)
                 for second in then(first, played):
                     again = await stage.play(first, second)
-                    tally.twice(scenario, outcome)
+                    deaths.double += 1
                     wrong += told(again)
     assert not wrong, "\n".join([f"{len(wrong)} deaths were not survived", *wrong[:SHOWN]])
+    deaths.noted(record_property)
 
 
 async def once(stage: Scene) -> AsyncIterator[tuple[Death, Played]]:
