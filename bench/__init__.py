@@ -1,0 +1,1 @@
+"""The benchmark: ours and the peers, in the same run.  Run by `python -m bench`, never imported."""

@@ -1,0 +1,60 @@
+"""`python -m bench`: measure, print, and write results.json and README.md."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bench import core as core_
+from bench.figures import Measured, spreads
+from bench.server import bench_server
+
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.group()
+def main() -> None:
+    """Measure the engine, alone or beside its peers."""
+
+
+@main.command()
+@click.option("--leads", default=50_000, show_default=True, help="Due leads.")
+@click.option("--senders", default=2_000, show_default=True)
+@click.option("--campaigns", default=20, show_default=True)
+@click.option("--parked", default=10_000, show_default=True, help="Leads that wait beside them.")
+@click.option("--slots", default=1_000, show_default=True, help="Requests at once.")
+@click.option("--rounds", default=3, show_default=True)
+@click.option("--profile", type=FILE, help="Write cProfile's statistics of one more round there.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def core(
+    leads: int,
+    senders: int,
+    campaigns: int,
+    parked: int,
+    slots: int,
+    rounds: int,
+    profile: Path | None,
+    as_json: bool,
+) -> None:
+    """Scenario 1 alone, and ours alone: steps a second in one process, no provider to wait for."""
+    size = core_.Core(leads, senders, campaigns, parked, slots)
+    with bench_server() as server:
+        core_.prepare(server, size)
+        runs = [core_.once(server, size) for _ in range(rounds)]
+        if profile is not None:
+            core_.once(server, size, profile=profile)
+        _show(runs, {"postgresql": server.settings()}, as_json=as_json)
+
+
+def _show(runs: list[Measured], told: dict[str, Any], *, as_json: bool) -> None:
+    figures = spreads(runs)
+    if as_json:
+        click.echo(json.dumps({**told, **{name: each.to_json() for name, each in figures.items()}}))
+        return
+    for name, each in figures.items():
+        click.echo(f"{name:16} {each}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Scenario 1, Core: due leads, a provider that answers at once, one process; ours alone."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench.figures import Measured
+from bench.population import Population, faults, populate
+from bench.server import BenchServer
+from bench.worker import measured
+
+TEMPLATE = "core"
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """How much of it: `leads` due over `senders`, `parked` beside them, `slots` at once."""
+
+    leads: int = 50_000
+    senders: int = 2_000
+    campaigns: int = 20
+    parked: int = 10_000
+    slots: int = 1_000
+
+
+class Wrong(Exception):
+    """What was measured did not do what it should have: its speed says nothing."""
+
+
+def prepare(server: BenchServer, core: Core, template: str = TEMPLATE) -> None:
+    """Make the database that each round starts from, and see that it is as the engine's."""
+    server.create_ours(template)
+    who = Population(
+        due=core.leads,
+        parked=core.parked,
+        senders=core.senders,
+        campaigns=core.campaigns,
+        slots=core.slots,
+    )
+    with server.admin(template) as conn:
+        populate(conn, who)
+        if found := faults(conn):
+            raise Wrong(f"the population is not as the engine leaves it: {found}")
+
+
+def once(
+    server: BenchServer, core: Core, *, template: str = TEMPLATE, profile: Path | None = None
+) -> Measured:
+    """Take every due step once, in a copy of the database; return the figures of one step."""
+    url = server.create("measured", template)
+    server.settle_down("measured")
+    before = server.count("measured")
+    done = measured("drain", url=url, slots=core.slots, profile=profile)
+    counted = server.count("measured").since(before)
+    if done["done"] != core.leads:
+        raise Wrong(f"{done['done']} of {core.leads} steps were done: {done}")
+    steps = done["steps"]
+    server.drop("measured")
+    return {
+        "steps_per_s": steps / done["seconds"],
+        "client_cpu_ms": 1000 * done["cpu_s"] / steps,
+        "server_cpu_ms": 1000 * counted.cpu_s / steps,
+        "commits": counted.commits / steps,
+        "wal_bytes": counted.wal_bytes / steps,
+        "rows_written": counted.rows / steps,
+        "batches": done["batches"],
+        "rss_mb": done["rss_mb"],
+    }
+
+
+def short(core: Core) -> Core:
+    """Return a smaller one of the same shape, for CI."""
+    return replace(core, leads=10_000, senders=400, campaigns=4, parked=10_000)

@@ -1,0 +1,32 @@
+"""A provider that answers at once and does nothing: what is left is the engine's own cost."""
+
+from clento_engine.provider.port import Profile, Sent
+
+
+class Noop:
+    """Answers what a step may ask; a person's provider id is made of the name it was asked by."""
+
+    async def visit(self, account: str, identifier: str) -> Profile:  # noqa: ARG002  the port's
+        """Answer that the profile was visited."""
+        return Profile(
+            "ACoAA" + identifier.removeprefix("person-"),
+            identifier,
+            "Ada",
+            "Moss",
+            connected=False,
+            invitation_pending=False,
+        )
+
+    async def profile(
+        self,
+        account: str,
+        identifier: str,
+        *,
+        sales_navigator: bool = False,  # noqa: ARG002  the port's
+    ) -> Profile:
+        """Answer with the profile."""
+        return await self.visit(account, identifier)
+
+    async def invite(self, account: str, provider_id: str, note: str | None) -> Sent:  # noqa: ARG002
+        """Answer that the invitation was sent."""
+        return Sent(f"invitation-{provider_id}")

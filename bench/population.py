@@ -1,0 +1,410 @@
+"""Databases as the engine leaves them, made set-wise: senders, campaigns, leads, lanes, history.
+
+Five million leads through the command line would take hours.  What is written here is what the
+engine would have written, column by column; `faults` says where it is not.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+from psycopg import sql
+
+from clento_engine.domain.limits import Tier, bucket_at, default_limits
+from clento_engine.domain.operation import Operation
+from clento_engine.domain.workflow import Branch, Edge, Node, Workflow, to_json
+
+NOW = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)  # a Monday, in working hours
+HOURS = "Mon-Fri 09:00-18:00"
+TIER = Tier.SALES_NAVIGATOR  # its ninety visits a day leave room for what is due
+
+# What is measured is the visit: an intent, a unit, a request, what was learned, the next state
+# and its history.  The delay parks the lead in the next lane.
+WORKFLOW = Workflow(
+    "visit",
+    {
+        "visit": Node("visit", Operation.PROFILE_VISIT, edges=(Edge("invite", timedelta(days=2)),)),
+        "invite": Node(
+            "invite",
+            Operation.SEND_CONNECTION_REQUEST,
+            edges=(
+                Edge("follow-up", timedelta(days=1), Branch.ACCEPTED),
+                Edge(None, timedelta(days=10), Branch.NOT_ACCEPTED),
+            ),
+        ),
+        "follow-up": Node(
+            "follow-up",
+            Operation.SEND_FOLLOWUP,
+            text="Hello {{first_name}}, good to meet somebody of {{company}}.",
+        ),
+    },
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """Who is in a database.
+
+    `due`: leads to be visited now.  `parked`: leads that wait for a day to come.  `barred`: leads
+    that are due, but their account has spent that budget.  `actions`: of the past, with the events
+    they left, dealt out to the parked.  Senders and campaigns are paired in turn, so that each has
+    at least one of the other.
+    """
+
+    due: int = 0
+    parked: int = 0
+    barred: int = 0
+    actions: int = 0
+    senders: int = 1
+    campaigns: int = 1
+    organizations: int = 1
+    slots: int = 1000
+
+
+def populate(conn: psycopg.Connection, who: Population, now: datetime = NOW) -> None:
+    """Write a population into an empty database, in one transaction.
+
+    `conn` is a superuser's: foreign keys are checked at the end, set-wise, and not row by row.
+    """
+    with conn.transaction():
+        conn.execute("set local session_replication_role = replica")
+        conn.execute("set local work_mem = '256MB'")
+        for statement, values in _statements(who, now):
+            conn.execute(statement, values)
+    for table in ("campaign_executions", "leads", "actions", "events", "contacts", "lanes"):
+        conn.execute(sql.SQL("vacuum (analyze) {}").format(sql.Identifier(table)))
+    conn.execute("analyze")
+
+
+def add_due(conn: psycopg.Connection, leads: int, now: datetime = NOW) -> None:
+    """Add leads that are due to a populated database, dealt out to all pairs."""
+    with conn.transaction():
+        conn.execute("set local session_replication_role = replica")
+        for statement, values in _leads("due", leads, now):
+            conn.execute(statement, values)
+    conn.execute("analyze campaign_executions")
+
+
+def _statements(who: Population, now: datetime) -> Iterator[tuple[str, dict[str, object]]]:
+    yield from _setting(who, now)
+    for kind, leads in (("due", who.due), ("barred", who.barred), ("parked", who.parked)):
+        if leads:
+            yield from _leads(kind, leads, now)
+    if who.barred:
+        yield _SPENT, {"bucket": bucket_at(now - timedelta(minutes=20))}
+    if who.actions:  # of the parked, whom `bench_leads` holds now
+        yield _ACTIONS, {"actions": who.actions, "now": now}
+        yield _EVENTS, {"now": now}
+
+
+def _setting(who: Population, now: datetime) -> Iterator[tuple[str, dict[str, object]]]:
+    limits = default_limits(TIER)
+    yield (
+        """
+        insert into organizations (id, name)
+        select uuidv7(), 'organisation ' || n from generate_series(1, %(n)s) n
+        """,
+        {"n": who.organizations},
+    )
+    yield (
+        """
+        create table bench_organizations as
+        select id, row_number() over (order by id) - 1 as n from organizations
+        """,
+        {},
+    )
+    yield (
+        """
+        insert into workflow_versions (organization_id, id, name, version, document, compiled)
+        select id, uuidv7(), 'visit', 1, %(compiled)s, %(compiled)s from bench_organizations
+        """,
+        {"compiled": json.dumps(to_json(WORKFLOW))},
+    )
+    # Established senders, without gaps: the gaps of one account are not what is measured.
+    yield (
+        """
+        insert into connected_accounts (organization_id, id, unipile_account_id, name, tier,
+               time_zone, warmup_days, warmup_started_at, spacing_shortest, spacing_longest,
+               next_sweep_at, swept_messages_until)
+        select o.id, uuidv7(), 'bench_' || g.n, 'Sender ' || g.n, %(tier)s, 'Europe/Berlin', 0,
+               %(now)s::timestamptz - interval '90 days', '0', '0',
+               %(now)s::timestamptz + interval '3 hours', %(now)s
+          from generate_series(0, %(senders)s - 1) g(n)
+          join bench_organizations o on o.n = mod(g.n, %(organizations)s)
+         order by g.n
+        """,
+        {
+            "tier": TIER.value,
+            "now": now,
+            "senders": who.senders,
+            "organizations": who.organizations,
+        },
+    )
+    yield (
+        """
+        insert into rate_limits (organization_id, account_id, operation, per_hour, per_day,
+               per_week, per_month, spacing_shortest, spacing_longest)
+        select a.organization_id, a.id, b.*, '0', '0'
+          from connected_accounts a,
+               unnest(%(budgets)s::text[], %(hour)s::int[], %(day)s::int[], %(week)s::int[],
+                      %(month)s::int[]) b
+        """,
+        {
+            "budgets": [budget.value for budget in limits],
+            "hour": [limit.caps.hour for limit in limits.values()],
+            "day": [limit.caps.day for limit in limits.values()],
+            "week": [limit.caps.week for limit in limits.values()],
+            "month": [limit.caps.month for limit in limits.values()],
+        },
+    )
+    yield (
+        """
+        insert into lead_lists (organization_id, id, name)
+        select o.id, uuidv7(), 'list ' || g.n
+          from generate_series(0, %(campaigns)s - 1) g(n)
+          join bench_organizations o on o.n = mod(g.n, %(organizations)s)
+         order by g.n
+        """,
+        {"campaigns": who.campaigns, "organizations": who.organizations},
+    )
+    yield (
+        """
+        insert into campaigns (organization_id, id, name, status, workflow_version_id, list_id,
+               working_hours, max_duration, max_concurrent_leads, lead_processing_delay, start_at,
+               next_start_at, started_at)
+        select l.organization_id, uuidv7(), l.name, 'running', w.id, l.id, %(hours)s, '30 days',
+               %(slots)s, '0', at, at, at
+          from lead_lists l
+          join workflow_versions w using (organization_id),
+               lateral (select %(now)s::timestamptz - interval '5 days' as at) t
+         order by l.id
+        """,
+        {"hours": HOURS, "slots": who.slots, "now": now},
+    )
+    yield (
+        """
+        create table bench_pairs as
+        select row_number() over (order by p.n) - 1 as n, c.organization_id, c.id as campaign_id,
+               c.list_id, c.workflow_version_id, a.id as account_id
+          from generate_series(0, greatest(%(senders)s, %(campaigns)s) - 1) p(n)
+          join (select *, row_number() over (order by id) - 1 as n from campaigns) c
+            on c.n = mod(p.n, %(campaigns)s)
+          join (select *, row_number() over (order by id) - 1 as n from connected_accounts) a
+            on a.n = mod(p.n, %(senders)s) and a.organization_id = c.organization_id
+        """,
+        {"senders": who.senders, "campaigns": who.campaigns},
+    )
+    yield (
+        """
+        insert into campaign_senders (organization_id, campaign_id, account_id, position)
+        select organization_id, campaign_id, account_id,
+               row_number() over (partition by campaign_id order by n) - 1
+          from bench_pairs
+        """,
+        {},
+    )
+    lanes = sorted(
+        {Operation.START, Operation.PROFILE_LOOKUP, Operation.FIND_POSTS}
+        | {Operation.CHECK_ACCEPTANCE}
+        | {node.operation for node in WORKFLOW.nodes.values()}
+    )
+    yield (
+        """
+        insert into lanes (organization_id, campaign_id, account_id, operation, budget, active)
+        select p.organization_id, p.campaign_id, p.account_id, o.operation, o.budget, true
+          from bench_pairs p, unnest(%(operations)s::text[], %(budgets)s::text[])
+               as o(operation, budget)
+        """,
+        {
+            "operations": [operation.value for operation in lanes],
+            "budgets": [operation.budget.value for operation in lanes],
+        },
+    )
+
+
+def _leads(kind: str, leads: int, now: datetime) -> Iterator[tuple[str, dict[str, object]]]:
+    """Write people and their executions, as they stand in that kind of waiting."""
+    yield "drop table if exists bench_leads", {}
+    # Row numbers go on where those before ended, so that every person is another.
+    yield (
+        """
+        create unlogged table bench_leads as
+        select p.organization_id, p.campaign_id, p.list_id, p.workflow_version_id, p.account_id,
+               uuidv7() as lead_id, g.n, b.base + g.n as number
+          from (select count(*) as pairs from bench_pairs) c,
+               (select coalesce(max(row_number), 0) as base from leads) b,
+               generate_series(1, %(leads)s) g(n)
+          join bench_pairs p on p.n = mod(g.n, (select count(*) from bench_pairs))
+        """,
+        {"leads": leads},
+    )
+    yield _PEOPLE, {}
+    yield _EXECUTIONS[kind], {"now": now}
+    if kind != "due":
+        yield _CONTACTS, {}
+    yield _WAKE, {}
+
+
+_PEOPLE = """
+insert into leads (organization_id, id, list_id, identity, public_identifier, first_name,
+                   last_name, company, job_title, email, profile_url, fields, row_number)
+select organization_id, lead_id, list_id, 'person-' || number, 'person-' || number, 'Ada',
+       'Moss ' || number, 'Company ' || mod(number, 5000), 'Head of Example',
+       'person-' || number || '@company-' || mod(number, 5000) || '.example',
+       'https://www.linkedin.com/in/person-' || number, '{"city": "Lyon"}', number
+  from bench_leads
+"""
+
+# Each stands where the engine would have left it: `started_at` and `expires_at` from its start,
+# `provider_id` once its profile was seen.  Times differ by microseconds, as real ones do.
+_STANDING = """
+insert into campaign_executions (organization_id, campaign_id, lead_id, account_id,
+       workflow_version_id, status, node_id, operation, next_run_at, provider_id, started_at,
+       expires_at, deadline_at)
+select b.organization_id, b.campaign_id, b.lead_id, b.account_id, b.workflow_version_id,
+       s.status, s.node_id, s.operation, s.at, s.provider_id, s.started_at,
+       s.started_at + interval '30 days', s.deadline_at
+  from bench_leads b,
+       lateral ({standing}) s
+"""
+
+_EXECUTIONS = {
+    "due": _STANDING.format(
+        standing="""
+        select 'waiting' as status, 'visit' as node_id, 'profile_visit' as operation,
+               %(now)s::timestamptz - interval '1 second' * mod(b.n, 3000)
+                 - interval '1 microsecond' * mod(b.n, 997) as at, null as provider_id,
+               %(now)s::timestamptz - interval '1 hour' as started_at,
+               null::timestamptz as deadline_at
+        """
+    ),
+    # half wait for their day to be invited, half for an answer to their invitation
+    "parked": _STANDING.format(
+        standing="""
+        select case when odd then 'waiting' else 'awaiting' end as status, 'invite' as node_id,
+               case when odd then 'send_connection_request' else 'check_acceptance' end
+                 as operation,
+               p.at, 'ACoAA' || b.number as provider_id,
+               %(now)s::timestamptz - interval '4 days' as started_at,
+               case when odd then null else p.at end as deadline_at
+          from (select mod(b.n / (select count(*) from bench_pairs), 2) = 1 as odd,
+                       %(now)s::timestamptz + interval '1 day'
+                         + interval '1 millisecond' * mod(b.n::bigint * 7919, 700000000) as at) p
+        """
+    ),
+    # invitations that were due at some time this morning; the account has sent its last one
+    "barred": _STANDING.format(
+        standing="""
+        select 'waiting' as status, 'invite' as node_id, 'send_connection_request' as operation,
+               %(now)s::timestamptz - interval '1 millisecond' * mod(b.n, 3600000) as at,
+               'ACoAA' || b.number as provider_id,
+               %(now)s::timestamptz - interval '4 days' as started_at,
+               null::timestamptz as deadline_at
+        """
+    ),
+}
+
+_CONTACTS = """
+insert into contacts (organization_id, account_id, lead_id, provider_id)
+select organization_id, account_id, lead_id, 'ACoAA' || number from bench_leads
+"""
+
+# A lane that has leads is looked at when its first is due: what settle says of them.
+_WAKE = """
+update lanes l set ready_at = least(l.ready_at, w.at)
+  from (select e.organization_id, e.campaign_id, e.account_id, e.operation,
+               min(e.next_run_at) as at
+          from campaign_executions e
+          join bench_leads b using (organization_id, campaign_id, lead_id)
+         group by 1, 2, 3, 4) w
+ where l.organization_id = w.organization_id and l.campaign_id = w.campaign_id
+   and l.account_id = w.account_id and l.operation = w.operation
+   and (l.ready_at is null or l.ready_at > w.at)
+"""
+
+# The day's last invitation was counted a while ago: the counters bar the lanes, not the lanes us.
+_SPENT = """
+insert into rate_counters (organization_id, account_id, operation, bucket_at, used)
+select organization_id, account_id, operation, %(bucket)s, per_day from rate_limits
+ where operation = 'invitation'
+"""
+
+# One visit after another, long ago: what the ledger holds after months.
+_ACTIONS = """
+insert into actions (organization_id, id, campaign_id, lead_id, account_id, node_id, operation,
+       budgets, bucket_at, state, token, target, intended_at, settled_at)
+select b.organization_id, uuidv7(), b.campaign_id, b.lead_id, b.account_id,
+       'visit', 'profile_visit', '{profile_visit}', date_trunc('hour', t.at), 'done', uuidv4(),
+       'ACoAA' || b.number, t.at, t.at + interval '1 second'
+  from (select *, count(*) over () as leads from bench_leads) b,
+       lateral (select %(now)s::timestamptz - interval '40 days'
+                       + interval '10 second' * g.n as at
+                  from generate_series(b.n, %(actions)s, b.leads) g(n)) t
+"""
+
+_EVENTS = """
+insert into events (organization_id, subject_id, campaign_id, at, kind, actor, node_id, result,
+                    entered, detail)
+select organization_id, lead_id, campaign_id, settled_at, 'ProfileRead', 'ticker', node_id, 'done',
+       'invite', jsonb_build_object('provider_id', target, 'connected', false,
+                                    'invitation_pending', false)
+  from actions
+"""
+
+
+def faults(conn: psycopg.Connection) -> dict[str, int]:
+    """Count what the engine would not have left so, by what is wrong: empty when all is well.
+
+    The foreign keys that `populate` did not check row by row, and what no constraint can say: a
+    lane sleeps past none of its leads, and every lead that waits for time stands in a lane.
+    """
+    found = {}
+    for name, query in _FAULTS.items():
+        row = conn.execute(query).fetchone()
+        if row is not None and row[0]:
+            found[name] = int(row[0])
+    return found
+
+
+_FAULTS = {
+    "executions without campaign, lead, account or workflow": """
+        select count(*) from campaign_executions e
+         where not exists (select 1 from campaigns c where c.organization_id = e.organization_id
+                              and c.id = e.campaign_id)
+            or not exists (select 1 from leads p where p.organization_id = e.organization_id
+                              and p.id = e.lead_id)
+            or not exists (select 1 from connected_accounts a
+                            where a.organization_id = e.organization_id and a.id = e.account_id)
+            or not exists (select 1 from workflow_versions w
+                            where w.organization_id = e.organization_id
+                              and w.id = e.workflow_version_id)
+    """,
+    "actions without execution": """
+        select count(*) from actions x
+          left join campaign_executions e using (organization_id, campaign_id, lead_id)
+         where e.lead_id is null
+    """,
+    "lanes without campaign or budget": """
+        select count(*) from lanes l
+         where not exists (select 1 from campaigns c where c.organization_id = l.organization_id
+                              and c.id = l.campaign_id)
+            or not exists (select 1 from rate_limits b where b.organization_id = l.organization_id
+                              and b.account_id = l.account_id and b.operation = l.budget)
+    """,
+    "lanes that sleep past their first lead": """
+        select count(*) from lanes l
+          join (select organization_id, campaign_id, account_id, operation,
+                       min(next_run_at) as first
+                  from campaign_executions
+                 where outcome is null and next_run_at is not null
+                 group by 1, 2, 3, 4) e using (organization_id, campaign_id, account_id, operation)
+         where l.ready_at is null
+    """,
+    "leads that wait in no lane": """
+        select count(*) from campaign_executions e
+          left join lanes l using (organization_id, campaign_id, account_id, operation)
+         where e.next_run_at is not null and l.operation is null
+    """,
+}

@@ -1,0 +1,75 @@
+"""The process in which something of ours is measured: `python -m bench.worker NAME ARGUMENTS`.
+
+ARGUMENTS are one JSON object, the answer is one JSON line on standard output.
+"""
+
+import cProfile
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.drain import drain
+
+PROJECT = Path(__file__).resolve().parent.parent
+LONGEST_S = 560
+
+WORK: Mapping[str, Callable[..., Any]] = {"drain": drain}
+
+
+class WorkerFailed(Exception):
+    """A measured process ended badly; the message has its last words."""
+
+
+def measured(name: str, *, profile: Path | None = None, **arguments: object) -> dict[str, Any]:
+    """Run `WORK[name]` in a new process; return its answer.  Raises WorkerFailed."""
+    return answer_of(
+        [sys.executable, "-m", "bench.worker", name, json.dumps(arguments, default=str)],
+        environment={} if profile is None else {"BENCH_PROFILE": str(profile.resolve())},
+    )
+
+
+def answer_of(
+    command: list[str], *, environment: Mapping[str, str], limit_s: float = LONGEST_S
+) -> dict[str, Any]:
+    """Run a command that prints one JSON object as its last line; return that.
+
+    Raises WorkerFailed.
+    """
+    try:
+        done = subprocess.run(  # noqa: S603  our own commands
+            command,
+            cwd=PROJECT,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=limit_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as late:
+        raise WorkerFailed(f"{command[0]} did not end in {limit_s:.0f} s") from late
+    if done.returncode != 0:
+        said = "\n".join((done.stderr or done.stdout).splitlines()[-12:])
+        raise WorkerFailed(f"{' '.join(command[:4])} ended with {done.returncode}:\n{said}")
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def main() -> None:
+    """Do one piece of work, under cProfile if the environment asks for it."""
+    name, arguments = sys.argv[1], json.loads(sys.argv[2])
+    if to := os.environ.get("BENCH_PROFILE"):
+        profiler = cProfile.Profile()
+        answer = profiler.runcall(WORK[name], **arguments)
+        profiler.dump_stats(to)
+    else:
+        answer = WORK[name](**arguments)
+    print(json.dumps(answer))
+
+
+if __name__ == "__main__":
+    main()
