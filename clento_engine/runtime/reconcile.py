@@ -39,8 +39,13 @@ NO_UNIT = timedelta(hours=1)  # until an account's spent allowance is asked agai
 DESPAIR = timedelta(days=3)
 OVERLAP = timedelta(minutes=2)  # clocks differ: what was sent may carry a time before the intent
 
-# A profile is asked for these: a retrieval that counts.
-_COSTS_A_LOOK = frozenset({Operation.SEND_CONNECTION_REQUEST, Operation.WITHDRAW_REQUEST})
+# What LinkedIn counts of a question is a unit like any other; chats are the provider's own store.
+_COSTS = {
+    Operation.SEND_CONNECTION_REQUEST: Budget.PROFILE,
+    Operation.WITHDRAW_REQUEST: Budget.PROFILE,
+    Operation.LIKE_POST: Budget.POST_READ,
+    Operation.COMMENT_POST: Budget.POST_READ,
+}
 
 log = logging.getLogger(__name__)
 
@@ -83,13 +88,11 @@ async def _ask(world: World, action: Doubtful) -> Report:
         return _report(action, "done", ex.Done(), now)
     if not operation.is_write:
         return _report(action, "absent", ex.Absent(), now)
-    if operation in _COSTS_A_LOOK:
+    if (budget := _COSTS.get(operation)) is not None:
         async with world.database.connection() as conn:
-            free = await reserve(
-                conn, action.organization_id, action.account_id, Budget.PROFILE, now
-            )
+            free = await reserve(conn, action.organization_id, action.account_id, budget, now)
         if not free:
-            nothing_left = Wait("no profile retrieval is left to ask with", NO_UNIT, NO_UNIT)
+            nothing_left = Wait(f"no unit of {budget} is left to ask with", NO_UNIT, NO_UNIT)
             return _out_of_order(action, nothing_left, now)
     answer = await _look(world.provider, action, world.clock)
     if isinstance(answer, Report):

@@ -5,11 +5,15 @@ from typing import Any, cast
 from uuid import uuid4
 
 import pytest
+from builders import Conn, begun, line, report
 
-from clento_engine.domain.failure import Fail, Failure, Means, Skip
-from clento_engine.domain.operation import Operation
+from clento_engine.domain.failure import Fail, Failure, Means, Skip, Wait
+from clento_engine.domain.limits import HOUR, Caps
+from clento_engine.domain.operation import Budget, Operation
 from clento_engine.provider.port import Chat, Provider
-from clento_engine.runtime.reconcile import _look
+from clento_engine.runtime.reconcile import _look, reconcile
+from clento_engine.runtime.world import World
+from clento_engine.store.database import Database
 from clento_engine.store.doubtful import Doubtful
 from clento_engine.store.settle import Report, Ticket
 
@@ -84,3 +88,35 @@ async def test_a_message_is_not_absent_because_its_chat_is_not_shown() -> None:
     refusal = Skip("insufficient_permissions")
 
     assert await asked(Operation.SEND_FOLLOWUP, Refusing(refusal, chats)) == refusal
+
+
+@pytest.mark.parametrize(
+    ("operation", "budget"),
+    [
+        (Operation.SEND_CONNECTION_REQUEST, Budget.PROFILE),
+        (Operation.WITHDRAW_REQUEST, Budget.PROFILE),
+        (Operation.LIKE_POST, Budget.POST_READ),
+        (Operation.COMMENT_POST, Budget.POST_READ),
+    ],
+)
+async def test_a_question_that_linkedin_counts_takes_a_unit_or_waits_for_one(
+    conn: Conn, database: Database, operation: Operation, budget: Budget
+) -> None:
+    stage = await begun(conn, line(operation), operation)
+    await stage.change("campaign_executions", posts=["post-1"])
+    [item] = await stage.claim()
+    await stage.settle(report(item, "unknown", None, check_at=NOW))
+    before = await stage.used(budget)
+    refusing = Refusing(Wait("not now", HOUR, HOUR))
+    world = World(database, cast("Provider", refusing), lambda: NOW)
+
+    assert await reconcile(world) == 1
+    assert await stage.used(budget) == before + 1
+
+    await stage.change("actions", check_at=NOW)
+    await stage.cap(budget, Caps(hour=before + 1))
+    assert await reconcile(world) == 1
+    assert await stage.used(budget) == before + 1
+    assert await stage.rows("select reason from actions") == [
+        {"reason": f"no unit of {budget} is left to ask with"}
+    ]
