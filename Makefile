@@ -50,6 +50,10 @@ demo: $(MADE) ## See the engine work on invented people, with nothing to set up
 chaos: $(MADE) ## Kill, stall, cut and crash it for ten minutes, and see that no promise breaks
 	@$(BIN)/clento chaos $(ARGS)
 
+.PHONY: bench
+bench: $(MADE) ## Measure it, beside its peers, and write bench/README.md; takes half an hour
+	@$(BIN)/python -m bench all $(ARGS)
+
 .PHONY: check
 check: formatted lint types imports test ## Everything CI asks: the next five, in this order
 

@@ -1,21 +1,47 @@
 """`python -m bench`: measure, print, and write results.json and README.md."""
 
 import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from bench import core as core_
+from bench import report
+from bench.core import Core
+from bench.environments import PEERS
 from bench.figures import Measured, spreads
-from bench.server import bench_server
+from bench.race import race
+from bench.result import Result
+from bench.server import BenchServer, bench_server
+from clento_engine.runtime.clock import system_clock
 
 FILE = click.Path(dir_okay=False, path_type=Path)
+
+Scenario = Callable[[BenchServer, int], Result]
+
+SCENARIOS: Mapping[str, Scenario] = {
+    "core": lambda server, rounds: race(server, Core(), PEERS, rounds=rounds),
+}
 
 
 @click.group()
 def main() -> None:
     """Measure the engine, alone or beside its peers."""
+
+
+@main.command("all")
+@click.argument("names", nargs=-1, type=click.Choice(list(SCENARIOS)))
+@click.option("--rounds", default=3, show_default=True, help="Of each measurement, in turn.")
+def all_(names: Sequence[str], rounds: int) -> None:
+    """Measure every scenario, or those NAMED; write results.json and README.md."""
+    for name in names or SCENARIOS:
+        with bench_server() as server:
+            click.echo(f"{name} …", err=True)
+            result = SCENARIOS[name](server, rounds)
+            report.save([result], now=system_clock(), settings=server.settings())
+        say(result)
 
 
 @main.command()
@@ -38,13 +64,26 @@ def core(
     as_json: bool,
 ) -> None:
     """Scenario 1 alone, and ours alone: steps a second in one process, no provider to wait for."""
-    size = core_.Core(leads, senders, campaigns, parked, slots)
+    size = Core(leads, senders, campaigns, parked, slots)
     with bench_server() as server:
         core_.prepare(server, size)
         runs = [core_.once(server, size) for _ in range(rounds)]
         if profile is not None:
             core_.once(server, size, profile=profile)
         _show(runs, {"postgresql": server.settings()}, as_json=as_json)
+
+
+def say(result: Result) -> None:
+    """Print a result's figures, and its bars with their verdicts."""
+    head, rows = report.table(result)
+    for line in rows:
+        told = (f"{name} {value}" for name, value in zip(head[1:], line[1:], strict=True) if value)
+        click.echo(f"{line[0]:18} {'; '.join(told)}")
+    for bar in result.bars:
+        needed, measured, verdict = bar.told()
+        click.echo(f"{verdict:12} {bar.text}: {measured}, needed {needed}")
+    for note in result.notes:
+        click.echo(f"  {note}")
 
 
 def _show(runs: list[Measured], told: dict[str, Any], *, as_json: bool) -> None:

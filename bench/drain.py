@@ -1,13 +1,13 @@
 """Measured in a process of its own: the real ticker takes every step that is due."""
 
 import asyncio
-import resource
 import time
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from bench.noop import Noop
+from bench.peers.runner import peak_rss_mb
 from bench.population import NOW
 from clento_engine.runtime.clock import SpeedClock
 from clento_engine.runtime.ticker import Ticked, tick
@@ -48,8 +48,3 @@ def _told(ticked: Ticked) -> dict[str, Any]:
         "batches": ticked.batches,
         "stale": ticked.stale,
     }
-
-
-def peak_rss_mb() -> float:
-    """Return the most memory this process ever had, in MB of a million bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
