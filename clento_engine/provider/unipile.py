@@ -250,10 +250,11 @@ class UnipileClient:
     async def posts(
         self, account: str, provider_id: str, *, limit: int
     ) -> Sequence[Post] | Failure:
-        """Read the person's newest posts, newest first."""
+        """Read the person's newest posts, newest first: one page, of which a unit was taken."""
         query = {"account_id": account, "limit": str(max(1, min(limit, 100)))}
         path = f"/users/{_segment(provider_id)}/posts"
-        return await self._pages(Call.POSTS, path, query, decode.post, most=limit)
+        page = await self._read(Call.POSTS, path, query, partial(decode.page, decode.post))
+        return page.items[:limit] if isinstance(page, decode.Page) else page
 
     async def post(self, account: str, social_id: str) -> Post | Failure:
         """Read one post."""

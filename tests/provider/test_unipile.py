@@ -666,11 +666,12 @@ async def test_a_list_without_end_does_not_pass_for_a_whole_one() -> None:
     assert len(stub.requests) == MAX_PAGES
 
 
-async def test_no_more_posts_are_read_than_wanted() -> None:
+@pytest.mark.parametrize(("limit", "found"), [(1, 1), (5, 2)])
+async def test_of_posts_one_page_is_read_because_a_unit_is_one_read(limit: int, found: int) -> None:
     stub = Stub(lambda _: httpx.Response(200, json=listed(POST, POST, cursor="more")))
-    answer = await stub.client.posts(ACCOUNT_ID, "ACoAAB1", limit=1)
+    answer = await stub.client.posts(ACCOUNT_ID, "ACoAAB1", limit=limit)
     assert isinstance(answer, tuple)
-    assert len(answer) == 1
+    assert len(answer) == found
     assert len(stub.requests) == 1
 
 
