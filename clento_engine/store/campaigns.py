@@ -16,6 +16,7 @@ from clento_engine.domain.operation import Operation
 from clento_engine.domain.schedule import WorkingHours
 from clento_engine.domain.workflow import Workflow
 from clento_engine.store.accounts import AlreadyExists, NotFound, record, set_lanes
+from clento_engine.store.suppressions import is_about
 
 # What a node may need besides its own operation.
 _PREPARATIONS = (Operation.PROFILE_LOOKUP, Operation.FIND_POSTS, Operation.CHECK_ACCEPTANCE)
@@ -208,7 +209,7 @@ async def start_campaign(
     return enrolled
 
 
-_ENROLL = """
+_ENROLL = f"""
 insert into campaign_executions (organization_id, campaign_id, lead_id, account_id,
        workflow_version_id, status, operation, next_run_at, provider_id, connected, replied)
 select p.organization_id, c.id, p.id, s.account_id, c.workflow_version_id, 'waiting', 'start',
@@ -224,11 +225,7 @@ select p.organization_id, c.id, p.id, s.account_id, c.workflow_version_id, 'wait
                select 1 from suppressions x
                 where x.organization_id = l.organization_id
                   and (x.expires_at is null or x.expires_at > %(now)s)
-                  and ((x.kind = 'person'
-                        and x.value in (l.identity, l.public_identifier, l.provider_id))
-                    or (x.kind = 'email' and x.value = lower(l.email))
-                    or (x.kind = 'domain' and x.value = lower(split_part(l.email, '@', 2)))
-                    or (x.kind = 'company' and x.value = lower(l.company))))) p
+                  and {is_about("l")})) p
     on p.organization_id = c.organization_id and p.list_id = c.list_id
   join (select s.organization_id, s.account_id, s.position, count(*) over () as senders
           from campaign_senders s

@@ -50,6 +50,7 @@ from clento_engine.domain.schedule import WorkingHours, closes_at, opens_at, par
 from clento_engine.domain.workflow import Node, Workflow
 from clento_engine.store.rows import EXECUTION, execution, recordset, rules
 from clento_engine.store.settle import Ticket
+from clento_engine.store.suppressions import is_about
 from clento_engine.store.workflows import load_workflows
 
 MOST_LANES = 200  # looked at in one claim
@@ -154,14 +155,10 @@ _HEADS = f"""
 select k.lane, h.due_at, e.organization_id, e.workflow_version_id, {EXECUTION},
        p.public_identifier, p.provider_id as listed_id, p.first_name, p.last_name, p.company,
        p.job_title, p.email, p.fields, t.chat_id, t.invitation_id,
-       (select s.kind || ': ' || s.reason from suppressions s
-         where s.organization_id = e.organization_id
-           and (s.expires_at is null or s.expires_at > %(now)s)
-           and ((s.kind = 'person' and s.value in
-                   (p.identity, p.public_identifier, p.provider_id, e.provider_id))
-             or (s.kind = 'email' and s.value = lower(p.email))
-             or (s.kind = 'domain' and s.value = lower(split_part(p.email, '@', 2)))
-             or (s.kind = 'company' and s.value = lower(p.company)))
+       (select x.kind || ': ' || x.reason from suppressions x
+         where x.organization_id = e.organization_id
+           and (x.expires_at is null or x.expires_at > %(now)s)
+           and {is_about("p", "e.provider_id")}
          limit 1) as suppressed,
        array(select x.target from actions x
               where x.organization_id = e.organization_id and x.campaign_id = e.campaign_id

@@ -1,10 +1,71 @@
 """People never to be contacted: checked at every claim, by every name a lead has."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from psycopg import AsyncConnection
+from psycopg.rows import class_row
+
+from clento_engine.domain import execution as ex
+from clento_engine.store.settle import Report, apply
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """Whom to leave alone, why, and until when; None: for good."""
+
+    kind: str
+    value: str
+    reason: str
+    expires_at: datetime | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """`is_new`: nothing left them alone for as long before; `ended`: walks that are over by it."""
+
+    is_new: bool
+    ended: int
+
+
+def is_about(lead: str, *ids: str) -> str:
+    """Return the condition that suppression `x` is about a lead, also known by the columns `ids`.
+
+    `lead`: the alias of its row.
+    """
+    known_by = ", ".join(
+        (f"{lead}.identity", f"{lead}.public_identifier", f"{lead}.provider_id", *ids)
+    )
+    return f"""(
+              x.kind = 'person' and x.value in ({known_by})
+           or x.kind = 'email' and x.value = lower({lead}.email)
+           or x.kind = 'domain' and x.value = lower(split_part({lead}.email, '@', 2))
+           or x.kind = 'company' and x.value = lower({lead}.company))"""
+
+
+_ADD = """
+insert into suppressions as x (organization_id, kind, value, reason, expires_at, created_at)
+values (%(organization_id)s, %(kind)s,
+        case %(kind)s when 'company' then lower(%(value)s) else %(value)s end,
+        %(reason)s, %(expires_at)s, %(now)s)
+    on conflict (organization_id, kind, value) do update
+   set reason = excluded.reason, expires_at = excluded.expires_at
+ where x.expires_at < coalesce(excluded.expires_at, 'infinity')
+"""
+
+# The walks that a suppression is about, those in campaigns that do not run as well.
+_WALKS = f"""
+  from suppressions x
+  join campaign_executions e on e.organization_id = x.organization_id
+  join leads p on p.organization_id = e.organization_id and p.id = e.lead_id
+ where x.organization_id = %(organization_id)s and x.kind = %(kind)s
+   and x.value = case %(kind)s when 'company' then lower(%(value)s) else %(value)s end
+   and {is_about("p", "e.provider_id")}
+"""
 
 
 async def suppress(
@@ -14,17 +75,72 @@ async def suppress(
     value: str,
     reason: str,
     now: datetime,
-) -> bool:
-    """Leave a person, e-mail, domain or company alone from now on; False when it was so already.
+    *,
+    expires_at: datetime | None = None,
+) -> Recorded:
+    """Leave a person, e-mail, domain or company alone from now on, and end their walks.
 
-    `value` is normalised as leads are: lower case, trimmed; for a person an identity, public
-    identifier or provider id.  What is in flight when this is committed may still arrive.
+    `value` as `suppressed_value` gives it.  All in one transaction, which waits for a claim that
+    looked just before: once it is committed nothing more is begun.  What is in flight then may
+    still arrive; `in_flight` counts it.  One that holds longer is never shortened.
     """
+    of = {
+        "organization_id": organization_id,
+        "kind": kind,
+        "value": value,
+        "reason": reason,
+        "expires_at": expires_at,
+        "now": now,
+    }
+    async with conn.transaction():
+        added = await conn.execute(_ADD, of)
+        cursor = await conn.execute(
+            f"select e.campaign_id, e.lead_id, e.account_id {_WALKS} and e.outcome is null", of
+        )
+        event = ex.Suppressed(f"{kind}: {reason}")
+        reports = [
+            Report(organization_id, campaign_id, lead_id, account_id, event=event)
+            for campaign_id, lead_id, account_id in await cursor.fetchall()
+        ]
+        settled = await apply(conn, reports, now=now, actor="operator")
+    return Recorded(is_new=added.rowcount > 0, ended=settled.finished)
+
+
+async def in_flight(
+    conn: AsyncConnection[Any], organization_id: UUID, kind: str, value: str, now: datetime
+) -> int:
+    """Count the actions that a living ticker may be performing right now on whom it is about."""
     cursor = await conn.execute(
-        "insert into suppressions (organization_id, kind, value, reason, created_at)"
-        " values (%s, %s, %s, %s, %s) on conflict (organization_id, kind, value)"
-        " do update set reason = excluded.reason, expires_at = null"
-        " where suppressions.expires_at is not null",
-        (organization_id, kind, value, reason, now),
+        f"select count(*) from actions a where (a.organization_id, a.campaign_id, a.lead_id) in"
+        f" (select e.organization_id, e.campaign_id, e.lead_id {_WALKS})"
+        " and a.state = 'intended' and a.check_at > %(now)s",
+        {"organization_id": organization_id, "kind": kind, "value": value, "now": now},
+    )
+    row = await cursor.fetchone()
+    return 0 if row is None else int(row[0])
+
+
+async def suppressions(
+    conn: AsyncConnection[Any], organization_id: UUID, now: datetime
+) -> Sequence[Suppression]:
+    """List whom an organisation leaves alone at `now`, newest first."""
+    cursor = conn.cursor(row_factory=class_row(Suppression))
+    await cursor.execute(
+        "select kind, value, reason, expires_at, created_at from suppressions"
+        " where organization_id = %s and (expires_at is null or expires_at > %s)"
+        " order by created_at desc, kind, value",
+        (organization_id, now),
+    )
+    return await cursor.fetchall()
+
+
+async def lift_suppression(
+    conn: AsyncConnection[Any], organization_id: UUID, kind: str, value: str
+) -> bool:
+    """Let them be contacted again; False when nothing forbade it.  Ended walks stay ended."""
+    cursor = await conn.execute(
+        "delete from suppressions where organization_id = %(organization_id)s and kind = %(kind)s"
+        " and value = case %(kind)s when 'company' then lower(%(value)s) else %(value)s end",
+        {"organization_id": organization_id, "kind": kind, "value": value},
     )
     return cursor.rowcount > 0

@@ -1,7 +1,7 @@
 """What each command does, answers, and refuses."""
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -278,6 +278,58 @@ def test_columns_can_be_mapped_and_people_brought_up_to_date(clento: Clento) -> 
     two = clento.file("b.csv", "Who,First Name\nhttps://www.linkedin.com/in/lea-moreau,Léa\n")
     assert clento.json(*words, two)["unchanged"] == 1
     assert clento.json(*words, two, "--update")["updated"] == 1
+
+
+# --- suppressions
+
+
+def test_whoever_is_suppressed_is_left_alone_until_that_is_removed(peopled: Clento) -> None:
+    started(peopled)
+    address = "https://www.linkedin.com/in/Lea-Moreau/"
+    told = peopled.json("suppression", "add", "person", address, "--reason", "asked us to")
+    assert told == {
+        "kind": "person",
+        "value": "lea-moreau",
+        "is_new": True,
+        "ended": 1,
+        "in_flight": 0,
+    }
+    again = peopled("suppression", "add", "person", "lea-moreau", "--reason", "again")
+    assert again.out == "person lea-moreau is left alone, as before: 0 walks ended\n"
+    [row] = peopled.json("suppression", "list")
+    assert (row["kind"], row["value"], row["expires_at"]) == ("person", "lea-moreau", None)
+    outcomes = {
+        each["identity"]: each["outcome"]
+        for each in peopled.json("lead", "list", "--campaign", "spring")
+    }
+    assert outcomes["lea-moreau"] == "suppressed"
+    assert outcomes["hugo-legoff"] is None
+    removed = peopled("suppression", "remove", "person", address)
+    assert removed.out == "person lea-moreau may be contacted by the next campaign\n"
+    assert peopled.json("suppression", "list") == []
+
+
+def test_a_suppression_may_end_by_itself(clento: Clento) -> None:
+    words = ("suppression", "add", "company", "Acme", "--reason", "a customer")
+    clento(*words, "--for", "90d")
+    [row] = clento.json("suppression", "list")
+    lasts = datetime.fromisoformat(row["expires_at"]) - datetime.fromisoformat(row["created_at"])
+    assert (row["value"], lasts) == ("acme", timedelta(days=90))
+    assert "no time at all" in clento(*words, "--for", "0d", status=2).err
+
+
+def test_a_suppression_of_nobody_is_refused(clento: Clento) -> None:
+    page = "https://www.linkedin.com/company/acme"
+    told = clento.json("suppression", "add", "person", page, "--reason", "?", status=1)
+    assert "company's page" in told["error"]
+    assert told["fix"]
+    assert (
+        "Missing option '--reason'"
+        in clento("suppression", "add", "email", "lea@acme.com", status=2).err
+    )
+    assert "'phone' is not one of" in clento("suppression", "remove", "phone", "1", status=2).err
+    missing = clento("suppression", "remove", "domain", "acme.com", status=1)
+    assert "no suppression names domain acme.com" in missing.err
 
 
 # --- workflows

@@ -195,10 +195,26 @@ def test_pause_waits_for_what_is_in_flight(clento: Clento, simulated: Simulated)
         run.communicate(timeout=READY_WITHIN_S)
 
 
+def test_a_suppression_waits_for_what_is_in_flight(clento: Clento, simulated: Simulated) -> None:
+    simulated.fault(kind="timeout", route="GET /users/lea-moreau", after_effect=True, delay_s=2)
+    clento.leads("lea-moreau")
+    clento.draft(INVITE, "spring", "--hours", "always")
+    clento("campaign", "start", "spring")
+    with ending(process(clento, "tick")) as run:
+        until(simulated.landed)
+        said = clento("suppression", "add", "person", "lea-moreau", "--reason", "asked us to")
+        assert said.err == "waiting for 1 actions in flight …\n"
+        assert said.out == "person lea-moreau is left alone: 1 walks ended\n"
+        run.communicate(timeout=READY_WITHIN_S)
+    [lead] = clento.json("lead", "list", "--campaign", "spring")
+    assert lead["outcome"] == "suppressed"
+    assert simulated.landed() == [("visit", "lea-moreau")]
+
+
 def test_pause_gives_up_waiting_and_says_so(
     clento: Clento, simulated: Simulated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clento_engine.interface.cli.campaign.WAIT", timedelta(seconds=0.1))
+    monkeypatch.setattr("clento_engine.interface.cli.waiting.WAIT", timedelta(seconds=0.1))
     simulated.fault(kind="timeout", route="GET /users/lea-moreau", after_effect=True, delay_s=3)
     clento.leads("lea-moreau")
     clento.draft(VISIT, "spring", "--hours", "always")

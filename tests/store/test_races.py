@@ -42,6 +42,7 @@ from clento_engine.store.campaigns import (
 from clento_engine.store.claim import AGAIN, Claimed
 from clento_engine.store.database import Undone
 from clento_engine.store.doubtful import take_doubtful
+from clento_engine.store.suppressions import in_flight, suppress
 
 Conn = AsyncConnection[Any]
 Connect = Callable[[], Awaitable[Conn]]
@@ -306,6 +307,56 @@ async def test_a_reply_waits_for_a_claim_and_ends_the_walk_behind_it(
     await stage.settle(done(item))
     assert (await stage.run())["outcome"] == "replied"
     assert await stage.claim() == []
+
+
+async def suppresses(stage: Stage, conn: Conn) -> None:
+    await suppress(conn, stage.organization_id, "person", "person-1", "asked us to", NOW)
+
+
+async def test_a_suppression_waits_for_a_claim_and_ends_the_walk_behind_it(
+    conn: Conn, connect: Connect
+) -> None:
+    stage = await begun(conn, line(FOLLOWUP, FOLLOWUP), FOLLOWUP)
+    one, two = await connect(), await connect()
+    async with while_open(one, stage.claim(conn=one)) as [[item]]:
+        suppressed = await waiting(conn, two, suppresses(stage, two))
+        assert await stage.value("select count(*) from suppressions") == 0
+    await suppressed
+    assert await in_flight(conn, stage.organization_id, "person", "person-1", NOW) == 1
+    await stage.settle(done(item))
+    assert await in_flight(conn, stage.organization_id, "person", "person-1", NOW) == 0
+    assert (await stage.run())["outcome"] == "suppressed"
+    assert await stage.claim() == []
+
+
+async def test_a_claim_passes_over_whoever_is_being_suppressed(
+    conn: Conn, connect: Connect
+) -> None:
+    stage = await begun(conn, VISIT, VISITING, leads=2)
+    one, two = await connect(), await connect()
+    async with while_open(one, suppresses(stage, one)):
+        taken = await stage.claim(conn=two)
+    assert [item.run.lead_id for item in taken] == [stage.leads[1]]
+    stage.now += AGAIN
+    assert await stage.claim() == []
+
+
+async def test_who_is_enrolled_while_being_suppressed_gets_nothing(
+    conn: Conn, connect: Connect
+) -> None:
+    stage = await begun(conn, VISIT, VISITING)
+    one = await connect()
+    async with while_open(one, suppresses(stage, one)):
+        other = await begun(
+            conn,
+            VISIT,
+            VISITING,
+            name="another",
+            organization_id=stage.organization_id,
+            senders=stage.accounts,
+        )
+    [item] = await other.claim()
+    assert isinstance(item.event, ex.Suppressed)
 
 
 async def test_a_claim_passes_over_a_lead_that_is_replying(conn: Conn, connect: Connect) -> None:

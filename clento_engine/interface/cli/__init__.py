@@ -71,6 +71,14 @@ COMMANDS: Mapping[str, Command | Group] = {
             "lists": Command("leads:lists", "List the lists, with how many people each has."),
         },
     ),
+    "suppression": Group(
+        "People never to be contacted.",
+        {
+            "add": Command("suppression:add", "Leave somebody alone, in every campaign."),
+            "list": Command("suppression:list_", "List whom no campaign contacts."),
+            "remove": Command("suppression:remove", "Let somebody be contacted again."),
+        },
+    ),
     "workflow": Group(
         "Workflow files, as the editors save them.",
         {

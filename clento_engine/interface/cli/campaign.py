@@ -1,26 +1,22 @@
 """`clento campaign`: made, started, paused, watched."""
 
-import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import click
 
 from clento_engine.domain.execution import OnMissing
 from clento_engine.domain.finding import Severity
-from clento_engine.domain.limits import LEASE
 from clento_engine.domain.schedule import parse_hours
 from clento_engine.domain.workflow import Workflow
 from clento_engine.interface.cli.account import use_table
 from clento_engine.interface.cli.document import name_of, read_document
-from clento_engine.interface.cli.failures import Refused
-from clento_engine.interface.cli.output import Table, answer, finding_lines, moment, note
+from clento_engine.interface.cli.output import Table, answer, finding_lines, moment
 from clento_engine.interface.cli.session import Here, json_option, org_option, within
 from clento_engine.interface.cli.values import A_DAY, BEGINNING, DURATION, LASTING, NAME, ZONE
+from clento_engine.interface.cli.waiting import settled, still_in_flight
 from clento_engine.runtime import launch
 from clento_engine.store.campaigns import (
     CampaignRow,
@@ -33,9 +29,6 @@ from clento_engine.store.campaigns import (
 )
 from clento_engine.store.reports import NodeCounts, Standing, campaign_summaries, standing
 from clento_engine.store.workflows import load_workflows
-
-WAIT = LEASE + timedelta(seconds=30)  # after this, what was in flight is nobody's any more
-LOOK_AGAIN_S = 0.3
 
 _Change = Callable[..., Awaitable[None]]
 
@@ -419,31 +412,17 @@ def _settle(
     async def work(here: Here) -> tuple[CampaignRow, int]:
         campaign = await find_campaign(here.conn, here.organization_id, name)
         await change(here.conn, here.organization_id, campaign.id, now=here.clock())
+
+        async def flying() -> int:
+            return await in_flight(here.conn, here.organization_id, campaign.id, here.clock())
+
         if wait:
-            return campaign, await _settled(here, campaign.id)
-        return campaign, await in_flight(here.conn, here.organization_id, campaign.id, here.clock())
+            return campaign, await settled(flying)
+        return campaign, await flying()
 
     campaign, left = within(org, work)
     if wait and left:
-        raise Refused(
-            f"{campaign.name} is {now_is}, but {left:,} actions are still in flight after "
-            f"{WAIT.total_seconds():.0f} s",
-            "see that a ticker runs: it will ask the provider what became of them",
-        )
+        raise still_in_flight(f"{campaign.name} is {now_is}", left)
     told = {"id": campaign.id, "name": campaign.name, "status": now_is, "in_flight": left}
     flying = f"; {left:,} actions are in flight" if left and now_is != "running" else ""
     answer(as_json, told, f"{campaign.name} is {now_is}{flying}")
-
-
-async def _settled(here: Here, campaign_id: UUID) -> int:
-    """Wait until nothing is in flight, or nobody can be working on it; return what is left."""
-    until = time.monotonic() + WAIT.total_seconds()
-    said = 0
-    while True:
-        left = await in_flight(here.conn, here.organization_id, campaign_id, here.clock())
-        if left == 0 or time.monotonic() >= until:
-            return left
-        if left != said:
-            note(f"waiting for {left:,} actions in flight …")
-            said = left
-        await asyncio.sleep(LOOK_AGAIN_S)
