@@ -10,8 +10,10 @@ import click
 from bench import core as core_
 from bench import report
 from bench.core import Core
+from bench.end_to_end import end_to_end
 from bench.environments import PEERS
 from bench.figures import Measured, spreads
+from bench.growth import growth
 from bench.race import race
 from bench.result import Result
 from bench.server import BenchServer, bench_server
@@ -23,6 +25,8 @@ Scenario = Callable[[BenchServer, int], Result]
 
 SCENARIOS: Mapping[str, Scenario] = {
     "core": lambda server, rounds: race(server, Core(), PEERS, rounds=rounds),
+    "end-to-end": lambda server, rounds: end_to_end(server, rounds=rounds),
+    "growth": lambda server, rounds: growth(server, rounds=rounds),
 }
 
 

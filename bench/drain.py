@@ -1,44 +1,121 @@
 """Measured in a process of its own: the real ticker takes every step that is due."""
 
-import asyncio
 import time
-from contextlib import AsyncExitStack
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Coroutine
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from bench.figures import percentile
 from bench.noop import Noop
-from bench.peers.runner import peak_rss_mb
+from bench.peers.runner import new_runner, peak_rss_mb
 from bench.population import NOW
+from clento_engine.runtime.act import act
 from clento_engine.runtime.clock import SpeedClock
 from clento_engine.runtime.ticker import Ticked, tick
 from clento_engine.runtime.world import World
+from clento_engine.store.accounts import organizations
+from clento_engine.store.claim import claim
 from clento_engine.store.database import Database
+from clento_engine.store.due import due
+from clento_engine.store.settle import settle
 
 if TYPE_CHECKING:
     from clento_engine.provider.port import Provider
 
+T = TypeVar("T")
+
 BUDGET = timedelta(minutes=8)  # far more than it takes: who meets it is told so
 
 
-def noop_world(database: Database, slots: int, now: datetime = NOW) -> World:
-    """Return a world whose clock runs from `now` and whose provider answers at once."""
+def noop_world(database: Database, slots: int, after_s: float) -> World:
+    """Return a world whose provider answers at once, its clock running from `after_s` past NOW.
+
+    Whoever comes second to a database must come later: its accounts were busy until then.
+    """
     provider = cast("Provider", Noop())  # the port has more, of which no step here makes use
-    return World(database, provider, SpeedClock(now, 1.0), slots=slots)
+    clock = SpeedClock(NOW + timedelta(seconds=after_s), 1.0)
+    return World(database, provider, clock, slots=slots)
 
 
-def drain(url: str, slots: int) -> dict[str, Any]:
+def on_loop(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on the loop that the product runs on."""
+    with new_runner() as runner:
+        return runner.run(work)
+
+
+def drain(url: str, slots: int, after_s: float = 0) -> dict[str, Any]:
     """Take every step that is due; return what was done, in what time, by what."""
-    return asyncio.run(_drain(url, slots))
+    return on_loop(_drain(url, slots, after_s))
 
 
-async def _drain(url: str, slots: int) -> dict[str, Any]:
-    async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(Database(url, max_connections=4))
-        world = noop_world(database, slots)
-        began, cpu = time.perf_counter(), time.process_time()
-        ticked = await tick(world, BUDGET)
-        seconds, cpu_s = time.perf_counter() - began, time.process_time() - cpu
-    return {**_told(ticked), "seconds": seconds, "cpu_s": cpu_s, "rss_mb": peak_rss_mb()}
+async def _drain(url: str, slots: int, after_s: float) -> dict[str, Any]:
+    async with Database(url, max_connections=4) as database:
+        return await drained(noop_world(database, slots, after_s))
+
+
+async def drained(world: World) -> dict[str, Any]:
+    """Let the ticker do everything that is due; return what was done, in what time, by what."""
+    began, cpu = time.perf_counter(), time.process_time()
+    ticked = await tick(world, BUDGET)
+    return {
+        **_told(ticked),
+        "seconds": time.perf_counter() - began,
+        "cpu_s": time.process_time() - cpu,
+        "rss_mb": peak_rss_mb(),
+    }
+
+
+def claims(url: str, slots: int, after_s: float = 0) -> dict[str, float]:
+    """Take every step that is due, claim by claim; return how long claims and settles took."""
+    return on_loop(_claims(url, slots, after_s))
+
+
+async def _claims(url: str, slots: int, after_s: float) -> dict[str, float]:
+    claimed: list[float] = []
+    settled: list[float] = []
+    steps = 0
+    async with Database(url, max_connections=4) as database, database.connection() as conn:
+        world = noop_world(database, slots, after_s)
+        served = [organization_id for organization_id, _ in await organizations(conn)]
+        while True:
+            began = time.perf_counter()
+            batch = await claim(conn, organizations=served, now=world.clock(), slots=slots)
+            took = 1000 * (time.perf_counter() - began)
+            if not batch:
+                lanes = (await due(conn)).lanes
+                if lanes is None or lanes > world.clock():
+                    break
+                continue  # lanes that had nothing to give: they sleep now
+            claimed.append(took)
+            steps += len(batch)
+            reports = [await act(world.provider, item, world.clock) for item in batch]
+            began = time.perf_counter()
+            await settle(conn, reports, now=world.clock(), actor="ticker")
+            settled.append(1000 * (time.perf_counter() - began))
+    return {
+        "steps": steps,
+        "claim_p50_ms": percentile(claimed, 0.5),
+        "claim_p99_ms": percentile(claimed, 0.99),
+        "settle_p50_ms": percentile(settled, 0.5),
+    }
+
+
+def idle(url: str, slots: int, ticks: int, after_s: float = 0) -> dict[str, float]:
+    """Tick when nothing is due; return how long that took."""
+    return on_loop(_idle(url, slots, ticks, after_s))
+
+
+async def _idle(url: str, slots: int, ticks: int, after_s: float) -> dict[str, float]:
+    took: list[float] = []
+    async with Database(url, max_connections=4) as database:
+        world = noop_world(database, slots, after_s)
+        for _ in range(ticks):
+            began = time.perf_counter()
+            ticked = await tick(world, BUDGET)
+            took.append(1000 * (time.perf_counter() - began))
+            if ticked.total:
+                raise RuntimeError(f"{ticked.total} steps were due: this is no idle tick")
+    return {"p50_ms": percentile(took, 0.5), "p99_ms": percentile(took, 0.99)}
 
 
 def _told(ticked: Ticked) -> dict[str, Any]:

@@ -21,11 +21,20 @@ UNITS = {
     "steps_per_s": "a second",
     "client_cpu_ms": "client CPU, ms each",
     "server_cpu_ms": "server CPU, ms each",
+    "simulator_cpu_ms": "simulator CPU, ms each",
     "commits": "commits each",
     "wal_bytes": "WAL, B each",
     "rows_written": "rows written each",
     "rss_mb": "peak RSS, MB",
     "ours_over_theirs": "ours / theirs",
+    "claim_p50_ms": "claim p50, ms",
+    "claim_p99_ms": "claim p99, ms",
+    "settle_p50_ms": "settle p50, ms",
+    "idle_tick_p50_ms": "idle tick p50, ms",
+    "idle_tick_p99_ms": "idle tick p99, ms",
+    "executions_written": "leads' rows written each",
+    "claim_to_first": "claim p50 / first's",
+    "speed_to_first": "speed / first's",
 }
 
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]

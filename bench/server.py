@@ -114,6 +114,15 @@ class BenchServer:
         assert told is not None  # noqa: S101  the database was connected to above
         return Counted(int(told[0]), int(rows[0]), int(told[1]), self._cpu_s())
 
+    def updated(self, name: str, table: str) -> int:
+        """Return how many rows of a table were ever updated."""
+        with self.admin(name) as conn:
+            row = conn.execute(
+                "select n_tup_upd from pg_stat_user_tables where relname = %s", (table,)
+            ).fetchone()
+        assert row is not None  # noqa: S101  the table is there
+        return int(row[0])
+
     def settings(self) -> dict[str, str]:
         """Return the settings that decide, and the version."""
         with self.admin() as conn:
@@ -128,19 +137,25 @@ class BenchServer:
         """Add up the CPU of the server's processes, those that ended included."""
         pid_file = self.embedded.data_dir / "postgresql" / "postmaster.pid"
         postmaster = int(pid_file.read_text().splitlines()[0])
-        own = _stat(postmaster)
+        own = stat_of(postmaster)
         # of its own line: user, system, and of children that were waited for both again
         ticks = sum(int(own[field]) for field in range(11, 15))
         for process in Path("/proc").iterdir():
             if not process.name.isdecimal():
                 continue
-            stat = _stat(int(process.name))
+            stat = stat_of(int(process.name))
             if stat and int(stat[1]) == postmaster:
                 ticks += int(stat[11]) + int(stat[12])
         return ticks * TICK_S
 
 
-def _stat(pid: int) -> list[str]:
+def cpu_s(pid: int) -> float:
+    """Return the CPU that a process has used, in seconds."""
+    stat = stat_of(pid)
+    return (int(stat[11]) + int(stat[12])) * TICK_S
+
+
+def stat_of(pid: int) -> list[str]:
     """Return the fields of /proc/PID/stat from the state on; none when the process is gone."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()

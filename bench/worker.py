@@ -12,12 +12,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.drain import drain
+from bench.drain import claims, drain, idle
+from bench.wire import add_senders, bare, over_http
 
 PROJECT = Path(__file__).resolve().parent.parent
 LONGEST_S = 560
 
-WORK: Mapping[str, Callable[..., Any]] = {"drain": drain}
+WORK: Mapping[str, Callable[..., Any]] = {
+    "add_senders": add_senders,
+    "bare": bare,
+    "claims": claims,
+    "drain": drain,
+    "idle": idle,
+    "over_http": over_http,
+}
 
 
 class WorkerFailed(Exception):

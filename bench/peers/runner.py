@@ -63,10 +63,10 @@ def run(
         asyncio.run(prepare(url, jobs))
         print("{}")
         return
-    print(json.dumps(_loop().run(work(url, jobs))))
+    print(json.dumps(new_runner().run(work(url, jobs))))
 
 
-def _loop() -> asyncio.Runner:
+def new_runner() -> asyncio.Runner:
     """Return the quickest event loop that the environment has."""
     try:
         import uvloop  # noqa: PLC0415  not every peer asks for it

@@ -1,0 +1,147 @@
+"""Scenario 2, End to end: steps over real HTTP to the simulator, beside the bare client."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from bench import core as core_
+from bench.core import Core, Wrong
+from bench.figures import Measured, ratio, spreads
+from bench.population import NOW
+from bench.result import Bar, Result
+from bench.server import BenchServer, cpu_s
+from bench.wire import OWN_TRANSPORT
+from bench.worker import PROJECT, measured
+
+ENGINE, BARE, OWN = "engine", "bare client", "engine, httpx's own transport"
+# One in a hundred people does not exist, one in a hundred profiles cannot be read.
+LEAST_DONE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """How much of it.  httpx's own transport is so slow that it is given `few` leads."""
+
+    leads: int = 10_000
+    few: int = 1_500
+    senders: int = 500
+    campaigns: int = 5
+    at_once: int = 100
+
+
+def end_to_end(server: BenchServer, *, rounds: int, trial: Trial = Trial()) -> Result:
+    """Measure the three in turn, each with a simulator of its own."""
+    for template, leads in (("many", trial.leads), ("few", trial.few)):
+        core_.prepare(server, Core(leads, trial.senders, trial.campaigns, 0), template)
+    runs: dict[str, list[Measured]] = {ENGINE: [], BARE: [], OWN: []}
+    for _ in range(rounds):
+        runs[BARE].append(_bare(trial))
+        runs[ENGINE].append(_engine(server, trial, "many", trial.leads, ""))
+        runs[OWN].append(_engine(server, trial, "few", trial.few, OWN_TRANSPORT))
+    rows = {name: spreads(measured_) for name, measured_ in runs.items()}
+    ours = rows[ENGINE]["steps_per_s"].runs
+    for name in (BARE, OWN):
+        rows[name]["ours_over_theirs"] = ratio(ours, rows[name]["steps_per_s"].runs)
+    return Result(
+        "end-to-end",
+        "End to end",
+        f"{trial.leads:,} due leads over {trial.senders} senders, {trial.at_once} requests at "
+        "once, to the simulator in another process.  The bare client sends the same requests and "
+        f"does nothing else; httpx's own transport is given {trial.few:,}.",
+        rows,
+        (
+            Bar(
+                "End to end: the engine to its bare client, steps to requests a second",
+                0.8,
+                rows[BARE]["ours_over_theirs"].median,
+                "×",
+                at_least=True,
+            ),
+            Bar(
+                "End to end: the engine to itself on httpx's own transport",
+                8.0,
+                rows[OWN]["ours_over_theirs"].median,
+                "×",
+                at_least=True,
+            ),
+        ),
+    )
+
+
+def _engine(
+    server: BenchServer, trial: Trial, template: str, leads: int, transport: str
+) -> Measured:
+    url = server.create("measured", template)
+    server.settle_down("measured")
+    before = server.count("measured")
+    with simulator() as (simulator_url, simulator_process):
+        measured("add_senders", simulator=simulator_url, senders=trial.senders)
+        busy = cpu_s(simulator_process)
+        done = measured(
+            "over_http",
+            url=url,
+            simulator=simulator_url,
+            slots=trial.at_once,
+            transport=transport,
+        )
+        busy = cpu_s(simulator_process) - busy
+    counted = server.count("measured").since(before)
+    server.drop("measured")
+    _require_done(done, leads)
+    return {
+        "steps_per_s": done["steps"] / done["seconds"],
+        "client_cpu_ms": 1000 * done["cpu_s"] / leads,
+        "server_cpu_ms": 1000 * counted.cpu_s / leads,
+        "simulator_cpu_ms": 1000 * busy / leads,
+        "commits": counted.commits / leads,
+        "rss_mb": done["rss_mb"],
+    }
+
+
+def _bare(trial: Trial) -> Measured:
+    with simulator() as (url, process):
+        measured("add_senders", simulator=url, senders=trial.senders)
+        busy = cpu_s(process)
+        done = measured(
+            "bare",
+            simulator=url,
+            requests=trial.leads,
+            at_once=trial.at_once,
+            senders=trial.senders,
+        )
+        busy = cpu_s(process) - busy
+    _require_done(done, trial.leads)
+    return {
+        "steps_per_s": done["steps"] / done["seconds"],
+        "client_cpu_ms": 1000 * done["cpu_s"] / trial.leads,
+        "simulator_cpu_ms": 1000 * busy / trial.leads,
+        "rss_mb": done["rss_mb"],
+    }
+
+
+def _require_done(done: Measured, leads: int) -> None:
+    if done["steps"] != leads or done["done"] < LEAST_DONE * leads:
+        raise Wrong(f"of {leads} steps {done['steps']} were taken and {done['done']} done")
+
+
+@contextmanager
+def simulator() -> Iterator[tuple[str, int]]:
+    """Run a simulator, its clock as fast as ours; its URL and process id."""
+    process = subprocess.Popen(  # noqa: S603  our own
+        [
+            *(sys.executable, "-m", "clento_engine.simulator", "--port", "0", "--accounts", "0"),
+            *("--speed", "1", "--start", NOW.isoformat()),
+        ],
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None  # noqa: S101  it was asked for
+        yield json.loads(process.stdout.readline())["url"], process.pid
+    finally:
+        process.terminate()
+        process.wait()

@@ -1,0 +1,137 @@
+"""What the bench writes set-wise is what the engine would have left, and what it counts is so."""
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from bench.drain import claims, drain, idle
+from bench.population import Population, add_due, faults, populate
+from bench.server import BenchServer, bench_server
+
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+SMALL = Population(due=60, parked=200, barred=90, actions=500, senders=6, campaigns=3)
+
+
+@pytest.fixture(scope="module")
+def bench() -> Iterator[BenchServer]:
+    with bench_server(FAST) as server:
+        yield server
+
+
+@pytest.fixture
+def populated(bench: BenchServer) -> Iterator[psycopg.Connection]:
+    bench.create_ours("populated")
+    with bench.admin("populated") as conn:
+        populate(conn, SMALL)
+        yield conn
+    bench.drop("populated")
+
+
+def standing(conn: psycopg.Connection) -> dict[str, int]:
+    """Count the executions by the operation they wait for."""
+    return dict(
+        conn.execute(
+            "select operation, count(*)::int from campaign_executions group by 1"
+        ).fetchall()
+    )
+
+
+def test_a_population_is_as_asked_for_and_without_fault(populated: psycopg.Connection) -> None:
+    assert faults(populated) == {}
+    assert standing(populated) == {
+        "profile_visit": 60,
+        "check_acceptance": 101,
+        "send_connection_request": 189,
+    }
+    told = populated.execute(
+        "select (select count(*) from actions), (select count(*) from events),"
+        " (select count(*) from lanes), (select count(*) from campaign_senders)"
+    ).fetchone()
+    assert told == (500, 500, 6 * 7, 6)
+
+
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [
+        ("delete from lanes where operation = 'profile_visit'", "leads that wait in no lane"),
+        ("update lanes set ready_at = null", "lanes that sleep past their first lead"),
+        ("delete from campaign_executions", "actions without execution"),
+        (
+            "delete from leads",
+            "executions without campaign, lead, account or workflow",
+        ),
+        ("delete from rate_limits", "lanes without campaign or budget"),
+    ],
+)
+def test_a_population_with_a_fault_is_found_out(
+    populated: psycopg.Connection, broken: str, told: str
+) -> None:
+    populated.execute("set session_replication_role = replica")  # no foreign key stops us
+    populated.execute(broken.encode())
+    assert told in faults(populated)
+
+
+def test_the_real_ticker_takes_what_is_due_and_touches_nobody_else(
+    bench: BenchServer, populated: psycopg.Connection
+) -> None:
+    barred = (
+        "select lead_id, xmin::text, ctid::text from campaign_executions"
+        " where operation = 'send_connection_request' and next_run_at < '2026-03-02 10:00Z'"
+        " order by lead_id"
+    )
+    before = populated.execute(barred).fetchall()
+    assert len(before) == 90
+
+    drained = drain(bench.url("populated"), slots=50)
+
+    assert (drained["steps"], drained["done"]) == (60, 60)
+    assert populated.execute(barred).fetchall() == before
+    assert standing(populated) == {"check_acceptance": 101, "send_connection_request": 249}
+    assert faults(populated) == {}
+    told = idle(bench.url("populated"), slots=50, ticks=3, after_s=600)
+    assert 0 < told["p50_ms"] <= told["p99_ms"]
+
+
+def test_leads_made_due_later_are_claimed_like_the_first(
+    bench: BenchServer, populated: psycopg.Connection
+) -> None:
+    add_due(populated, 40)
+    assert faults(populated) == {}
+    told = claims(bench.url("populated"), slots=10)
+    assert told["steps"] == 100
+    assert 0 < told["claim_p50_ms"] <= told["claim_p99_ms"]
+
+
+def test_several_organisations_share_nothing(bench: BenchServer) -> None:
+    bench.create_ours("shared")
+    with bench.admin("shared") as conn:
+        populate(conn, Population(due=30, senders=10, campaigns=5, organizations=5))
+        assert faults(conn) == {}
+        mixed = conn.execute(
+            "select organization_id, count(*)::int from campaign_executions group by 1"
+        ).fetchall()
+    assert sorted(count for _, count in mixed) == [6] * 5
+    assert drain(bench.url("shared"), slots=100)["done"] == 30
+    bench.drop("shared")
+
+
+def test_the_server_counts_commits_and_rows_of_one_database_alone(bench: BenchServer) -> None:
+    bench.create("counted")
+    with bench.admin("counted") as conn:
+        conn.execute("create table t (n int)")
+    before = bench.count("counted")
+    with psycopg.connect(bench.url("counted", "postgres"), autocommit=True) as conn:
+        for _ in range(20):
+            conn.execute("insert into t select generate_series(1, 5)")
+        conn.execute("update t set n = n + 1")
+    with bench.admin() as other:
+        other.execute("create table if not exists elsewhere (n int)")
+        other.execute("insert into elsewhere select generate_series(1, 1000)")
+    counted = bench.count("counted").since(before)
+    assert counted.rows == 200
+    assert 21 <= counted.commits <= 26  # and those of who counts
+    assert counted.wal_bytes > 200 * 30
+    assert counted.cpu_s >= 0
+    assert bench.updated("counted", "t") == 100
+    bench.drop("counted")
