@@ -24,6 +24,7 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 
 import aiohttp
 import httpx
+from aiohttp.abc import AbstractStreamWriter
 from httpx_aiohttp import AiohttpTransport
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt
 from tenacity.wait import wait_exponential, wait_random
@@ -99,16 +100,44 @@ def normalise_dsn(text: str) -> str:
     return dsn
 
 
-# By when (perf_counter) the request under way must have its connection, or is not written at all.
-_CONNECTED_BY: ContextVar[float] = ContextVar("connected_by")
+# By when (perf_counter) the request under way must be written, or is not written at all.
+_WRITTEN_BY: ContextVar[float] = ContextVar("written_by")
+
+
+def _need_time() -> None:
+    """Raise what says that nothing left, when the time to write is over.
+
+    A process that was stopped wakes with a lease that may be over, and would notice its time-outs
+    only after the request was written.
+    """
+    if perf_counter() > _WRITTEN_BY.get(math.inf):
+        raise aiohttp.ConnectionTimeoutError("too late to write the request")
+
+
+class _Request(aiohttp.ClientRequest):
+    """Looks at the time where the bytes of a body, and with them all others, are written.
+
+    On Python 3.11 that is a task of its own: every other task may have a turn before it.
+    """
+
+    async def write_bytes(
+        self,
+        writer: AbstractStreamWriter,
+        conn: aiohttp.connector.Connection,
+        content_length: int | None = None,
+    ) -> None:
+        try:
+            _need_time()
+        except aiohttp.ConnectionTimeoutError as late:
+            assert conn.protocol is not None  # noqa: S101  only a released one has none
+            conn.protocol.set_exception(late)  # for whoever waits for the answer
+            conn.close()
+            return
+        await super().write_bytes(writer, conn, content_length)
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Refuses a connection that comes too late: the last moment at which nothing has left.
-
-    A process that was stopped while it connected wakes with a connection, and with a lease that
-    may be over; its time-outs would be noticed only after the request was written.
-    """
+    """Gives connections on which nothing is written late: see `_need_time`."""
 
     async def connect(
         self,
@@ -117,9 +146,11 @@ class _Connector(aiohttp.TCPConnector):
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - as aiohttp names it
     ) -> aiohttp.connector.Connection:
         connection = await super().connect(req, traces, timeout)
-        if perf_counter() > _CONNECTED_BY.get(math.inf):
+        try:
+            _need_time()
+        except aiohttp.ConnectionTimeoutError:
             connection.close()
-            raise aiohttp.ConnectionTimeoutError("the connection came too late")
+            raise
         return connection
 
 
@@ -131,7 +162,9 @@ def aiohttp_transport() -> httpx.AsyncBaseTransport:
         # No limit: a request that waited for a free connection would be sent on a stale look at
         # campaign and suppression.  (httpx-aiohttp reads `Limits(max_connections=None)` as 100.)
         connector = _Connector(limit=0, ssl=context, keepalive_timeout=KEEP_ALIVE.total_seconds())
-        made = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        made = aiohttp.ClientSession(
+            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), request_class=_Request
+        )
         # aiohttp repeats GET and DELETE by itself when a kept connection turns out to be dead: a
         # visit is a GET, a withdrawal a DELETE.  There is no public switch; a test watches it.
         made._retry_connection = False  # noqa: SLF001
@@ -482,6 +515,8 @@ class UnipileClient:
         content: _Content | None = None,
     ) -> _Success | Refusal | Silence:
         """Send one request, follow its redirects if it is a GET, and read the answer."""
+        started = perf_counter()
+        _WRITTEN_BY.set(started + self._connect_s)
         try:
             request = self._request(call, path, query, content)
         except httpx.InvalidURL:  # longer than httpx allows: an identifier or cursor gone wrong
@@ -489,8 +524,6 @@ class UnipileClient:
         response: httpx.Response | None = None
         body: object = None
         broken: Exception | None = None
-        started = perf_counter()
-        _CONNECTED_BY.set(started + self._connect_s)
         try:
             async with asyncio.timeout(self._limit_s):
                 response = await self._follow(request)

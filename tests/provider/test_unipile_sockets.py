@@ -4,18 +4,23 @@ import asyncio
 import gzip
 import json
 import socket
+import ssl
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
+import uvloop
 from unipile_samples import ACCOUNT_ID, INVITATION, PROFILE, TOKEN, listed
 
 from clento_engine.domain.failure import OutcomeUnknown, Pause, Retry
 from clento_engine.provider import port
-from clento_engine.provider.unipile import UnipileClient
+from clento_engine.provider.unipile import UnipileClient, _Request
 
 Ask = Callable[[UnipileClient], Awaitable[object]]
 
@@ -26,6 +31,8 @@ DELETE: Ask = lambda c: c.withdraw(ACCOUNT_ID, "744")  # noqa: E731
 WRITES = pytest.mark.parametrize("ask", [POST, GET, DELETE], ids=["POST", "GET", "DELETE"])
 
 SOON = timedelta(milliseconds=50)
+CERTIFICATE = Path(__file__).parent / "localhost.pem"  # for 127.0.0.1, with its key
+SENT = {"object": "UserInvitationSent", "invitation_id": "744"}
 
 
 class Connection:
@@ -378,3 +385,84 @@ async def test_nothing_is_written_when_the_connection_comes_too_late(
     assert isinstance(answer, Retry)
     assert not answer.left
     assert len(server.heads) == before
+
+
+async def test_a_body_that_comes_too_late_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that was stopped after it had its connection, before the request was written."""
+
+    async def script(conn: Connection) -> None:
+        await conn.request()
+        await conn.answer(SENT)
+
+    readings = iter([0.0, 0.0])  # the request begins; its connection is there; then it is stopped
+    async with serving(script) as (server, client):
+        with monkeypatch.context() as stopped:
+            stopped.setattr(
+                "clento_engine.provider.unipile.perf_counter", lambda: next(readings, 3600.0)
+            )
+            answer = await POST(client)
+        await asyncio.sleep(0)
+
+    assert isinstance(answer, Retry)
+    assert not answer.left
+    assert server.heads == []
+
+
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+@pytest.mark.parametrize("over_tls", [False, True], ids=["plain", "TLS"])
+def test_a_request_leaves_before_anything_else_has_its_turn(
+    loop_factory: Callable[[], asyncio.AbstractEventLoop],
+    over_tls: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is looked at before it is written must not wait in a buffer afterwards."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+    arrived = threading.Event()
+    left = []
+
+    class Watched(_Request):
+        async def write_bytes(self, *args: Any) -> None:
+            await super().write_bytes(*args)
+            # nothing else runs until we are done: it arrives now, or was kept back
+            left.append(arrived.wait(timeout=10))
+
+    monkeypatch.setattr("clento_engine.provider.unipile._Request", Watched)
+
+    async def asked(url: str) -> object:
+        async with UnipileClient(url, TOKEN) as client:
+            return await POST(client)
+
+    with (
+        listening(arrived, over_tls=over_tls) as url,
+        asyncio.Runner(loop_factory=loop_factory) as runner,
+    ):
+        assert runner.run(asked(url)) == port.Sent(reference="744")
+    assert left == [True]
+
+
+@contextmanager
+def listening(arrived: threading.Event, *, over_tls: bool) -> Iterator[str]:
+    """Serve one invitation from a thread; `arrived` is set when its whole request is there."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if over_tls:
+        context.load_cert_chain(CERTIFICATE)
+
+    def serve() -> None:
+        sock, _ = listener.accept()
+        if over_tls:
+            sock = context.wrap_socket(sock, server_side=True)
+        with sock:
+            received = b""
+            while b'"Hello"' not in received:
+                received += sock.recv(65_536)
+            arrived.set()
+            body = json.dumps(SENT).encode()
+            sock.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+
+    served = threading.Thread(target=serve)
+    served.start()
+    with listener:
+        scheme = "https" if over_tls else "http"
+        yield f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
+    served.join(timeout=30)
