@@ -41,6 +41,7 @@ def event_report(item: Claimed) -> Report:
         item.sender.account_id,
         event=item.event,
         stood=(item.run.node_id, item.run.operation),
+        learned=None if item.replied_at is None else Learned(replied_at=item.replied_at),
     )
 
 

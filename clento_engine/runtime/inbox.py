@@ -13,10 +13,12 @@ from uuid import UUID
 
 from clento_engine.domain import execution as ex
 from clento_engine.domain.lead import Identity, identity
+from clento_engine.provider.port import Message
 from clento_engine.runtime.world import World, surely
 from clento_engine.store.accounts import pause_account
 from clento_engine.store.database import Conn, DatabaseUnavailable, Lost
 from clento_engine.store.inbox import (
+    NOBODY_KNOWN,
     InboxRow,
     Walk,
     account_of,
@@ -39,7 +41,25 @@ OLDEST = timedelta(days=366)  # a message from before, or from the future, has n
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # neither PostgreSQL nor UTF-8 has these
 
+Json = dict[str, Any]
+
 log = logging.getLogger(__name__)
+
+
+def of_stranger(account: str, message: Message) -> tuple[str, Json]:
+    """Return key and payload of the webhook that should have told of a message somebody wrote.
+
+    What was written is left out: it is of no use here.
+    """
+    payload = {
+        "event": "message_received",
+        "account_id": account,
+        "message_id": message.id,
+        "timestamp": message.sent_at.isoformat(),
+        "is_sender": False,
+        "sender": {"attendee_provider_id": message.sender_id},
+    }
+    return _key(payload, message.sent_at), payload
 
 
 async def receive(world: World, organization_id: UUID, payload: Mapping[str, Any]) -> bool:
@@ -132,9 +152,18 @@ async def _apply_batch(world: World) -> int:
     async with world.database.transaction() as conn:
         rows = await lock_webhooks(conn, most=BATCH)
         if rows:
-            await _apply(conn, rows, now)
-            await mark_applied(conn, rows, now)
+            strangers = await _apply(conn, rows, now)
+            await _mark(conn, rows, strangers, now)
     return len(rows)
+
+
+async def _mark(
+    conn: Conn, rows: Sequence[InboxRow], strangers: frozenset[int], now: datetime
+) -> None:
+    if heard := [row for row in rows if row.id not in strangers]:
+        await mark_applied(conn, heard, now)
+    if unheard := [row for row in rows if row.id in strangers]:
+        await mark_applied(conn, unheard, now, result=NOBODY_KNOWN)
 
 
 async def _apply_one(world: World, after: int) -> tuple[int, bool] | None:
@@ -144,11 +173,12 @@ async def _apply_one(world: World, after: int) -> tuple[int, bool] | None:
         rows = await lock_webhooks(conn, most=1, after=after)
         if not rows:
             return None
-        row, result = rows[0], None
+        row = rows[0]
         told = {"organization_id": str(row.organization_id), "webhook": row.id}
         try:
             async with conn.transaction():  # undone alone: the lock is kept, for the mark
-                await _apply(conn, rows, now)
+                strangers = await _apply(conn, rows, now)
+                await _mark(conn, rows, strangers, now)
         except Lost:  # or only a lock or a time limit, which say nothing about the webhook
             if conn.broken:
                 raise
@@ -156,21 +186,25 @@ async def _apply_one(world: World, after: int) -> tuple[int, bool] | None:
             return row.id, False
         except Exception as error:
             log.exception("webhook cannot be applied", extra={**told, "alert": True})
-            result = f"failed: {type(error).__name__}"
-        await mark_applied(conn, rows, now, result=result)
+            await mark_applied(conn, rows, now, result=f"failed: {type(error).__name__}")
     return row.id, True
 
 
-async def _apply(conn: Conn, rows: Sequence[InboxRow], now: datetime) -> None:
+async def _apply(conn: Conn, rows: Sequence[InboxRow], now: datetime) -> frozenset[int]:
+    """Turn webhooks into events; return the ids of messages whose writer nobody is known to be."""
     reports: list[Report] = []
     heard = set()
+    strangers = set()
     statuses: list[tuple[InboxRow, Mapping[str, Any]]] = []
     for row in rows:
         status = row.payload.get("AccountStatus")
         if isinstance(status, Mapping):
             statuses.append((row, status))
             continue
-        for report in await _reports(conn, row):
+        found = await _reports(conn, row)
+        if not found and _is_theirs(row.payload):
+            strangers.add(row.id)
+        for report in found:
             told = (report.campaign_id, report.lead_id, type(report.event))
             # an acceptance is told by the relation and by the note's echo: it is one event
             reports.append(replace(report, event=None) if told in heard else report)
@@ -178,6 +212,7 @@ async def _apply(conn: Conn, rows: Sequence[InboxRow], now: datetime) -> None:
     await apply(conn, reports, now=now, actor="inbox")
     for row, status in statuses:  # after the leads: their locks come before the accounts'
         await _account_status(conn, row, status, now)
+    return frozenset(strangers)
 
 
 async def _reports(conn: Conn, row: InboxRow) -> list[Report]:
@@ -239,13 +274,10 @@ async def _message(
     conn: Conn, row: InboxRow, account_id: UUID, payload: Mapping[str, Any]
 ) -> list[Report]:
     """Read a message: the lead's is a reply; ours, to somebody awaited, the echo of the note."""
-    if payload.get("is_group") or payload.get("is_event"):
+    if _is_of_nobody(payload):
         return []
-    sender = _id(_mapping(payload.get("sender")).get("attendee_provider_id"))
-    own = _id(_mapping(payload.get("account_info")).get("user_id"))
-    from_us = payload.get("is_sender")
-    if from_us is None:
-        from_us = sender is not None and sender == own
+    sender, own = _sender(payload), _own(payload)
+    from_us = _is_ours(payload)
     if from_us:
         attendees = payload.get("attendees")
         people = [
@@ -268,7 +300,7 @@ async def _message(
         event: ex.Event | None = None
         if from_us and not is_inmail and not walk.connected:
             event = ex.Accepted(at)
-        elif not from_us and not walk.replied:
+        elif not from_us and walk.is_news(at):
             event = ex.Replied()
         learned = Learned(
             chat_id=chat_id,
@@ -277,6 +309,38 @@ async def _message(
         )
         reports.append(_report(walk, None if walk.finished else event, learned))
     return reports
+
+
+def _is_of_nobody(payload: Mapping[str, Any]) -> bool:
+    """Whether a message is between more than two, or was written by the provider."""
+    return bool(payload.get("is_group") or payload.get("is_event"))
+
+
+def _is_ours(payload: Mapping[str, Any]) -> bool:
+    """Whether our account wrote it; older servers leave the word out."""
+    from_us = payload.get("is_sender")
+    if from_us is None:
+        sender = _sender(payload)
+        return sender is not None and sender == _own(payload)
+    return bool(from_us)
+
+
+def _is_theirs(payload: Mapping[str, Any]) -> bool:
+    """Whether a webhook brings what a person wrote to us."""
+    return (
+        payload.get("event") == "message_received"
+        and _sender(payload) is not None
+        and not _is_of_nobody(payload)
+        and not _is_ours(payload)
+    )
+
+
+def _sender(payload: Mapping[str, Any]) -> str | None:
+    return _id(_mapping(payload.get("sender")).get("attendee_provider_id"))
+
+
+def _own(payload: Mapping[str, Any]) -> str | None:
+    return _id(_mapping(payload.get("account_info")).get("user_id"))
 
 
 def _each(found: Mapping[str, list[Walk]]) -> list[Walk]:

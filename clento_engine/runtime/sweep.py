@@ -16,9 +16,10 @@ from clento_engine.domain import execution as ex
 from clento_engine.domain.failure import Fail, Failure, Pause, Retry, Skip, Wait
 from clento_engine.domain.limits import Spacing, spacing_after
 from clento_engine.provider.port import Message, Relation
+from clento_engine.runtime.inbox import of_stranger
 from clento_engine.runtime.world import World, settled, surely
 from clento_engine.store.accounts import pause_account, resume_account
-from clento_engine.store.inbox import Walk, walks_with
+from clento_engine.store.inbox import Walk, store_webhook, walks_with
 from clento_engine.store.settle import Learned, Report
 from clento_engine.store.sweeps import SweepRow, swept, take_sweeps
 
@@ -127,20 +128,24 @@ async def _acceptances(
 
 
 async def _replies(world: World, row: SweepRow, messages: Sequence[Message]) -> list[Report]:
-    replies = {
+    replies = {  # the newest of each person
         message.sender_id: message
-        for message in messages
+        for message in sorted(messages, key=lambda message: message.sent_at)
         if not message.from_us and not message.is_event and message.sender_id is not None
     }
-    async with world.database.connection() as conn:
+    async with world.database.transaction() as conn:
         walks = await walks_with(
             conn, row.organization_id, row.account_id, provider_ids=list(replies)
         )
+        for provider_id in replies.keys() - walks.keys():
+            # no lead of ours, or one of whom we do not know it yet: the inbox keeps it
+            key, payload = of_stranger(row.unipile_account_id, replies[provider_id])
+            await store_webhook(conn, row.organization_id, key, payload, world.clock())
     return [
         _report(walk, ex.Replied(), _learned(replies[provider_id]))
         for provider_id, found in walks.items()
         for walk in found
-        if not walk.replied
+        if walk.is_news(replies[provider_id].sent_at)
     ]
 
 

@@ -48,6 +48,7 @@ from clento_engine.domain.limits import (
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.schedule import WorkingHours, closes_at, opens_at, parse_hours
 from clento_engine.domain.workflow import Node, Workflow
+from clento_engine.store.inbox import NOBODY_KNOWN
 from clento_engine.store.rows import EXECUTION, execution, recordset, rules
 from clento_engine.store.settle import Ticket
 from clento_engine.store.suppressions import is_about
@@ -76,7 +77,10 @@ class Sender:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """One step that is ours: an intent to act on before `act_before`, or an event to settle."""
+    """One step that is ours: an intent to act on before `act_before`, or an event to settle.
+
+    `replied_at`: when the person wrote, of which the event tells.
+    """
 
     organization_id: UUID
     run: Execution
@@ -86,6 +90,7 @@ class Claimed:
     intent: Intent | None = None
     ticket: Ticket | None = None
     event: ex.Event | None = None
+    replied_at: datetime | None = None
 
 
 _LOCK = """
@@ -151,6 +156,8 @@ select account_id, operation, per_hour, per_day, per_week, per_month from rate_l
 # Asking once more for "what is left" would cost thirty times as much.  A head that somebody else
 # has locked comes back without a lead: its holder wakes the lane when it commits, but nobody does
 # when it is rolled back.  `done_to` is the ledger's word on whom the node has reached already.
+# What the person wrote and nobody has heard: `is_unheard`, it waits in the inbox; `wrote_at`, it
+# came since the walk began, and nobody knew then who they were.
 _HEADS = f"""
 select k.lane, h.due_at, e.organization_id, e.workflow_version_id, {EXECUTION},
        p.public_identifier, p.provider_id as listed_id, p.first_name, p.last_name, p.company,
@@ -166,7 +173,8 @@ select k.lane, h.due_at, e.organization_id, e.workflow_version_id, {EXECUTION},
                 and x.operation = e.operation
                 and x.state in ('intended', 'unknown', 'done')
                 and x.operation in ('comment_post', 'like_post', 'send_connection_request',
-                                    'send_followup', 'send_inmail')) as done_to
+                                    'send_followup', 'send_inmail')) as done_to,
+       i.is_unheard, i.wrote_at
   from unnest(%(organizations)s::uuid[], %(campaigns)s::uuid[], %(accounts)s::uuid[],
               %(operations)s::text[], %(takes)s::int[]) with ordinality
        as k(organization_id, campaign_id, account_id, operation, take, lane)
@@ -188,8 +196,17 @@ select k.lane, h.due_at, e.organization_id, e.workflow_version_id, {EXECUTION},
           and e.outcome is null and e.next_run_at is not null
           for no key update skip locked) e on true
   left join leads p on p.organization_id = e.organization_id and p.id = e.lead_id
+  left join connected_accounts a on a.organization_id = e.organization_id and a.id = e.account_id
   left join contacts t on t.organization_id = e.organization_id and t.account_id = e.account_id
                       and t.lead_id = e.lead_id
+ cross join lateral (
+       select coalesce(bool_or(i.applied_at is null), false) as is_unheard,
+              max(i.received_at) filter (where i.received_at >= e.started_at) as wrote_at
+         from inbox_events i
+        where i.organization_id = e.organization_id
+          and i.payload -> 'sender' ->> 'attendee_provider_id' = e.provider_id
+          and i.payload ->> 'account_id' = a.unipile_account_id
+          and (i.applied_at is null or i.result = '{NOBODY_KNOWN}')) i
  order by k.lane, h.due_at, h.lead_id
 """
 
@@ -418,7 +435,7 @@ async def _look(conn: AsyncConnection[Any], lanes: Sequence[_Lane], picker: "_Pi
     for row in await heads.fetchall():
         lane = lanes[row["lane"] - 1]
         lane.seen += 1
-        if row["lead_id"] is not None:
+        if row["lead_id"] is not None and not row["is_unheard"]:
             lane.heads.append(row)
         elif lane.locked_at is None:
             lane.locked_at = row["due_at"]
@@ -634,7 +651,9 @@ class _Picker:
         )
         person = _person(head, row["columns"])
         next_step: Intent | ex.Event
-        if node is None:
+        if head["wrote_at"] is not None and (lasting.stop_on_reply or not run.replied):
+            next_step = ex.Replied()
+        elif node is None:
             next_step = (
                 ex.Began() if person.suppressed is None else ex.Suppressed(person.suppressed)
             )
@@ -670,7 +689,7 @@ class _Picker:
             lane.told = True
             if isinstance(next_step, ex.Began):
                 self._begin(lane)
-            self.claimed.append(Claimed(*claimed, event=next_step))
+            self.claimed.append(Claimed(*claimed, event=next_step, replied_at=head["wrote_at"]))
 
     def _spend(self, lane: _Lane, taken: Intent) -> None:
         for budget in taken.budgets:

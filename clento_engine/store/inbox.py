@@ -12,6 +12,10 @@ from psycopg.types.json import Jsonb
 
 from clento_engine.store.accounts import NotFound
 
+# The result of a person's message whose writer no lead of the account is known to be.  It is kept
+# for the claim: the visit whose answer was lost may have told them of us, and not us who they are.
+NOBODY_KNOWN = "nobody known"
+
 
 @dataclass(frozen=True, slots=True)
 class InboxRow:
@@ -27,7 +31,8 @@ class InboxRow:
 class Walk:
     """An execution that an incoming event may be about.
 
-    Of a finished one, `connected` and `replied` say what the account already knows of the lead.
+    Of a finished one, `connected` says what the account already knows of the lead.  `replied_at`:
+    when the newest message that the account knows of was written, in whatever campaign.
     """
 
     organization_id: UUID
@@ -36,7 +41,11 @@ class Walk:
     account_id: UUID
     finished: bool
     connected: bool
-    replied: bool
+    replied_at: datetime | None
+
+    def is_news(self, at: datetime) -> bool:
+        """Whether a message written at `at` is newer than all that were heard of."""
+        return self.replied_at is None or at > self.replied_at
 
 
 async def store_webhook(
@@ -79,7 +88,7 @@ async def mark_applied(
     *,
     result: str | None = None,
 ) -> None:
-    """Mark webhooks as applied; `result` says why they could not be."""
+    """Mark webhooks as applied; `result` says what became of them, unless they were heard."""
     await conn.execute(
         "update inbox_events set applied_at = %s, result = %s"
         " where organization_id = any(%s) and id = any(%s)",
@@ -116,7 +125,7 @@ async def walks_with(
         """
         select m.id, e.campaign_id, e.lead_id, e.outcome is not null,
                case when e.outcome is null then e.connected else k.connected_at is not null end,
-               case when e.outcome is null then e.replied else k.replied_at is not null end
+               k.replied_at
           from (select k.provider_id as id, k.lead_id from contacts k
                  where k.organization_id = %(organization_id)s and k.account_id = %(account_id)s
                    and k.provider_id = any(%(provider_ids)s)
@@ -145,7 +154,7 @@ async def walks_with(
         },
     )
     found: dict[str, list[Walk]] = {}
-    for matched, campaign_id, lead_id, finished, connected, replied in await cursor.fetchall():
-        walk = Walk(organization_id, campaign_id, lead_id, account_id, finished, connected, replied)
+    for matched, campaign_id, lead_id, *known in await cursor.fetchall():
+        walk = Walk(organization_id, campaign_id, lead_id, account_id, *known)
         found.setdefault(matched, []).append(walk)
     return found

@@ -54,7 +54,10 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What an account came to know of a lead; None keeps what was known."""
+    """What an account came to know of a lead; None keeps what was known.
+
+    `connected_at`: the earliest that was told; `replied_at`: the newest message of theirs.
+    """
 
     provider_id: str | None = None
     chat_id: str | None = None
@@ -166,7 +169,7 @@ learned as (
            chat_id = coalesce(excluded.chat_id, k.chat_id),
            invitation_id = coalesce(excluded.invitation_id, k.invitation_id),
            connected_at = coalesce(k.connected_at, excluded.connected_at),
-           replied_at = coalesce(k.replied_at, excluded.replied_at)),
+           replied_at = greatest(k.replied_at, excluded.replied_at)),
 touched as materialized (
     select l.organization_id, l.campaign_id, l.account_id, l.operation, l.ready_at as before,
            case when l.budget = 'none' then t.at else greatest(t.at, a.next_free_at) end as at

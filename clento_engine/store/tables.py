@@ -534,6 +534,13 @@ inbox_events = Table(
     ForeignKeyConstraint(["organization_id"], ["organizations.id"]),
     # the ticker asks: what came in
     Index("inbox_events_new", "id", postgresql_where=text("applied_at IS NULL")),
+    # a claim asks: did this person write, and nobody heard it yet
+    Index(
+        "inbox_events_unheard",
+        "organization_id",
+        text("((payload -> 'sender') ->> 'attendee_provider_id')"),
+        postgresql_where=text("applied_at IS NULL OR result = 'nobody known'"),
+    ),
 )
 
 webhook_endpoints = Table(

@@ -12,10 +12,12 @@ import pytest
 from builders import DAY, NOW, Conn, add_sender, edge, set_stage, workflow
 from builders import Stage as Set
 
+from clento_engine.domain import execution as ex
 from clento_engine.domain.operation import Operation
 from clento_engine.domain.workflow import Branch, Node
 from clento_engine.provider.unipile import UnipileClient
 from clento_engine.runtime.clock import VirtualClock
+from clento_engine.runtime.inbox import apply_inbox
 from clento_engine.runtime.sweep import (
     ACCOUNT_AGAIN,
     LEASE,
@@ -35,6 +37,7 @@ from clento_engine.simulator.world import World as Simulated
 from clento_engine.store.accounts import pause_account
 from clento_engine.store.campaigns import pause_campaign, stop_campaign
 from clento_engine.store.database import Database
+from clento_engine.store.inbox import NOBODY_KNOWN
 from clento_engine.store.settle import Learned, Report
 from clento_engine.store.sweeps import sweep_by
 
@@ -183,6 +186,27 @@ async def test_a_reply_that_no_webhook_told_is_found(scene: Scene) -> None:
         (scene.stage.leads[1], NOW)
     ]
     assert contacts[0]["chat_id"]
+
+
+async def test_a_reply_of_whom_we_do_not_know_yet_is_kept_for_when_we_do(scene: Scene) -> None:
+    await scene.stage.conn.execute("delete from contacts")
+    scene.reply(1)
+    scene.wait(MINUTE)
+    await sweep(scene.world)
+    assert (await scene.run(0))["outcome"] is None
+    assert await apply_inbox(scene.world) == 1
+    [kept] = await scene.stage.rows("select payload, result from inbox_events")
+    assert kept["result"] == NOBODY_KNOWN
+    assert "Tuesday" not in str(kept["payload"])
+    person = scene.simulated.person("person-1")
+    await scene.stage.stand(
+        Operation.SEND_FOLLOWUP,
+        "n1",
+        provider_id=person.provider_id,
+        leads=scene.stage.leads[:1],
+    )
+    scene.stage.now = scene.clock()
+    assert [item.event for item in await scene.stage.claim()] == [ex.Replied()]
 
 
 async def test_what_is_known_is_not_told_again(scene: Scene) -> None:

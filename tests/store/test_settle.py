@@ -413,7 +413,7 @@ async def test_several_events_of_one_lead_in_a_batch_are_heard_in_order(conn: Co
     assert (contact["connected_at"], contact["replied_at"]) == (NOW, NOW)
 
 
-async def test_what_is_learned_later_is_added_and_first_times_stay(conn: Conn) -> None:
+async def test_what_is_learned_later_is_added_and_the_newest_reply_is_kept(conn: Conn) -> None:
     stage = await begun(conn, BRANCHING, CONNECT, stop_on_reply=False)
     await stage.settle(
         stage.heard(ex.Replied(), learned=Learned(provider_id="ACoAAX", replied_at=NOW))
@@ -422,7 +422,11 @@ async def test_what_is_learned_later_is_added_and_first_times_stay(conn: Conn) -
     await stage.settle(stage.heard(ex.Replied(), learned=later))
     [contact] = await stage.rows("select * from contacts")
     assert (contact["provider_id"], contact["chat_id"]) == ("ACoAAX", "chat")
-    assert (contact["invitation_id"], contact["replied_at"]) == ("invitation", NOW)
+    assert (contact["invitation_id"], contact["replied_at"]) == ("invitation", NOW + DAY)
+    old = stage.heard(ex.Replied(), learned=Learned(replied_at=NOW))  # told late
+    await stage.settle(old)
+    [contact] = await stage.rows("select * from contacts")
+    assert contact["replied_at"] == NOW + DAY
 
 
 async def test_the_history_tells_each_step_and_replays_to_the_same_place(conn: Conn) -> None:
