@@ -88,8 +88,9 @@ def post(body: Json) -> Post:
 
 
 def comment(body: Json) -> Comment:
+    """Read a comment; its text must be one, or none, or reconcile could miss it."""
     author = _text(_part(body, "author_details"), "id")
-    return Comment(author_id=author, text=_text(body, "text") or "")
+    return Comment(author_id=author, text=_written(body, "text"))
 
 
 def invitation(body: Json) -> Invitation:
@@ -120,7 +121,7 @@ def chat(body: Json) -> Chat:
 
 
 def message(body: Json) -> Message:
-    """Read a message; who sent it and when must be known, or reconcile could miss it."""
+    """Read a message; who sent what and when must be known, or reconcile could miss it."""
     from_us = _flag(body, "is_sender")
     sent_at = _instant(body, "timestamp")
     if from_us is None:
@@ -132,7 +133,7 @@ def message(body: Json) -> Message:
         chat_id=_required(body, "chat_id"),
         sender_id=_text(body, "sender_id"),
         from_us=from_us,
-        text=_text(body, "text") or "",
+        text=_written(body, "text"),
         sent_at=sent_at,
         kind=_text(body, "message_type") or "MESSAGE",
         is_event=_flag(body, "is_event") is True,
@@ -214,6 +215,14 @@ def _text(body: Json, field: str) -> str | None:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return None
+
+
+def _written(body: Json, field: str) -> str:
+    """Read what somebody wrote: nothing where there is no text, never where it is no text."""
+    value = body.get(field)
+    if value is not None and not isinstance(value, str):
+        raise NotUnderstood(f"field {field}")
+    return _text(body, field) or ""
 
 
 def _required(body: Json, field: str) -> str:

@@ -33,6 +33,7 @@ SETTLES: dict[Operation, timedelta] = {
     Operation.SEND_FOLLOWUP: timedelta(minutes=12),
     Operation.SEND_INMAIL: timedelta(minutes=12),
 }
+LEAST_QUESTIONS = 2  # before "not there" is believed
 ASK_AGAIN = timedelta(minutes=3)
 ASK_LATER = timedelta(minutes=30)  # while the provider or the account is out of order
 NO_UNIT = timedelta(hours=1)  # until an account's spent allowance is asked again
@@ -136,7 +137,12 @@ async def _invitation(provider: Provider, action: Doubtful, clock: Clock) -> Rep
     if isinstance(pending, Retry | Wait | Pause | Skip | Fail):
         return pending
     for invitation in pending:
-        if invitation.provider_id == action.target:
+        if invitation.provider_id == action.target or (
+            # Unipile may leave the id out, and names the person then by the other
+            invitation.provider_id is None
+            and invitation.public_identifier is not None
+            and invitation.public_identifier == profile.public_identifier
+        ):
             seen = ex.ProfileRead(profile.provider_id, connected=False, invitation_pending=True)
             learned = Learned(invitation_id=invitation.id)
             return _report(action, "done", seen, clock(), learned=learned, reference=invitation.id)
@@ -205,9 +211,11 @@ async def _comment(provider: Provider, action: Doubtful, clock: Clock) -> Report
         return _absent(action, clock())
     if isinstance(comments, Retry | Wait | Pause | Skip | Fail):
         return comments
-    for comment in comments:
-        if comment.author_id == own and same_text(comment.text, action.text or ""):
-            return _report(action, "done", ex.Done(), clock())
+    of_our_text = [each for each in comments if same_text(each.text, action.text or "")]
+    if any(each.author_id == own for each in of_our_text):
+        return _report(action, "done", ex.Done(), clock())
+    if any(each.author_id is None for each in of_our_text):
+        return Retry("a comment says what ours does, and not whose it is")
     return _absent(action, clock())
 
 
@@ -228,10 +236,17 @@ def _is_gone(answer: object) -> bool:
 
 
 def _absent(action: Doubtful, now: datetime) -> Report:
-    """It is not there: believed once the time is over in which it may still appear."""
-    settles_at = action.intended_at + SETTLES[action.ticket.operation]
+    """It is not there: believed once the time is over in which it may still appear.
+
+    Never at the first question.  A host's clock that is set forward ends every ticker on it, makes
+    every intent look old, and leaves requests on the wire: between two questions time has passed.
+    """
+    settles = SETTLES[action.ticket.operation]
+    settles_at = action.intended_at + settles
     if now < settles_at:
         return _later(action, now, min(ASK_AGAIN, settles_at - now), "not there yet")
+    if action.checks < LEAST_QUESTIONS:
+        return _later(action, now, min(ASK_AGAIN, settles), "asked only once")
     return _report(action, "absent", ex.Absent(), now)
 
 

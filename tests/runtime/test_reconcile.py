@@ -1,5 +1,7 @@
 """What reconcile believes: a refusal to show something is no proof that it is not there."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from uuid import uuid4
@@ -7,10 +9,10 @@ from uuid import uuid4
 import pytest
 from builders import Conn, begun, line, report
 
-from clento_engine.domain.failure import Fail, Failure, Means, Skip, Wait
+from clento_engine.domain.failure import Fail, Failure, Means, Retry, Skip, Wait
 from clento_engine.domain.limits import HOUR, Caps
 from clento_engine.domain.operation import Budget, Operation
-from clento_engine.provider.port import Chat, Provider
+from clento_engine.provider.port import Chat, Comment, Invitation, Profile, Provider
 from clento_engine.runtime.reconcile import _look, reconcile
 from clento_engine.runtime.world import World
 from clento_engine.store.database import Database
@@ -56,15 +58,16 @@ def doubtful(operation: Operation) -> Doubtful:
         text="Hello",
         subject=None,
         intended_at=NOW,
-        checks=1,
+        checks=2,
         provider_id="ACoAAX",
         chat_id=None,
         known=frozenset(),
     )
 
 
-async def asked(operation: Operation, provider: Refusing) -> Report | Failure:
-    return await _look(cast("Provider", provider), doubtful(operation), lambda: LATER)
+async def asked(operation: Operation, provider: Any, *, checks: int = 2) -> Report | Failure:
+    action = replace(doubtful(operation), checks=checks)
+    return await _look(cast("Provider", provider), action, lambda: LATER)
 
 
 @pytest.mark.parametrize("operation", ASKED)
@@ -120,3 +123,64 @@ async def test_a_question_that_linkedin_counts_takes_a_unit_or_waits_for_one(
     assert await stage.rows("select reason from actions") == [
         {"reason": f"no unit of {budget} is left to ask with"}
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Showing:
+    """A provider that shows a stranger's profile and these lists."""
+
+    found: Sequence[Comment | Invitation] = ()
+
+    async def profile(self, *_given: object) -> Profile:
+        return Profile("ACoAAX", "ada", None, None, connected=False, invitation_pending=False)
+
+    async def comments(self, *_given: object) -> Sequence[Comment | Invitation]:
+        return self.found
+
+    async def sent_invitations(self, *_given: object) -> Sequence[Comment | Invitation]:
+        return self.found
+
+
+@pytest.mark.parametrize("operation", [Operation.COMMENT_POST, Operation.SEND_CONNECTION_REQUEST])
+async def test_what_is_not_there_is_believed_at_the_second_question_only(
+    operation: Operation,
+) -> None:
+    """A clock that was set forward makes an intent old that a request is still on the wire for."""
+    first = await asked(operation, Showing(), checks=1)
+    second = await asked(operation, Showing())
+
+    assert isinstance(first, Report)
+    assert (first.state, first.event) == ("unknown", None)
+    assert first.check_at is not None
+    assert first.check_at - LATER >= timedelta(minutes=2)
+    assert isinstance(second, Report)
+    assert second.state == "absent"
+
+
+@pytest.mark.parametrize(
+    ("author", "text", "said"),
+    [
+        ("ACoAAME", "Hello", "done"),
+        (None, "Hello", None),
+        (None, "Something else", "absent"),
+        ("ACoAAX", "Hello", "absent"),
+    ],
+)
+async def test_a_comment_of_nobody_with_our_text_is_no_proof_of_either(
+    author: str | None, text: str, said: str | None
+) -> None:
+    answer = await asked(Operation.COMMENT_POST, Showing([Comment(author, text)]))
+
+    assert (answer.state if isinstance(answer, Report) else None) == said
+    assert said is not None or isinstance(answer, Retry)
+
+
+@pytest.mark.parametrize(("slug", "said"), [("ada", "done"), ("bert", "absent")])
+async def test_a_pending_invitation_without_an_id_is_known_by_the_public_identifier(
+    slug: str, said: str
+) -> None:
+    pending = Invitation("744", provider_id=None, public_identifier=slug)
+    answer = await asked(Operation.SEND_CONNECTION_REQUEST, Showing([pending]))
+
+    assert isinstance(answer, Report)
+    assert answer.state == said
