@@ -93,7 +93,8 @@ class Signal:
     """An acceptance or a reply: what a person lets the sender know.
 
     `known_at`: when the engine could first know, by a webhook that was answered with 2xx or by a
-    read that showed it; None while it could not.
+    read that showed it; None while it could not.  `told_at`: when by a webhook.  What a read showed
+    may have been lost on its way; what was answered with 2xx is in the engine's hands for good.
     """
 
     at: datetime
@@ -101,6 +102,13 @@ class Signal:
     provider_id: str
     slug: str
     known_at: datetime | None = None
+    told_at: datetime | None = None
+
+    def tell(self, at: datetime) -> None:
+        """Note that a webhook told the engine at `at`."""
+        if self.told_at is None or at < self.told_at:
+            self.told_at = at
+        self.learn(at)
 
     def learn(self, at: datetime) -> None:
         """Note that the engine was told at `at`."""
@@ -115,6 +123,7 @@ class Signal:
             "provider_id": self.provider_id,
             "slug": self.slug,
             "known_at": iso_exact(self.known_at) if self.known_at else None,
+            "told_at": iso_exact(self.told_at) if self.told_at else None,
         }
 
 
@@ -220,11 +229,15 @@ def load(
 
 
 def _signal(row: Mapping[str, Any]) -> Signal:
-    known = row["known_at"]
+    known, told = (
+        datetime.fromisoformat(row[name]) if row.get(name) else None
+        for name in ("known_at", "told_at")
+    )
     return Signal(
         datetime.fromisoformat(row["at"]),
         row["account"],
         row["provider_id"],
         row["slug"],
-        datetime.fromisoformat(known) if known else None,
+        known,
+        told,
     )

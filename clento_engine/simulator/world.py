@@ -734,7 +734,7 @@ class World:
     ) -> None:
         def learn(at: datetime) -> None:
             if message.signal is not None:
-                message.signal.learn(at)
+                message.signal.tell(at)
             elif message.kind is Kind.INVITATION and tie.acceptance is not None:
                 tie.acceptance.learn(at)
 

@@ -185,7 +185,7 @@ def test_what_was_begun_after_the_walk_was_over_is_found() -> None:
 
 def test_what_was_begun_after_a_reply_was_known_is_found_unless_replies_do_not_stop() -> None:
     ledger = landed(NOW)
-    ledger.replies.append(Signal(NOW - HOUR, "acc", "ACoAAada", "ada", NOW - MINUTE))
+    ledger.replies.append(Signal(NOW - HOUR, "acc", "ACoAAada", "ada", told_at=NOW - MINUTE))
     assert found(ledger) == {"after_stop": 1}
     assert found(ledger, books(run=replace(RUN, stop_on_reply=False))) == {}
 

@@ -6,14 +6,14 @@ the books first.  Call either when the dust has settled: every ticker has ended 
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from clento_engine.domain.execution import Status
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.schedule import is_open, parse_hours
-from clento_engine.simulator.judge import after_reply, normalised, over_cap
+from clento_engine.simulator.judge import normalised, over_cap
 from clento_engine.simulator.ledger import Effect, Entry, Ledger
 from clento_engine.store.audit import Books, Standing, Turned, Written, books
 from clento_engine.store.database import Database
@@ -65,6 +65,15 @@ class Findings:
         """Return how many findings there are of each kind."""
         return {each.name: getattr(self, each.name) for each in fields(self)[:-1]}
 
+    def add(self, kind: str, line: str) -> None:
+        """Add what somebody else found."""
+        setattr(self, kind, getattr(self, kind) + 1)
+        self.details.setdefault(kind, []).append(line)
+
+    def lines(self) -> list[str]:
+        """Return every finding in words, after its kind."""
+        return [f"{kind}: {line}" for kind, lines in self.details.items() for line in lines]
+
 
 async def judged(
     database: Database,
@@ -73,11 +82,17 @@ async def judged(
     now: datetime,
     grace: timedelta = GRACE,
     suppressed: Mapping[str, datetime] | None = None,
+    turns: Sequence[Turned] | None = None,
 ) -> Findings:
-    """Read our books and judge them; see `settled_verdict`."""
-    return settled_verdict(
-        ledger, await books(database), now=now, grace=grace, suppressed=suppressed
-    )
+    """Read our books and judge them; see `settled_verdict`.
+
+    `turns`: when pauses and stops were answered, and resumes asked for.  The books have only when
+    they were asked for, and the promise holds from the answer on.
+    """
+    kept = await books(database)
+    if turns is not None:
+        kept = replace(kept, turns=turns)
+    return settled_verdict(ledger, kept, now=now, grace=grace, suppressed=suppressed)
 
 
 def settled_verdict(
@@ -147,6 +162,15 @@ class _Bench:
                 self._invitations[entry.account, entry.provider_id].append((entry.at, change))
         for signal in ledger.acceptances:
             self._invitations[signal.account, signal.provider_id].append((signal.at, -1))
+        # By a webhook that was answered; what a read showed may have been lost on its way, and with
+        # it whoever had asked.  Where replies stop nothing, they are none here.
+        self._replied: dict[Person, datetime] = {}
+        for reply in ledger.replies:
+            person = reply.account, reply.provider_id
+            stops = all(run.stop_on_reply for run in self._known.get(person, ()))
+            if reply.told_at is not None and stops:
+                since = self._replied.get(person, reply.told_at)
+                self._replied[person] = min(since, reply.told_at)
         self._landed: dict[Key, list[Entry]] = defaultdict(list)
         for entry in sorted(ledger.entries, key=lambda entry: entry.at):
             self._landed[_entry_key(entry)].append(entry)
@@ -227,14 +251,6 @@ class _Bench:
     def after_stop(self) -> Iterator[str]:
         """Say what reached a person after their reply, suppression, or their campaign's stop."""
         told = {entry.seq: reason for entry, reason in self._too_late()}
-        stopping = [
-            reply
-            for reply in self._ledger.replies
-            if (runs := self._known.get((reply.account, reply.provider_id)))
-            and all(run.stop_on_reply for run in runs)
-        ]
-        for late in after_reply(self._ledger.entries, stopping, self._grace):
-            told.setdefault(late.entry.seq, f"the reply was known at {late.since}")
         for entry in self._ledger.entries:
             if entry.seq in told:
                 yield f"{_named(entry)}: {told[entry.seq]}"
@@ -245,6 +261,9 @@ class _Bench:
             turns[turn.campaign_id].append(turn)
         for entry, action in self._pairs:
             begun = entry.at if action is None else action.intended_at
+            replied_at = self._replied.get((entry.account, entry.provider_id))
+            if _is_after(begun, replied_at, self._grace):
+                yield entry, f"begun at {begun}, the reply was known at {replied_at}"
             for run in self._runs_of(entry, action):
                 if action is not None and _is_after(begun, run.finished_at, self._grace):
                     yield entry, f"begun at {begun}, the lead's walk was over at {run.finished_at}"

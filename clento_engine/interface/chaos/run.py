@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,17 @@ import httpx
 
 from clento_engine.interface.api import create_app, serve
 from clento_engine.interface.chaos import faults
-from clento_engine.interface.chaos.gateway import Gateway
+from clento_engine.interface.chaos.gateway import LATE, TWICE, Gateway
 from clento_engine.interface.chaos.judge import Findings, judged
 from clento_engine.interface.chaos.processes import Fleet, simulator
-from clento_engine.interface.chaos.proxy import DatabaseProxy, ProviderProxy
+from clento_engine.interface.chaos.proxy import (
+    DatabaseCut,
+    DatabaseProxy,
+    ProviderCut,
+    ProviderProxy,
+)
 from clento_engine.interface.chaos.stage import SPRING, Stage, cast, set_stage
-from clento_engine.interface.chaos.storm import SECRET, Done, Storm
+from clento_engine.interface.chaos.storm import FAMILIES, SECRET, Done, Storm
 from clento_engine.interface.demo.processes import free_port
 from clento_engine.provider.unipile import CONNECT_TIMEOUT, READ_TIMEOUT, UnipileClient
 from clento_engine.runtime.clock import VirtualClock
@@ -35,8 +40,9 @@ from clento_engine.runtime.world import World
 from clento_engine.simulator.remote import RemoteSimulator
 from clento_engine.store import migrate
 from clento_engine.store.database import Database
+from clento_engine.store.replay import Replayed, replay_walks
 from clento_engine.store.server import temporary_server
-from clento_engine.store.turmoil import unsettled
+from clento_engine.store.turmoil import Cost, cost, unsettled
 
 # A lease is five minutes of the engine's time: five real seconds, and a request ends within two.
 SPEED = 60.0
@@ -45,6 +51,10 @@ OPERATOR_WAITS_MS = 500
 LISTENING = 2
 SETTLES_WITHIN = timedelta(days=12)  # of virtual time, after the storm
 LOOK_EVERY_S = 1.0
+# What ten minutes on two cores must hold, so that nothing found means something.
+FULL_MINUTES = 10.0
+LEAST_OF = {"kills": 300, "stalls": 60, "db_crashes": 15, "actions": 20_000}
+LEAST_OF_EACH = 20  # kind of fault
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +67,7 @@ class Plan:
     seed: int
     actions: int | None = None
     keep: Path | None = None  # where logs and database stay
+    families: frozenset[str] = frozenset(FAMILIES)  # of faults; none: a calm day, to compare with
 
     @property
     def seconds(self) -> float:
@@ -105,9 +116,10 @@ class Outcome:
     stage: Stage
     seconds: float
     started: int
-    folder: Path | None = None
-    unsettled: int = 0  # leads that were not final when the patience with the dust was over
-    faults: Counter[str] = field(default_factory=Counter)
+    folder: Path
+    faults: Counter[str]
+    replayed: Replayed
+    cost: Cost  # of the storm alone
 
     @property
     def is_clean(self) -> bool:
@@ -117,19 +129,30 @@ class Outcome:
     def to_json(self) -> dict[str, Any]:
         """Return the one object that `--json` prints."""
         found = self.findings.counts()
+        found["disagreements"] += found.pop("unknown")  # a book that does not know is not true
         return {
             "kills": self.done.kills,
             "stalls": self.done.stalls,
             "db_crashes": self.done.db_crashes,
             "faults": dict(sorted(self.faults.items())),
             "actions": sum(self.actions.values()),
-            "by_operation": self.actions,
             **found,
-            "unsettled": self.unsettled,
-            "tickers": self.started,
-            "leads": self.stage.leads,
             "seconds": round(self.seconds, 1),
         }
+
+    def too_weak(self) -> list[str]:
+        """Say where the storm was no storm: what it did less often than it must to prove much."""
+        told = self.to_json()
+        few = [
+            f"{told[kind]} {kind}, at least {least} were to be"
+            for kind, least in LEAST_OF.items()
+            if told[kind] < least
+        ]
+        return few + [
+            f"{kind}: {count} times, at least {LEAST_OF_EACH} were to be"
+            for kind, count in told["faults"].items()
+            if count < LEAST_OF_EACH
+        ]
 
 
 Show = Callable[[Glimpse], None]
@@ -236,7 +259,12 @@ async def _rage(
             random.Random(chance.random()),  # noqa: S311
             SPEED,
             plan.seconds,
+            plan.families,
         )
+        if "webhooks" not in plan.families:
+            gateway.calm(ports)
+        async with database.connection() as conn:
+            before = await cost(conn)
         raging_since = time.monotonic()
         landed = Counter[str]()
 
@@ -258,6 +286,8 @@ async def _rage(
         # what was stopped wakes and finds its lease gone; then only one calm ticker is left
         await asyncio.sleep(2 * limit_s)
         await fleet.close()
+        async with database.connection() as conn:
+            spent = await cost(conn) - before
         async with _looking(lambda: look("dust")):
             left = await _settle(server.url, url, remote, storm)
         ledger = await remote.ledger()
@@ -265,10 +295,23 @@ async def _rage(
         (folder / "ledger.jsonl").write_text("\n".join(rows))  # for whoever must look into it
         say("judging")
         findings = await judged(
-            database, ledger, now=await remote.now(), suppressed=storm.done.suppressed
+            database,
+            ledger,
+            now=await remote.now(),
+            suppressed=storm.done.suppressed,
+            turns=storm.done.turns,
         )
-        fault_counts = Counter[str](storm.done.faults)
-        for counts in (provider_proxy.done, database_proxy.done, gateway.done):
+        if left:
+            findings.add(
+                "lost", f"{left} leads had come to no end {SETTLES_WITHIN} after the storm"
+            )
+        async with database.connection() as conn:
+            replayed = await replay_walks(conn, stage.organization_id)
+        for each in replayed.differing:
+            findings.add("disagreements", f"{each.campaign} {each.lead}: {each.difference}")
+        (folder / "findings.txt").write_text("\n".join(findings.lines()))
+        fault_counts = Counter[str](dict.fromkeys(_fault_kinds(), 0))
+        for counts in (storm.done.faults, provider_proxy.done, database_proxy.done, gateway.done):
             fault_counts.update(counts)
         for label, count in (await remote.faults())["struck"].items():
             fault_counts[faults.kind_of(label)] += count
@@ -280,8 +323,9 @@ async def _rage(
             time.monotonic() - began,
             fleet.started,
             folder,
-            left,
             fault_counts,
+            replayed,
+            spent,
         )
 
 
@@ -334,6 +378,11 @@ async def _settle(
         stop.set()
         await served
         return await left()
+
+
+def _fault_kinds() -> set[str]:
+    """Return the kinds of faults that happen to requests: those, too, that never happened."""
+    return faults.kinds() | {*ProviderCut, *DatabaseCut, TWICE, LATE}
 
 
 class _looking:  # noqa: N801  used as a function

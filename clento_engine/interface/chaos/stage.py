@@ -34,7 +34,7 @@ HOURS = (
 )
 CAMPAIGNS = 12
 QUARTERS = 4  # of the senders; each has three campaigns
-SMALL = 28  # campaigns besides, that may be stopped for good
+SMALL = 40  # campaigns besides, that may be stopped for good
 SENDERS_OF_SMALL = 6
 LASTS = timedelta(days=2)  # a walk at most, so that the dust settles
 NOTICES = "notices"  # the id of the webhook that nodes name

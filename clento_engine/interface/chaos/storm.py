@@ -29,6 +29,7 @@ from clento_engine.interface.chaos.proxy import (
 from clento_engine.interface.chaos.stage import Campaign, Stage
 from clento_engine.simulator.remote import RemoteSimulator
 from clento_engine.store.accounts import resume_account
+from clento_engine.store.audit import Turned
 from clento_engine.store.campaigns import (
     CannotDo,
     pause_campaign,
@@ -41,6 +42,18 @@ from clento_engine.store.suppressions import suppress as leave_alone
 from clento_engine.store.turmoil import Troubled, acted_upon, paused_by_provider
 
 TEN_MINUTES_S = 600.0
+FAMILIES = (
+    "tickers",
+    "clocks",
+    "database",
+    "provider",
+    "answers",
+    "webhooks",
+    "people",
+    "operators",
+)
+ALWAYS = "always"  # the operator who puts right what the provider stopped
+RESUMED = "CampaignResumed"
 SECRET = "storm-webhook-secret"  # noqa: S105  both ends are this storm's
 STATUSES = ("CREDENTIALS", "STOPPED", "ERROR", "PERMISSIONS", "CONNECTING")
 _PASSING = (Lost, DatabaseUnavailable, httpx.HTTPError, *Busy, *Undone)
@@ -58,6 +71,8 @@ class Done:
     faults: Counter[str] = field(default_factory=Counter)
     # a person, by every name, and from when on they are to be left alone
     suppressed: dict[str, datetime] = field(default_factory=dict)
+    # from when on campaigns were not to run (it was answered), or might again (it was asked for)
+    turns: list[Turned] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -76,13 +91,15 @@ class Storm:
     chance: random.Random
     speed: float
     seconds: float
+    families: frozenset[str]  # of faults
     done: Done = field(default_factory=Done)
 
     async def rage(self, until: Callable[[], bool]) -> None:
         """Do all of it, each at its own pace, until told; then leave nothing stopped."""
         tasks = [
             asyncio.create_task(self._now_and_then(what, count, until))
-            for what, count in self._kinds()
+            for family, what, count in self._kinds()
+            if family in self.families | {ALWAYS}
         ]
         try:
             await asyncio.gather(*tasks)
@@ -95,28 +112,26 @@ class Storm:
             self.provider_proxy.disarm()
             self.database_proxy.disarm()
 
-    def _kinds(self) -> Sequence[tuple[Callable[[], Awaitable[None]], float]]:
-        """Return what is done, and how often in ten minutes."""
+    def _kinds(self) -> Sequence[tuple[str, Callable[[], Awaitable[None]], float]]:
+        """Return what is done, of which family, and how often in ten minutes."""
         return (
-            (self.kill, 370),
-            (self.stall, 80),
-            (self.cron, 280),
-            (self.jump_clock, 26),
-            (self.crash_database, 18),
-            (lambda: self.cut_database(DatabaseCut.ANYWHERE), 60),
-            (lambda: self.cut_database(DatabaseCut.IN_TRANSACTION), 60),
-            (lambda: self.cut_database(DatabaseCut.COMMIT_UNANSWERED), 60),
-            *((lambda kind=kind: self.cut_provider(kind), 50) for kind in ProviderCut),
-            (self.wrong, 1400),
-            (self.stranger, 60),
-            (self.account_status, 40),
-            (self.new_slug, 60),
-            (self.lag, 30),
-            (self.pause, 44),
-            (self.stop, 60),
-            (self.suppress, 60),
-            (self.reply, 120),
-            (self.repair, 200),
+            ("tickers", self.kill, 370),
+            ("tickers", self.stall, 80),
+            ("tickers", self.cron, 280),
+            ("clocks", self.jump_clock, 30),
+            ("database", self.crash_database, 19),
+            *(("database", lambda kind=kind: self.cut_database(kind), 60) for kind in DatabaseCut),
+            *(("provider", lambda kind=kind: self.cut_provider(kind), 50) for kind in ProviderCut),
+            ("answers", self.wrong, 1400),
+            ("webhooks", self.stranger, 60),
+            ("people", self.account_status, 40),
+            ("people", self.new_slug, 60),
+            ("people", self.lag, 30),
+            ("people", self.reply, 120),
+            ("operators", self.pause, 44),
+            ("operators", self.stop, 90),
+            ("operators", self.suppress, 60),
+            (ALWAYS, self.repair, 200),
         )
 
     async def _now_and_then(
@@ -163,6 +178,7 @@ class Storm:
     async def cron(self) -> None:
         """Start a ticker as cron does, whether or not the one before has ended."""
         self.fleet.once("tick", "tick", "--budget", f"{self.chance.randint(2, 8)}s")
+        self.done.faults["tick of cron, over the one before"] += 1
 
     async def jump_clock(self) -> None:
         """Start a ticker whose host's clock is two hours off, at once or in some seconds."""
@@ -258,11 +274,11 @@ class Storm:
     async def pause(self) -> None:
         """Pause a campaign for a while, at whatever moment it is in."""
         campaign = self.chance.choice(self.stage.campaigns)
-        if not await self._change(pause_campaign, campaign):
+        if not await self._change(pause_campaign, campaign, "CampaignPaused"):
             return
         self.done.faults["campaign paused"] += 1
         await asyncio.sleep(self.chance.uniform(1, 10))
-        while not await self._change(resume_campaign, campaign, again=True):
+        while not await self._change(resume_campaign, campaign, RESUMED):
             if self.chance.random() < 0.1:  # noqa: PLR2004  it was stopped meanwhile
                 return
             await asyncio.sleep(0.2)
@@ -270,22 +286,27 @@ class Storm:
 
     async def stop(self) -> None:
         """End a campaign for good."""
-        if await self._change(stop_campaign, self.chance.choice(self.stage.small)):
+        small = self.chance.choice(self.stage.small)
+        if await self._change(stop_campaign, small, "CampaignStopped"):
             self.done.faults["campaign stopped"] += 1
 
     async def _change(
-        self, change: Callable[..., Awaitable[None]], campaign: Campaign, *, again: bool = False
+        self, change: Callable[..., Awaitable[None]], campaign: Campaign, kind: str
     ) -> bool:
-        now = await self.simulator.now()
+        asked_at = await self.simulator.now()
         try:
             async with self.database.connection() as conn:
-                await change(conn, self.stage.organization_id, campaign.id, now=now)
+                await change(conn, self.stage.organization_id, campaign.id, now=asked_at)
         except CannotDo:
             return False
         except _PASSING:
-            if again:
-                return False
-            raise
+            if kind != RESUMED:
+                raise
+            # it may have been done: from now on nobody can say that the campaign must not run
+            self.done.turns.append(Turned(campaign.id, kind, asked_at))
+            return False
+        at = asked_at if kind == RESUMED else await self.simulator.now()
+        self.done.turns.append(Turned(campaign.id, kind, at))
         return True
 
     async def suppress(self) -> None:

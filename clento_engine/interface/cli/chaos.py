@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Self
 import click
 
 from clento_engine.config import read_settings
-from clento_engine.interface.chaos.run import Glimpse, Outcome, Plan, rage
+from clento_engine.interface.chaos.run import FULL_MINUTES, Glimpse, Outcome, Plan, rage
+from clento_engine.interface.chaos.storm import FAMILIES
 from clento_engine.interface.cli.output import Table, answer, note
 from clento_engine.interface.cli.session import json_option, run
 
@@ -24,8 +25,7 @@ PROMISES = (
     ("over_cap", "I3 caps", "sliding windows over their cap"),
     ("outside_hours", "I4 hours", "outside working hours"),
     ("after_stop", "I5 stop, I6 leave alone", "after a pause, stop, reply or suppression"),
-    ("disagreements", "ledger", "where our books and the truth differ"),
-    ("unknown", "ledger", "actions that nobody found out about"),
+    ("disagreements", "I7, the books", "where books, counters, replay and truth differ"),
 )
 
 
@@ -40,6 +40,13 @@ PROMISES = (
 @click.option("--seed", type=int, default=7, show_default=True, help="Of people and accidents.")
 @click.option("--actions", type=click.IntRange(1), help="End it when so many have landed.")
 @click.option(
+    "--fault",
+    "chosen",
+    type=click.Choice([*FAMILIES, "none"]),
+    multiple=True,
+    help="Only faults of this family; may be given again.  none: a calm day, to compare with.",
+)
+@click.option(
     "--keep",
     type=click.Path(path_type=Path, file_okay=False),
     help="A folder for logs and database, which stay there.",
@@ -51,6 +58,7 @@ def chaos(
     minutes: float,
     seed: int,
     actions: int | None,
+    chosen: tuple[str, ...],
     keep: Path | None,
     as_json: bool,
 ) -> None:
@@ -58,14 +66,16 @@ def chaos(
 
     Real tickers, a PostgreSQL of its own and a simulated provider; tickers are killed, stalled and
     started, the database crashes, connections are cut, answers are lost or wrong.  Then what
-    really reached whom is held against our books.  Status 1 if any promise was broken.
+    really reached whom is held against our books.  Status 1 if any promise was broken, and if a
+    storm of full length was too weak to say so.
 
     \b
     Example:
       clento chaos --minutes 1.5 --seed 11
     """
     picture = _Silence() if as_json else (_Live() if sys.stderr.isatty() else _Lines())
-    plan = Plan(minutes, seed, actions, keep)
+    families = frozenset(chosen or FAMILIES) - {"none"}
+    plan = Plan(minutes, seed, actions, keep, families)
     # our own connections are lost, too: that is what is played; psycopg sets its level by itself
     logging.getLogger("psycopg").setLevel(logging.ERROR)
     with picture:
@@ -75,10 +85,13 @@ def chaos(
             level=logging.ERROR,
         )
     answer(as_json, outcome.to_json(), *_report(outcome))
+    is_full = minutes >= FULL_MINUTES and actions is None and families == frozenset(FAMILIES)
+    too_weak = outcome.too_weak() if is_full else []
+    for line in [*_told(outcome), *(f"too weak: {each}" for each in too_weak)]:
+        note(line)
     if not outcome.is_clean:
-        for line in _told(outcome):
-            note(line)
-        note(f"logs are in {outcome.folder}")
+        note(f"logs and all findings are in {outcome.folder}")
+    if too_weak or not outcome.is_clean:
         ctx.exit(1)
 
 
@@ -174,13 +187,20 @@ def _report(outcome: Outcome) -> list[str | Table]:
         ],
         title="Verdict: the simulator's ledger against our books",
     )
+    cost, replayed = outcome.cost, outcome.replayed
+    steps = max(1, cost.steps)
     return [
         shaken,
         reached,
         verdict,
         (
-            f"{told['actions']:,} actions for {told['leads']:,} leads by {told['tickers']} ticker"
-            f" processes in {told['seconds']} s; {told['held']} leads held for a person"
+            f"{told['actions']:,} actions for {outcome.stage.leads:,} leads by {outcome.started}"
+            f" ticker processes in {told['seconds']} s; {told['held']} leads held for a person"
+        ),
+        f"{replayed.walks:,} walks replayed from {replayed.lines:,} lines of history",
+        (
+            f"cost of a step: {cost.transactions / steps:.2f} transactions that write,"
+            f" {cost.wal_bytes / steps:,.0f} bytes of WAL ({cost.steps:,} steps)"
         ),
     ]
 
