@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from builders import NOW
 
-from clento_engine.domain.operation import Operation
+from clento_engine.domain.operation import Budget, Operation
 from clento_engine.interface.chaos.judge import settled_verdict
 from clento_engine.simulator.ledger import Effect, Ledger, Signal
 from clento_engine.store.audit import Books, Capped, Counted, Standing, Turned, Written
@@ -246,12 +246,19 @@ def test_counters_that_do_not_hold_what_the_actions_took_are_a_disagreement() ->
     assert found(landed(NOW), books(counters=[replace(USED, used=2)])) == {"disagreements": 1}
 
 
-def test_reconcile_may_count_as_many_profile_reads_as_it_looked() -> None:
-    looks = Counted("acc", "profile_visit", BUCKET, 2)
-    invited = replace(
-        ACTION, operation=Operation.SEND_CONNECTION_REQUEST.value, text=None, checks=2
-    )
-    ledger = landed(NOW, operation=Effect.INVITATION, text=None)
+@pytest.mark.parametrize(
+    ("operation", "effect", "budget"),
+    [
+        (Operation.SEND_CONNECTION_REQUEST, Effect.INVITATION, Budget.PROFILE),
+        (Operation.LIKE_POST, Effect.LIKE, Budget.POST_READ),
+    ],
+)
+def test_reconcile_may_count_as_many_reads_as_it_looked(
+    operation: Operation, effect: Effect, budget: Budget
+) -> None:
+    looks = Counted("acc", budget.value, BUCKET, 2)
+    invited = replace(ACTION, operation=operation.value, target="chat", text=None, checks=2)
+    ledger = landed(NOW, operation=effect, text=None)
     assert found(ledger, books(invited, counters=[USED, looks])) == {}
     more = replace(looks, used=3)
     assert found(ledger, books(invited, counters=[USED, more])) == {"disagreements": 1}

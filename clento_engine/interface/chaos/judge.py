@@ -32,8 +32,13 @@ _EFFECTS = {
 }
 _ON_POSTS = frozenset({Effect.LIKE, Effect.COMMENT})
 _TEXTS = frozenset({Effect.COMMENT, Effect.INVITATION, Effect.MESSAGE, Effect.INMAIL})
-# A profile is asked about these, with a unit of its own, each time reconcile looks.
-_ASKS_A_PROFILE = frozenset({Operation.SEND_CONNECTION_REQUEST, Operation.WITHDRAW_REQUEST})
+# What reconcile takes a unit of, besides the action's own, each time it looks.
+_LOOKS = {
+    Operation.SEND_CONNECTION_REQUEST: Budget.PROFILE,
+    Operation.WITHDRAW_REQUEST: Budget.PROFILE,
+    Operation.LIKE_POST: Budget.POST_READ,
+    Operation.COMMENT_POST: Budget.POST_READ,
+}
 _PENDING = {Effect.INVITATION: 1, Effect.WITHDRAW: -1}  # invitations that stand open
 _OPEN = frozenset({"intended", "unknown"})
 _HAPPENED = _OPEN | {"done"}  # or may have
@@ -398,34 +403,34 @@ class _Bench:
     def miscounted(self) -> Iterator[str]:
         """Say which counters do not hold the units that the actions took.
 
-        What was given back counts no more.  Reconcile takes a unit of the profile budget for each
-        look of its own, which no action carries: it may be more there, by as many as it looked.
+        What was given back counts no more.  Reconcile takes a unit for each look that LinkedIn
+        counts, which no action carries: it may be more there, by as many as it looked.
         """
         units: dict[tuple[str, str, datetime], int] = defaultdict(int)
-        looks: dict[str, int] = defaultdict(int)
+        looks: dict[tuple[str, str], int] = defaultdict(int)
         for action in self._books.actions:
-            if Operation(action.operation) in _ASKS_A_PROFILE:
-                looks[action.account] += action.checks
+            if (looked := _LOOKS.get(Operation(action.operation))) is not None:
+                looks[action.account, looked.value] += action.checks
             if action.state != "released":
                 for budget in action.budgets:
                     units[action.account, budget, action.bucket_at] += 1
         used = {(row.account, row.budget, row.bucket_at): row.used for row in self._books.counters}
-        more: dict[str, int] = defaultdict(int)
+        more: dict[tuple[str, str], int] = defaultdict(int)
         for key in sorted(units.keys() | used.keys()):
             account, budget, bucket_at = key
             difference = used.get(key, 0) - units.get(key, 0)
-            if budget == Budget.PROFILE.value and difference > 0:
-                more[account] += difference
+            if budget in _LOOKS.values() and difference > 0:
+                more[account, budget] += difference
             elif difference:
                 yield (
                     f"{account}: {used.get(key, 0)} units of {budget} counted in the bucket"
                     f" {bucket_at}, {units.get(key, 0)} taken"
                 )
-        for account, count in more.items():
-            if count > looks[account]:
+        for (account, budget), count in more.items():
+            if count > looks[account, budget]:
                 yield (
-                    f"{account}: {count} profile reads counted besides the actions',"
-                    f" reconcile looked {looks[account]} times"
+                    f"{account}: {count} units of {budget} counted besides the actions',"
+                    f" reconcile looked {looks[account, budget]} times"
                 )
 
     def unheard(self) -> Iterator[str]:
