@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,31 @@ from bench.core import Core
 from bench.end_to_end import end_to_end
 from bench.environments import PEERS
 from bench.figures import Measured, spreads
+from bench.fleet import TELLING, fleet
 from bench.growth import growth
 from bench.race import race
 from bench.result import Result
 from bench.server import BenchServer, bench_server
+from bench.timers import timers
 from clento_engine.runtime.clock import system_clock
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
-Scenario = Callable[[BenchServer, int], Result]
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """How a scenario is measured, in so many rounds, and what its server is told besides."""
+
+    measure: Callable[[BenchServer, int], Result]
+    settings: Mapping[str, str] | None = None
+
 
 SCENARIOS: Mapping[str, Scenario] = {
-    "core": lambda server, rounds: race(server, Core(), PEERS, rounds=rounds),
-    "end-to-end": lambda server, rounds: end_to_end(server, rounds=rounds),
-    "growth": lambda server, rounds: growth(server, rounds=rounds),
+    "core": Scenario(lambda server, rounds: race(server, Core(), PEERS, rounds=rounds)),
+    "end-to-end": Scenario(lambda server, rounds: end_to_end(server, rounds=rounds)),
+    "growth": Scenario(lambda server, rounds: growth(server, rounds=rounds)),
+    "timers": Scenario(lambda server, rounds: timers(server, rounds=rounds)),
+    "fleet": Scenario(lambda server, rounds: fleet(server, rounds=rounds), TELLING),
 }
 
 
@@ -41,9 +53,10 @@ def main() -> None:
 def all_(names: Sequence[str], rounds: int) -> None:
     """Measure every scenario, or those NAMED; write results.json and README.md."""
     for name in names or SCENARIOS:
-        with bench_server() as server:
+        scenario = SCENARIOS[name]
+        with bench_server(scenario.settings) as server:
             click.echo(f"{name} …", err=True)
-            result = SCENARIOS[name](server, rounds)
+            result = scenario.measure(server, rounds)
             report.save([result], now=system_clock(), settings=server.settings())
         say(result)
 

@@ -1,26 +1,27 @@
 """Measured in a process of its own: the real ticker takes every step that is due."""
 
+import asyncio
 import time
 from collections.abc import Coroutine
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from datetime import datetime, timedelta
+from typing import Any, TypeVar, cast
 
 from bench.figures import percentile
 from bench.noop import Noop
 from bench.peers.runner import new_runner, peak_rss_mb
 from bench.population import NOW
+from clento_engine.provider.port import Profile, Provider
 from clento_engine.runtime.act import act
-from clento_engine.runtime.clock import SpeedClock
+from clento_engine.runtime.clock import Clock, SpeedClock
+from clento_engine.runtime.outbox import posting
 from clento_engine.runtime.ticker import Ticked, tick
+from clento_engine.runtime.work import attend
 from clento_engine.runtime.world import World
 from clento_engine.store.accounts import organizations
 from clento_engine.store.claim import claim
 from clento_engine.store.database import Database
 from clento_engine.store.due import due
 from clento_engine.store.settle import settle
-
-if TYPE_CHECKING:
-    from clento_engine.provider.port import Provider
 
 T = TypeVar("T")
 
@@ -116,6 +117,61 @@ async def _idle(url: str, slots: int, ticks: int, after_s: float) -> dict[str, f
             if ticked.total:
                 raise RuntimeError(f"{ticked.total} steps were due: this is no idle tick")
     return {"p50_ms": percentile(took, 0.5), "p99_ms": percentile(took, 0.99)}
+
+
+class Timed(Noop):
+    """Notes when each visit came."""
+
+    def __init__(self, clock: Clock) -> None:
+        """Note the instants of `clock`."""
+        self._clock = clock
+        self.visited_at: list[datetime] = []
+
+    async def visit(self, account: str, identifier: str) -> Profile:
+        """Answer that the profile was visited."""
+        self.visited_at.append(self._clock())
+        return await super().visit(account, identifier)
+
+
+def lateness(url: str, slots: int, ahead_s: float) -> dict[str, float]:
+    """Wait for NOW, `ahead_s` away, as `clento tick` does; return how late the steps came."""
+    return on_loop(_lateness(url, slots, ahead_s))
+
+
+async def _lateness(url: str, slots: int, ahead_s: float) -> dict[str, float]:
+    clock = SpeedClock(NOW - timedelta(seconds=ahead_s), 1.0)
+    timed = Timed(clock)
+    async with Database(url, max_connections=4) as database, posting() as outbox:
+        world = World(database, cast("Provider", timed), clock, slots=slots)
+        # It ends by itself: what comes next is due in days.
+        worked = await attend(world, outbox, BUDGET, stop=asyncio.Event())
+    late = [(at - NOW).total_seconds() for at in timed.visited_at]
+    return {
+        "steps": worked.ticked.total,
+        "lateness_p50_s": percentile(late, 0.5),
+        "lateness_p99_s": percentile(late, 0.99),
+        "lateness_last_s": max(late),
+    }
+
+
+def shared(
+    url: str, slots: int, start_at: float, after_s: float, budget_s: float
+) -> dict[str, Any]:
+    """Begin at `start_at` of the monotonic clock, with others; then it is `after_s` past NOW."""
+    return on_loop(_shared(url, slots, start_at, after_s, budget_s))
+
+
+async def _shared(
+    url: str, slots: int, start_at: float, after_s: float, budget_s: float
+) -> dict[str, Any]:
+    async with Database(url, max_connections=4) as database:
+        async with database.connection():
+            pass  # connected before the others begin
+        await asyncio.sleep(max(0.0, start_at - time.monotonic()))
+        world = noop_world(database, slots, after_s + time.monotonic() - start_at)
+        ticked = await tick(world, timedelta(seconds=budget_s))
+        ended_s = time.monotonic() - start_at
+    return {**_told(ticked), "ended_s": ended_s, "rss_mb": peak_rss_mb()}
 
 
 def _told(ticked: Ticked) -> dict[str, Any]:

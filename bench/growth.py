@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from bench.core import Wrong
 from bench.figures import Measured, Spread, ratio, spreads
-from bench.population import Population, add_due, faults, populate
+from bench.population import Population, add_due, faults, lift_caps, populate
 from bench.result import Bar, Result, Rows
 from bench.server import BenchServer
 from bench.worker import measured
@@ -46,11 +46,6 @@ GROUPS: Mapping[str, Mapping[str, Population]] = {
         "history 10 M": replace(BASE, parked=1_000_000, actions=10_000_000),
     },
 }
-
-# The budgets must not end before the due leads do: ten senders could visit nine hundred a day.
-_LIFT = """
-update rate_limits set per_hour = 1000000, per_day = 1000000 where operation = 'profile_visit'
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +106,7 @@ def _prepare(server: BenchServer, rung: Rung) -> None:
     url = server.create_ours(rung.database)
     with server.admin(rung.database) as conn:
         populate(conn, rung.who)
-        conn.execute(_LIFT)
+        lift_caps(conn)
         if found := faults(conn):
             raise Wrong(f"{rung.label} is not as the engine leaves it: {found}")
     measured("drain", url=url, slots=SLOTS)  # lanes that are barred are put to sleep: once, here

@@ -64,7 +64,7 @@ class Population:
 
 
 def populate(conn: psycopg.Connection, who: Population, now: datetime = NOW) -> None:
-    """Write a population into an empty database, in one transaction.
+    """Write a population, in one transaction, of organisations of its own beside any there are.
 
     `conn` is a superuser's: foreign keys are checked at the end, set-wise, and not row by row.
     """
@@ -87,6 +87,34 @@ def add_due(conn: psycopg.Connection, leads: int, now: datetime = NOW) -> None:
     conn.execute("analyze campaign_executions")
 
 
+def make_due_at_once(conn: psycopg.Connection, now: datetime = NOW) -> None:
+    """Let every lead to be visited, of the population written last, be due at one instant."""
+    with conn.transaction():
+        for statement in _AT_ONCE:
+            conn.execute(statement, {"now": now})
+
+
+_AT_ONCE = (
+    """
+    update campaign_executions set next_run_at = %(now)s
+     where operation = 'profile_visit' and organization_id in (select id from bench_organizations)
+    """,
+    """
+    update lanes set ready_at = %(now)s
+     where operation = 'profile_visit' and ready_at is not null
+       and organization_id in (select id from bench_organizations)
+    """,
+)
+
+
+def lift_caps(conn: psycopg.Connection) -> None:
+    """Let nobody's visits end before the due leads do: the counters are read all the same."""
+    conn.execute(
+        "update rate_limits set per_hour = 1000000, per_day = 1000000"
+        " where operation = 'profile_visit'"
+    )
+
+
 def _statements(who: Population, now: datetime) -> Iterator[tuple[str, dict[str, object]]]:
     yield from _setting(who, now)
     for kind, leads in (("due", who.due), ("barred", who.barred), ("parked", who.parked)):
@@ -101,17 +129,18 @@ def _statements(who: Population, now: datetime) -> Iterator[tuple[str, dict[str,
 
 def _setting(who: Population, now: datetime) -> Iterator[tuple[str, dict[str, object]]]:
     limits = default_limits(TIER)
+    yield "drop table if exists bench_organizations, bench_pairs", {}
     yield (
         """
-        insert into organizations (id, name)
-        select uuidv7(), 'organisation ' || n from generate_series(1, %(n)s) n
+        create table bench_organizations as
+        select uuidv7() as id, g.n - 1 as n from generate_series(1, %(n)s) g(n)
         """,
         {"n": who.organizations},
     )
     yield (
         """
-        create table bench_organizations as
-        select id, row_number() over (order by id) - 1 as n from organizations
+        insert into organizations (id, name)
+        select id, 'organisation ' || id from bench_organizations
         """,
         {},
     )
@@ -147,9 +176,10 @@ def _setting(who: Population, now: datetime) -> Iterator[tuple[str, dict[str, ob
         insert into rate_limits (organization_id, account_id, operation, per_hour, per_day,
                per_week, per_month, spacing_shortest, spacing_longest)
         select a.organization_id, a.id, b.*, '0', '0'
-          from connected_accounts a,
-               unnest(%(budgets)s::text[], %(hour)s::int[], %(day)s::int[], %(week)s::int[],
-                      %(month)s::int[]) b
+          from connected_accounts a
+          join bench_organizations o on o.id = a.organization_id
+         cross join unnest(%(budgets)s::text[], %(hour)s::int[], %(day)s::int[], %(week)s::int[],
+                           %(month)s::int[]) b
         """,
         {
             "budgets": [budget.value for budget in limits],
@@ -177,8 +207,9 @@ def _setting(who: Population, now: datetime) -> Iterator[tuple[str, dict[str, ob
         select l.organization_id, uuidv7(), l.name, 'running', w.id, l.id, %(hours)s, '30 days',
                %(slots)s, '0', at, at, at
           from lead_lists l
-          join workflow_versions w using (organization_id),
-               lateral (select %(now)s::timestamptz - interval '5 days' as at) t
+          join bench_organizations o on o.id = l.organization_id
+          join workflow_versions w using (organization_id)
+         cross join lateral (select %(now)s::timestamptz - interval '5 days' as at) t
          order by l.id
         """,
         {"hours": HOURS, "slots": who.slots, "now": now},
@@ -189,9 +220,11 @@ def _setting(who: Population, now: datetime) -> Iterator[tuple[str, dict[str, ob
         select row_number() over (order by p.n) - 1 as n, c.organization_id, c.id as campaign_id,
                c.list_id, c.workflow_version_id, a.id as account_id
           from generate_series(0, greatest(%(senders)s, %(campaigns)s) - 1) p(n)
-          join (select *, row_number() over (order by id) - 1 as n from campaigns) c
+          join (select c.*, row_number() over (order by c.id) - 1 as n from campaigns c
+                  join bench_organizations o on o.id = c.organization_id) c
             on c.n = mod(p.n, %(campaigns)s)
-          join (select *, row_number() over (order by id) - 1 as n from connected_accounts) a
+          join (select a.*, row_number() over (order by a.id) - 1 as n from connected_accounts a
+                  join bench_organizations o on o.id = a.organization_id) a
             on a.n = mod(p.n, %(senders)s) and a.organization_id = c.organization_id
         """,
         {"senders": who.senders, "campaigns": who.campaigns},

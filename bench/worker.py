@@ -9,10 +9,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.drain import claims, drain, idle
+from bench.drain import claims, drain, idle, lateness, shared
 from bench.wire import add_senders, bare, over_http
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -24,7 +26,9 @@ WORK: Mapping[str, Callable[..., Any]] = {
     "claims": claims,
     "drain": drain,
     "idle": idle,
+    "lateness": lateness,
     "over_http": over_http,
+    "shared": shared,
 }
 
 
@@ -34,10 +38,19 @@ class WorkerFailed(Exception):
 
 def measured(name: str, *, profile: Path | None = None, **arguments: object) -> dict[str, Any]:
     """Run `WORK[name]` in a new process; return its answer.  Raises WorkerFailed."""
-    return answer_of(
-        [sys.executable, "-m", "bench.worker", name, json.dumps(arguments, default=str)],
-        environment={} if profile is None else {"BENCH_PROFILE": str(profile.resolve())},
-    )
+    environment = {} if profile is None else {"BENCH_PROFILE": str(profile.resolve())}
+    return answer_of(_command(name, arguments), environment=environment)
+
+
+def together(name: str, processes: int, **arguments: object) -> list[dict[str, Any]]:
+    """Run `WORK[name]` in several new processes at once.  Raises WorkerFailed."""
+    run = partial(answer_of, _command(name, arguments), environment={})
+    with ThreadPoolExecutor(processes) as pool:
+        return [each.result() for each in [pool.submit(run) for _ in range(processes)]]
+
+
+def _command(name: str, arguments: Mapping[str, object]) -> list[str]:
+    return [sys.executable, "-m", "bench.worker", name, json.dumps(arguments, default=str)]
 
 
 def answer_of(
