@@ -1,7 +1,8 @@
 """The sweep finds what no webhook told, a few times a day and at random times."""
 
 import asyncio
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,13 +12,14 @@ import httpx
 import pytest
 from builders import DAY, NOW, Conn, add_sender, edge, set_stage, workflow
 from builders import Stage as Set
+from psycopg import AsyncConnection
 
 from clento_engine.domain import execution as ex
 from clento_engine.domain.operation import Operation
 from clento_engine.domain.workflow import Branch, Node
 from clento_engine.provider.unipile import UnipileClient
 from clento_engine.runtime.clock import VirtualClock
-from clento_engine.runtime.inbox import apply_inbox
+from clento_engine.runtime.inbox import apply_inbox, receive
 from clento_engine.runtime.sweep import (
     ACCOUNT_AGAIN,
     LEASE,
@@ -60,6 +62,11 @@ AWAIT = workflow(
 )
 
 Json = dict[str, Any]
+
+WAITING = (
+    "select count(*) from pg_stat_activity"
+    " where datname = current_database() and wait_event_type = 'Lock'"
+)
 
 
 @dataclass(slots=True)
@@ -207,6 +214,43 @@ async def test_a_reply_of_whom_we_do_not_know_yet_is_kept_for_when_we_do(scene: 
     )
     scene.stage.now = scene.clock()
     assert [item.event for item in await scene.stage.claim()] == [ex.Replied()]
+
+
+@pytest.mark.parametrize("tells", [Scene.accept, Scene.reply])
+async def test_what_sweep_and_webhook_tell_at_once_happens_once(
+    dsn: str, scene: Scene, tells: Callable[[Scene], None]
+) -> None:
+    delivered: list[Json] = []
+
+    async def deliver(_url: str, _headers: object, body: bytes) -> int:
+        delivered.append(json.loads(body))
+        return 200
+
+    scene.simulated.deliver = deliver
+    for source, event in (("users", "new_relation"), ("messaging", "message_received")):
+        scene.simulated.register(
+            {"source": source, "request_url": "http://engine/", "events": [event]}
+        )
+    tells(scene)
+    while not delivered:
+        await scene.simulated.advance(scene.shared() + THREE_HOURS)
+    scene.clock.move_to(scene.shared())
+    for payload in delivered:
+        await receive(scene.world, scene.stage.organization_id, payload)
+    async with await AsyncConnection.connect(dsn) as holder:
+        await holder.execute("select from campaign_executions for no key update")
+        both = asyncio.gather(sweep(scene.world), apply_inbox(scene.world))
+        while await scene.stage.value(WAITING) < 2:
+            assert not both.done()
+            await asyncio.sleep(0)
+        await holder.commit()
+    await both
+    run = await scene.run()
+    if tells is Scene.reply:
+        assert run["outcome"] == "replied"
+    else:
+        assert (run["node_id"], run["status"]) == ("n1", "waiting")
+        assert await scene.stage.value("select count(*) from events where entered = 'n1'") == 1
 
 
 async def test_what_is_known_is_not_told_again(scene: Scene) -> None:

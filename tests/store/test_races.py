@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
+from shutil import copytree
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -26,6 +28,7 @@ from clento_engine.domain import failure as on
 from clento_engine.domain.limits import LEASE, Caps, bucket_at
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.store import claim as claiming
+from clento_engine.store import database, migrate
 from clento_engine.store.accounts import (
     pause_account,
     reserve,
@@ -40,9 +43,16 @@ from clento_engine.store.campaigns import (
     stop_campaign,
 )
 from clento_engine.store.claim import AGAIN, Claimed
-from clento_engine.store.database import Undone
+from clento_engine.store.database import (
+    DatabaseUnavailable,
+    Undone,
+    migrations_folder,
+    newest_revision,
+    schema_revision,
+)
 from clento_engine.store.doubtful import take_doubtful
 from clento_engine.store.suppressions import in_flight, suppress
+from clento_engine.store.tables import metadata
 
 Conn = AsyncConnection[Any]
 Connect = Callable[[], Awaitable[Conn]]
@@ -628,6 +638,107 @@ async def test_two_reconciles_never_take_the_same_action(conn: Conn, connect: Co
     ids = {each.ticket.action_id for each in [*first, *second]}
     assert len(ids) == 5
     assert await take_doubtful(conn, now=stage.now, lease=LEASE, most=10) == []
+
+
+# --- a migration while tickers run ---------------------------------------------------------------
+
+# Every table is locked alone and changed: no migration of ours is as rough.  A claim comes to the
+# lanes first, and so does this.
+LATER = f"""
+from alembic import op
+
+revision, down_revision = "9999", "{newest_revision()}"
+
+
+def upgrade() -> None:
+    for table in {sorted(metadata.tables, key=lambda name: name != "lanes")}:
+        op.execute(f"alter table {{table}} add column added_later int not null default 0")
+"""
+
+
+@pytest.fixture
+def later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let there be a newer revision than this code knows."""
+    folder = tmp_path / "migrations"
+    copytree(migrations_folder(), folder)
+    (folder / "versions" / "9999_later.py").write_text(LATER)
+    monkeypatch.setattr(migrate, "migrations_folder", lambda: folder)
+
+
+def upgrading(dsn: str) -> "asyncio.Task[list[str]]":
+    return asyncio.create_task(asyncio.to_thread(migrate.upgrade, dsn))
+
+
+async def until_it_waits(watch: Conn, upgrade: "asyncio.Task[list[str]]") -> None:
+    """Return once the upgrade waits for whoever has a table in use."""
+    while not upgrade.done():
+        cursor = await watch.execute(
+            "select from pg_stat_activity where datname = current_database()"
+            " and wait_event_type = 'Lock' and query ilike any (%s)",
+            (["alter table %", "create index concurrently %"],),
+        )
+        if await cursor.fetchone() is not None:
+            return
+    raise AssertionError(f"it waited for nobody: {await upgrade}")
+
+
+@pytest.mark.usefixtures("later")
+async def test_a_migration_waits_for_a_claim_and_the_old_code_runs_on_after_it(
+    conn: Conn, connect: Connect, dsn: str
+) -> None:
+    stage = await begun(conn, LINE, VISITING, leads=3)
+    one, two = await connect(), await connect()
+    one.prepare_threshold = two.prepare_threshold = 0  # plans that the migration makes stale
+    for ticker in (one, two):
+        [item] = await stage.claim(slots=1, conn=ticker)
+        await stage.settle(done(item), conn=ticker)
+    async with while_open(one, stage.claim(slots=1, conn=one)) as [[item]]:
+        upgrade = upgrading(dsn)
+        await until_it_waits(conn, upgrade)
+        behind = await waiting(conn, two, stage.claim(conn=two))
+    assert await upgrade == ["9999"]
+    claimed = [item, *await behind]
+    await stage.settle(*map(done, claimed), conn=one)
+    while claimed := await stage.claim(conn=two):
+        await stage.settle(*map(done, claimed), conn=one)
+    assert {(await stage.run(lead))["outcome"] for lead in stage.leads} == {"finished"}
+    told = await stage.value("select count(*) from actions where state = 'done'")
+    assert told == 2 * len(stage.leads)
+
+
+@pytest.mark.usefixtures("later")
+async def test_a_migration_that_would_hold_tickers_up_gives_up_and_can_be_run_again(
+    conn: Conn, connect: Connect, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = await begun(conn, VISIT, VISITING, leads=2)
+    monkeypatch.setattr(database, "LOCK_TIMEOUT", timedelta(milliseconds=20))
+    one = await connect()
+    async with while_open(one, stage.claim(slots=1, conn=one)):
+        with pytest.raises(DatabaseUnavailable, match="a table to change is in use"):
+            await upgrading(dsn)
+    assert await schema_revision(conn) == newest_revision()
+    assert len(await stage.claim(conn=one)) == 1
+    assert await upgrading(dsn) == ["9999"]
+
+
+async def test_migration_0002_waits_for_no_claim(empty_dsn: str) -> None:
+    await asyncio.to_thread(migrate.upgrade, empty_dsn, "0001")
+    async with AsyncExitStack() as stack:
+        conn, one = [
+            await stack.enter_async_context(
+                await AsyncConnection.connect(empty_dsn, autocommit=True)
+            )
+            for _ in range(2)
+        ]
+        stage = await begun(conn, VISIT, VISITING, leads=2)
+        async with while_open(one, stage.claim(slots=1, conn=one)) as [claimed]:
+            assert await asyncio.to_thread(migrate.upgrade, empty_dsn, "0002") == ["0002"]
+        claimed += await stage.claim()
+        await stage.settle(*map(done, claimed))
+        assert {(await stage.run(lead))["outcome"] for lead in stage.leads} == {"finished"}
+
+
+# --- settles -------------------------------------------------------------------------------------
 
 
 async def test_two_settles_of_the_same_leads_in_opposite_order_take_their_turns(
