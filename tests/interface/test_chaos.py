@@ -3,9 +3,19 @@
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import pytest
+
+from clento_engine.interface.chaos.judge import Findings
+from clento_engine.interface.chaos.run import Outcome
+from clento_engine.interface.chaos.stage import Stage
+from clento_engine.interface.chaos.storm import Done
+from clento_engine.store.replay import Replayed
+from clento_engine.store.turmoil import Cost
 
 CLENTO = [sys.executable, "-c", "from clento_engine.interface.cli import main; main()"]
 MINUTES = 1  # besides, half a minute to set the stage, and one for the dust to settle
@@ -26,6 +36,48 @@ KEYS = [
 ]
 MUST_BE_ZERO = KEYS[KEYS.index("duplicates") : KEYS.index("seconds")]
 LEAST_ACTIONS = 500
+
+
+def outcome(**values: Any) -> Outcome:
+    """Return what a storm of full length that broke nothing did."""
+    done = Done(**{kind: values.pop(kind, 1000) for kind in ("kills", "stalls", "db_crashes")})
+    told: dict[str, Any] = {
+        "findings": Findings(),
+        "actions": {"message": 15_000, "like": 5_000},
+        "stage": Stage(uuid4(), (), (), (), leads=1),
+        "seconds": 601.25,
+        "started": 1,
+        "folder": Path(),
+        "faults": Counter({"reset": 20}),
+        "replayed": Replayed(),
+        "cost": Cost(1, 1, 1),
+    }
+    return Outcome(done, **told | values)
+
+
+def test_an_action_that_nobody_found_out_about_is_a_disagreement() -> None:
+    found = outcome(findings=Findings(unknown=2, disagreements=1, held=3))
+    assert list(found.to_json()) == KEYS
+    assert found.to_json()["disagreements"] == 3
+    assert found.to_json()["actions"] == 20_000
+    assert not found.is_clean
+    assert outcome(findings=Findings(held=3)).is_clean
+
+
+@pytest.mark.parametrize(
+    "weakness",
+    [
+        {"kills": 299},
+        {"stalls": 59},
+        {"db_crashes": 14},
+        {"actions": {"message": 19_999}},
+        {"faults": Counter({"reset": 20, "timeout": 19})},
+    ],
+    ids=str,
+)
+def test_a_storm_that_did_too_little_proves_too_little(weakness: dict[str, Any]) -> None:
+    assert outcome().too_weak() == []
+    assert len(outcome(**weakness).too_weak()) == 1
 
 
 def chaos(*arguments: str, timeout_s: float = 230) -> subprocess.CompletedProcess[str]:

@@ -190,6 +190,12 @@ def test_what_was_begun_after_a_reply_was_known_is_found_unless_replies_do_not_s
     assert found(ledger, books(run=replace(RUN, stop_on_reply=False))) == {}
 
 
+def test_what_a_read_showed_may_have_been_lost_on_its_way() -> None:
+    ledger = landed(NOW)
+    ledger.replies.append(Signal(NOW - HOUR, "acc", "ACoAAada", "ada", known_at=NOW - MINUTE))
+    assert found(ledger) == {}
+
+
 def test_what_was_begun_after_a_suppression_is_found() -> None:
     assert found(landed(NOW), suppressed={"ada": NOW - MINUTE}) == {"after_stop": 1}
     assert found(landed(NOW), suppressed={"ada": NOW, "bert": NOW - HOUR}) == {}
