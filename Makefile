@@ -55,7 +55,7 @@ bench: $(MADE) ## Measure it, beside its peers, and write bench/README.md; takes
 	@$(BIN)/python -m bench all $(ARGS)
 
 .PHONY: check
-check: formatted lint types imports test ## Everything CI asks: the next five, in this order
+check: formatted lint types imports test bench-short ## Everything CI asks: the next six, in this order
 
 .PHONY: formatted
 formatted: $(MADE) ## Is everything as `make format` leaves it?
@@ -82,6 +82,10 @@ test: $(MADE) ## The tests, on PostgreSQL 18 and Debian's; also that the migrati
 proof: $(MADE) ## Every crash point and every pair of them, controls, races, a longer model: half an hour
 	@CLENTO_EVERY_PAIR_OF_DEATHS=1 HYPOTHESIS_PROFILE=storm $(BIN)/python -m pytest tests/proof \
 	  --numprocesses auto --maxprocesses 4 --dist worksteal --timeout 3600 $(ARGS)
+
+.PHONY: bench-short
+bench-short: $(MADE) ## What a step costs and whether that grows, by counts: no timing fails it
+	@$(BIN)/python -m bench short
 
 .PHONY: format
 format: $(MADE) ## Format the code, and mend what ruff can mend

@@ -19,6 +19,7 @@ from bench.growth import growth
 from bench.race import race
 from bench.result import Result
 from bench.server import BenchServer, bench_server
+from bench.short import COUNTED_ALONE, short
 from bench.timers import timers
 from clento_engine.runtime.clock import system_clock
 
@@ -59,6 +60,19 @@ def all_(names: Sequence[str], rounds: int) -> None:
             result = scenario.measure(server, rounds)
             report.save([result], now=system_clock(), settings=server.settings())
         say(result)
+
+
+@main.command("short")
+def short_() -> None:
+    """Measure in minutes what cannot be noise; the status is 1 when a bar is not met."""
+    with bench_server(COUNTED_ALONE) as server:
+        results = short(server)
+    for result in results:
+        click.echo(f"{result.title}")
+        say(result)
+    missed = [bar.text for result in results for bar in result.bars if not bar.met]
+    if missed:
+        raise click.ClickException(f"not met: {'; '.join(missed)}")
 
 
 @main.command()

@@ -1,6 +1,6 @@
 """Scenario 1, Core: due leads, a provider that answers at once, one process; ours alone."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.figures import Measured
@@ -62,11 +62,7 @@ def once(
         "commits": counted.commits / steps,
         "wal_bytes": counted.wal_bytes / steps,
         "rows_written": counted.rows / steps,
+        "blocks": counted.blocks / steps,
         "batches": done["batches"],
         "rss_mb": done["rss_mb"],
     }
-
-
-def short(core: Core) -> Core:
-    """Return a smaller one of the same shape, for CI."""
-    return replace(core, leads=10_000, senders=400, campaigns=4, parked=10_000)

@@ -143,6 +143,7 @@ def once(server: BenchServer, peer: Peer, jobs: int) -> Measured:
         "commits": counted.commits / jobs,
         "wal_bytes": counted.wal_bytes / jobs,
         "rows_written": counted.rows / jobs,
+        "blocks": counted.blocks / jobs,
         "rss_mb": done["rss_mb"],
     }
 

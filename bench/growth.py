@@ -1,6 +1,6 @@
 """Scenario 3, Growth: what a step and a look cost when there is more of everything else."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from bench.core import Wrong
@@ -98,6 +98,7 @@ def group(
     for rung in ladder[1:]:
         row = rows[rung.label]
         row["claim_to_first"] = ratio(row["claim_p50_ms"].runs, first["claim_p50_ms"].runs)
+        row["blocks_to_first"] = ratio(row["blocks"].runs, first["blocks"].runs)
         row["speed_to_first"] = ratio(row["steps_per_s"].runs, first["steps_per_s"].runs)
     return rows
 
@@ -138,6 +139,7 @@ def _once(server: BenchServer, rung: Rung, due: int, since_s: float) -> Measured
         "steps_per_s": drained["steps"] / drained["seconds"],
         "rows_written": counted.rows / due,
         "executions_written": written / due,
+        "blocks": counted.blocks / due,
         "wal_bytes": counted.wal_bytes / due,
         "rss_mb": drained["rss_mb"],
     }
@@ -204,17 +206,3 @@ def result(rows: Rows, *, due: int = DUE) -> Result:
 def _median(rows: Rows, label: str, name: str) -> float | None:
     found = rows.get(label, {}).get(name)
     return None if found is None else found.median
-
-
-def short() -> Mapping[str, Mapping[str, Population]]:
-    """Return the rungs that CI can wait for: enough to see whether a cost follows the leads."""
-    small: Sequence[tuple[str, str]] = (
-        ("parked", "parked 10 k"),
-        ("parked", "parked 100 k"),
-        ("backlog", "backlog 0"),
-        ("backlog", "backlog 10 k"),
-    )
-    chosen: dict[str, dict[str, Population]] = {}
-    for name, label in small:
-        chosen.setdefault(name, {})[label] = GROUPS[name][label]
-    return chosen

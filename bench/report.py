@@ -25,6 +25,8 @@ UNITS = {
     "commits": "commits each",
     "wal_bytes": "WAL, B each",
     "rows_written": "rows written each",
+    "blocks": "blocks looked at each",
+    "blocks_to_first": "blocks / first's",
     "rss_mb": "peak RSS, MB",
     "ours_over_theirs": "ours / theirs",
     "claim_p50_ms": "claim p50, ms",

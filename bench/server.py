@@ -35,6 +35,7 @@ class Counted:
 
     commits: int
     rows: int  # inserted, updated or deleted
+    blocks: int  # looked at, in memory or on disk
     wal_bytes: int
     cpu_s: float
 
@@ -43,6 +44,7 @@ class Counted:
         return Counted(
             self.commits - before.commits,
             self.rows - before.rows,
+            self.blocks - before.blocks,
             self.wal_bytes - before.wal_bytes,
             self.cpu_s - before.cpu_s,
         )
@@ -106,13 +108,14 @@ class BenchServer:
             ).fetchone()
         with self.admin() as conn:
             told = conn.execute(
-                "select xact_commit, pg_current_wal_insert_lsn() - '0/0'::pg_lsn"
-                " from pg_stat_database where datname = %s",
+                "select xact_commit, blks_hit + blks_read,"
+                " pg_current_wal_insert_lsn() - '0/0'::pg_lsn from pg_stat_database"
+                " where datname = %s",
                 (name,),
             ).fetchone()
         assert rows is not None  # noqa: S101  aggregates have a row
         assert told is not None  # noqa: S101  the database was connected to above
-        return Counted(int(told[0]), int(rows[0]), int(told[1]), self._cpu_s())
+        return Counted(int(told[0]), int(rows[0]), int(told[1]), int(told[2]), self._cpu_s())
 
     def updated(self, name: str, table: str) -> int:
         """Return how many rows of a table were ever updated."""

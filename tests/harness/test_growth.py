@@ -1,7 +1,7 @@
 """The rungs of growth are held against their bars; what was not measured meets none."""
 
 from bench.figures import Spread
-from bench.growth import GROUPS, result, short
+from bench.growth import result
 
 
 def row(**figures: float) -> dict[str, Spread]:
@@ -32,9 +32,3 @@ def test_a_flat_cost_meets_every_bar() -> None:
         "senders 20 k": row(rows_written=11.0),
     }
     assert {bar.verdict for bar in result(rows).bars} == {"met"}
-
-
-def test_the_short_rungs_are_rungs_of_the_long_ones() -> None:
-    for name, rungs in short().items():
-        assert rungs.items() <= GROUPS[name].items()
-        assert len(rungs) > 1
