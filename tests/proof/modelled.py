@@ -219,10 +219,6 @@ class Permit:
     late: bool = False
 
 
-# What a stalled ticker does was allowed at its claim, the last look that it has.
-OLD_PERMIT = Permit(frozenset(PEOPLE), frozenset(), late=True)
-
-
 # --- the engine, in a world of its own
 
 
@@ -246,9 +242,13 @@ async def _at_once(_seconds: float) -> None:
 
 @dataclass(slots=True)
 class Stalled:
-    """What a ticker held when it stopped: claimed steps, or the answers to them."""
+    """What a ticker held when it stopped: claimed steps, or the answers to them.
+
+    `permit`: what was allowed at its claim, which was its last look.
+    """
 
     claimed: list[Claimed]
+    permit: Permit
     reports: list[Report] | None = None
 
 
@@ -509,4 +509,4 @@ async def settle_the_books(stage: Stage) -> None:
         for entry in stage.simulated.ledger.entries
         if entry.operation in visible
     )
-    assert ours == theirs, f"the ledgers disagree: {ours - theirs} and {theirs - ours}"
+    assert ours == theirs, f"I1: the ledgers disagree: {ours - theirs} and {theirs - ours}"

@@ -22,6 +22,9 @@ from clento_engine.simulator.ledger import Effect
 from clento_engine.simulator.senders import Status
 from clento_engine.simulator.world import World as Simulated
 
+# a quarter of a minute on a machine that does nothing else, and ten times that on a busy one
+pytestmark = pytest.mark.timeout(600)
+
 HOUR = timedelta(hours=1)
 CONNECTED = {"connected_for": timedelta(days=100)}
 MOST = 5000  # exchanges of one life: more is a life that does not end
