@@ -16,11 +16,13 @@ from bench.environments import PEERS
 from bench.figures import Measured, spreads
 from bench.fleet import TELLING, fleet
 from bench.growth import growth
+from bench.operators import operators
 from bench.race import race
 from bench.result import Result
 from bench.server import BenchServer, bench_server
 from bench.short import COUNTED_ALONE, short
 from bench.timers import timers
+from bench.weeks import weeks
 from clento_engine.runtime.clock import system_clock
 
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -40,6 +42,8 @@ SCENARIOS: Mapping[str, Scenario] = {
     "growth": Scenario(lambda server, rounds: growth(server, rounds=rounds)),
     "timers": Scenario(lambda server, rounds: timers(server, rounds=rounds)),
     "fleet": Scenario(lambda server, rounds: fleet(server, rounds=rounds), TELLING),
+    "operators": Scenario(lambda server, rounds: operators(server, rounds=rounds)),
+    "weeks": Scenario(lambda _, rounds: weeks(rounds=rounds)),
 }
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.drain import claims, drain, idle, lateness, shared
+from bench.operate import operate
 from bench.wire import add_senders, bare, over_http
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -27,6 +28,7 @@ WORK: Mapping[str, Callable[..., Any]] = {
     "drain": drain,
     "idle": idle,
     "lateness": lateness,
+    "operate": operate,
     "over_http": over_http,
     "shared": shared,
 }

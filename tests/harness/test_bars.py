@@ -1,0 +1,77 @@
+"""Every scenario holds its figures against its bars, and says what was not measured."""
+
+import sys
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from bench import fleet, growth, operators, timers, weeks
+from bench.figures import Spread
+from bench.operators import STARTS, run
+from bench.result import Result, Rows
+from bench.worker import WorkerFailed, answer_of
+
+
+def rows(label: str, **figures: float) -> dict[str, Mapping[str, Spread]]:
+    return {label: {name: Spread((value,)) for name, value in figures.items()}}
+
+
+def verdicts(result: Result) -> dict[str, str]:
+    return {bar.text: bar.verdict for bar in result.bars}
+
+
+@pytest.mark.parametrize(
+    "result", [fleet.result, growth.result, operators.result, timers.result, weeks.result]
+)
+def test_nothing_measured_meets_nothing(result: Callable[[Rows], Result]) -> None:
+    assert set(verdicts(result({})).values()) == {"not measured"}
+
+
+def test_the_latest_timers_are_judged_whatever_is_parked() -> None:
+    found = rows("alone", lateness_p99_s=0.5) | rows("parked", lateness_p99_s=1.1)
+    assert set(verdicts(timers.result(found)).values()) == {"NOT met"}
+
+
+def test_a_fleet_is_judged_by_its_worst_waits_and_its_last_small_tenant() -> None:
+    calm = rows("1 ticker", waits_share=0.0)
+    tenants = rows("tenants", waits_share=0.02, small_last_s=1.9)
+    found = verdicts(fleet.result({**calm, **tenants}))
+    assert sorted(found.values()) == ["NOT met", "met"]
+
+
+def test_a_command_is_judged_by_what_it_cannot_do_without() -> None:
+    tick, imports, told, click = (rows(label, whole_s=0.3) for label in STARTS)
+    assert list(STARTS) == [
+        *("clento tick, nothing due", "import sqlalchemy, psycopg"),
+        *("clento --help", "import click"),
+    ]
+    slow = rows("clento tick, nothing due", whole_s=0.91) | dict(
+        rows("clento --help", whole_s=0.71)
+    )
+    quick = verdicts(operators.result({**tick, **imports, **told, **click}))
+    late = verdicts(operators.result({**imports, **click, **slow}))
+    names = [text for text in quick if text.startswith("clento")]
+    assert [quick[name] for name in names] == ["met", "met"]
+    assert [late[name] for name in names] == ["NOT met", "NOT met"]
+
+
+def test_the_memory_of_an_import_must_not_follow_its_rows() -> None:
+    found = rows("100 k leads", import_mb=50.0) | rows("1 M leads", import_mb=56.0)
+    assert verdicts(operators.result(found))["Memory of an import, 1 M leads to 100 k"] == "NOT met"
+
+
+def test_a_process_is_told_with_its_output_seconds_and_peak_memory() -> None:
+    grow = "x = bytearray(60_000_000); import time; time.sleep(0.2); print('over')"
+    said, seconds, peak_mb = run((sys.executable, "-c", grow), {})
+    assert said == "over\n"
+    assert seconds >= 0.2
+    assert 60 < peak_mb < 120
+
+
+def test_a_process_that_fails_is_no_measurement() -> None:
+    with pytest.raises(WorkerFailed, match="ended with 3"):
+        run((sys.executable, "-c", "import sys; sys.exit(3)"), {})
+    with pytest.raises(WorkerFailed, match="of no use"):
+        answer_of([sys.executable, "-c", "raise SystemExit('of no use')"], environment={})
+    with pytest.raises(WorkerFailed, match="did not end in 0 s"):
+        answer_of([sys.executable, "-c", "input()"], environment={}, limit_s=0.01)
