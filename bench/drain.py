@@ -18,10 +18,10 @@ from clento_engine.runtime.ticker import Ticked, tick
 from clento_engine.runtime.work import attend
 from clento_engine.runtime.world import World
 from clento_engine.store.accounts import organizations
-from clento_engine.store.claim import claim
+from clento_engine.store.claim import Wanted, claim
 from clento_engine.store.database import Database
 from clento_engine.store.due import due
-from clento_engine.store.settle import settle
+from clento_engine.store.turn import turn
 
 T = TypeVar("T")
 
@@ -80,7 +80,7 @@ async def _claims(url: str, slots: int, after_s: float) -> dict[str, float]:
         served = [organization_id for organization_id, _ in await organizations(conn)]
         while True:
             began = time.perf_counter()
-            batch = await claim(conn, organizations=served, now=world.clock(), slots=slots)
+            batch = await claim(conn, Wanted(served, world.clock(), slots))
             took = 1000 * (time.perf_counter() - began)
             if not batch:
                 lanes = (await due(conn)).lanes
@@ -91,7 +91,7 @@ async def _claims(url: str, slots: int, after_s: float) -> dict[str, float]:
             steps += len(batch)
             reports = [await act(world.provider, item, world.clock) for item in batch]
             began = time.perf_counter()
-            await settle(conn, reports, now=world.clock(), actor="ticker")
+            await turn(conn, reports, None, now=world.clock(), actor="ticker")
             settled.append(1000 * (time.perf_counter() - began))
     return {
         "steps": steps,

@@ -19,8 +19,10 @@ from clento_engine.domain.schedule import parse_hours
 from clento_engine.domain.workflow import Branch, Edge, Node, Workflow
 from clento_engine.store.accounts import add_account, create_organization
 from clento_engine.store.campaigns import Pace, create_campaign, start_campaign
-from clento_engine.store.claim import Claimed, claim
-from clento_engine.store.settle import Learned, Report, Settled, settle
+from clento_engine.store.claim import Wanted, claim
+from clento_engine.store.pick import Claimed
+from clento_engine.store.settle import Learned, Report, Settled
+from clento_engine.store.turn import turn
 from clento_engine.store.workflows import save_workflow
 
 Conn = AsyncConnection[Any]
@@ -83,13 +85,11 @@ class Stage:
 
     async def claim(self, slots: int = 100, conn: Conn | None = None) -> list[Claimed]:
         """Claim now."""
-        return await claim(
-            conn or self.conn, organizations=[self.organization_id], now=self.now, slots=slots
-        )
+        return await claim(conn or self.conn, Wanted([self.organization_id], self.now, slots))
 
     async def settle(self, *reports: Report, conn: Conn | None = None) -> Settled:
         """Settle now."""
-        done = await settle(conn or self.conn, reports, now=self.now, actor="test")
+        done, _ = await turn(conn or self.conn, reports, None, now=self.now, actor="test")
         self.settled.append(done)
         return done
 
@@ -349,7 +349,7 @@ def report(item: Claimed, state: str | None, event: ex.Event | None, **values: A
         stood=(item.run.node_id, item.run.operation),
         ticket=item.ticket,
         state=state if item.ticket is not None else None,
-        **values,
+        **{"recovering": item.sender.troubled, "basis": item.basis, **values},
     )
 
 

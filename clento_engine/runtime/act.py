@@ -20,7 +20,7 @@ from clento_engine.domain.operation import Operation
 from clento_engine.domain.workflow import Node
 from clento_engine.provider.port import Post, Profile, Provider, Sent
 from clento_engine.runtime.clock import Clock
-from clento_engine.store.claim import Claimed
+from clento_engine.store.pick import Claimed
 from clento_engine.store.settle import Learned, Report
 
 # The provider says how much of LinkedIn's own allowance is used when it crosses a threshold;
@@ -42,6 +42,7 @@ def event_report(item: Claimed) -> Report:
         event=item.event,
         stood=(item.run.node_id, item.run.operation),
         learned=None if item.replied_at is None else Learned(replied_at=item.replied_at),
+        basis=item.basis,
     )
 
 
@@ -264,4 +265,5 @@ def _report(
         errors=errors,
         hold_budget_until=hold_budget_until,
         recovering=item.sender.troubled,
+        basis=item.basis,
     )

@@ -13,10 +13,12 @@ from weakref import WeakKeyDictionary
 from clento_engine.runtime.act import act, event_report
 from clento_engine.runtime.world import World, surely
 from clento_engine.store.accounts import organizations
-from clento_engine.store.claim import Claimed, claim
+from clento_engine.store.claim import Wanted
 from clento_engine.store.database import Conn, Database
 from clento_engine.store.due import Due, due
-from clento_engine.store.settle import Report, settle
+from clento_engine.store.pick import Claimed
+from clento_engine.store.settle import Report
+from clento_engine.store.turn import turn
 
 CONTENDED = 0.02  # seconds until lanes that another ticker holds are looked at again
 
@@ -62,36 +64,32 @@ async def tick(
     ticked = Ticked()
     until = time.monotonic() + budget.total_seconds()
     in_flight: dict[asyncio.Task[Report], Claimed] = {}
+    reports: list[Report] = []
     async with world.database.connection() as conn:
         served = await _served(world, conn)
         try:
             while True:
-                batch: list[Claimed] = []
                 free = world.slots - len(in_flight)
+                wanted = None
                 if free > 0 and time.monotonic() < until and not stopping():
-                    batch = await _claim(world, conn, served, free)
-                    if not batch and not in_flight:
-                        ticked.due = await due(conn)
-                        if not _has_lanes(ticked.due, world):  # or another ticker holds them
-                            break
-                        await asyncio.sleep(CONTENDED)
-                        served = await _served(world, conn)  # or of a new organisation
-                        continue
-                elif not in_flight:
+                    wanted = _wanted(world, served, free)
+                elif not in_flight and not reports:
                     break
-                ticked.due = None
-                reports = [event_report(item) for item in batch if item.intent is None]
+                batch = await _turn(world, conn, reports, wanted, ticked)
                 ticked.steps.update(item.run.operation.value for item in batch)
+                reports = [event_report(item) for item in batch if item.intent is None]
                 for item in batch:
                     if item.intent is not None:
                         task = asyncio.create_task(act(world.provider, item, world.clock))
                         in_flight[task] = item
                 reports += await _answers(in_flight, wait=not reports)
-                await _settle(world, conn, reports, ticked)
-                if not in_flight:
+                if not reports:
                     ticked.due = await due(conn)
-                    if not _has_lanes(ticked.due, world):
+                    if wanted is None or not _has_lanes(ticked.due, world):
                         break
+                    await asyncio.sleep(CONTENDED)  # another ticker holds them
+                    served = await _served(world, conn)  # or they are a new organisation's
+                ticked.due = None
         except BaseException:
             # what was begun keeps its intent: reconcile finds out what became of it
             for task in in_flight:
@@ -101,15 +99,8 @@ async def tick(
     return ticked
 
 
-async def _claim(world: World, conn: Conn, served: Sequence[UUID], slots: int) -> list[Claimed]:
-    return await claim(
-        conn,
-        organizations=served,
-        now=world.clock(),
-        slots=slots,
-        lease=world.lease,
-        request_limit=world.request_limit,
-    )
+def _wanted(world: World, served: Sequence[UUID], slots: int) -> Wanted:
+    return Wanted(served, world.clock(), slots, world.lease, world.request_limit)
 
 
 def _has_lanes(found: Due, world: World) -> bool:
@@ -138,12 +129,18 @@ async def _answers(in_flight: dict[asyncio.Task[Report], Claimed], *, wait: bool
     return [task.result() for task in done]
 
 
-async def _settle(world: World, conn: Conn, reports: list[Report], ticked: Ticked) -> None:
-    if not reports:
-        return
-    now = world.clock()
-    result = await surely(lambda: settle(conn, reports, now=now, actor="ticker"))
-    ticked.batches += 1
-    ticked.stale += result.stale
-    ticked.finished += result.finished
+async def _turn(
+    world: World,
+    conn: Conn,
+    reports: list[Report],
+    wanted: Wanted | None,
+    ticked: Ticked,
+) -> list[Claimed]:
+    """Settle what was answered and claim what comes next."""
+    now = world.clock() if wanted is None else wanted.now
+    settled, claimed = await surely(lambda: turn(conn, reports, wanted, now=now, actor="ticker"))
+    ticked.batches += bool(reports)
+    ticked.stale += settled.stale
+    ticked.finished += settled.finished
     ticked.states.update(report.state for report in reports if report.state is not None)
+    return claimed

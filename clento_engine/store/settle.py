@@ -9,13 +9,15 @@ Locks are taken in one order, so that no two transactions wait for each other: a
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncCursor
 from psycopg.rows import dict_row
 from uuid_utils.compat import uuid7
 
@@ -37,6 +39,8 @@ THROTTLE = timedelta(hours=2)
 LONGEST_THROTTLE = timedelta(hours=48)
 
 
+RunKey = tuple[UUID, UUID]  # campaign, lead
+
 log = logging.getLogger(__name__)
 
 
@@ -50,6 +54,15 @@ class Ticket:
     operation: Operation
     budgets: tuple[str, ...]
     bucket_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """An execution as the claim read it; `seen` is the version of its row (PostgreSQL's xmin)."""
+
+    run: Execution
+    workflow_version_id: UUID
+    seen: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +89,7 @@ class Report:
     reconcile shall ask about an unknown action.  `errors`: provider errors of the kind that hides
     a throttle.  `hold_budget_until`: the provider said that the allowance is nearly used up.
     `recovering`: whether account or budget had errors or throttles that a success now ends.
+    `basis`: what the step was begun on, if it may be decided on while its row is still that.
     """
 
     organization_id: UUID
@@ -93,6 +107,7 @@ class Report:
     errors: int = 0
     hold_budget_until: datetime | None = None
     recovering: bool = True
+    basis: Basis | None = None
 
 
 @dataclass(slots=True)
@@ -128,12 +143,26 @@ select e.organization_id, e.account_id, e.workflow_version_id,
 
 # The executions, their history, what the accounts learned, and the lanes they now stand in.
 #
+# `held` is what may be written: all of it; or, of steps that were decided on before their rows
+# were locked, those whose row is still the one that was decided on, and whose action has just been
+# settled with our token.
+#
 # Whoever leaves an execution in a lane says so there: a claim that could not see the execution,
 # because we hold its lock, has put the lane to sleep without it.  A moment before the account is
 # free again would only be looked at in vain.  The lane's moment is compared as the lock found it:
 # the update's own scan still sees what stood there before a claim that we waited for.
 _WRITE = """
-with saved as (
+with decided as (
+    select * from json_to_recordset(%(executions)s) as r(organization_id uuid, campaign_id uuid,
+           lead_id uuid, account_id uuid, status text, node_id text, operation text,
+           next_run_at timestamptz, attempt smallint, posts text[], relooked boolean,
+           provider_id text, connected boolean, replied boolean, started_at timestamptz,
+           expires_at timestamptz, deadline_at timestamptz, outcome text, reason text,
+           finished_at timestamptz, changed boolean, seen xid, action_id uuid,
+           token uuid)),
+held as materialized (
+    select r.* from decided r {unchanged}),
+saved as (
     update campaign_executions e
        set status = r.status, node_id = r.node_id, operation = r.operation,
            next_run_at = r.next_run_at, attempt = r.attempt, posts = r.posts,
@@ -141,28 +170,26 @@ with saved as (
            replied = r.replied, started_at = r.started_at, expires_at = r.expires_at,
            deadline_at = r.deadline_at, outcome = r.outcome, reason = r.reason,
            finished_at = r.finished_at
-      from json_to_recordset(%(executions)s) as r(organization_id uuid, campaign_id uuid,
-           lead_id uuid, status text, node_id text, operation text, next_run_at timestamptz,
-           attempt smallint, posts text[], relooked boolean, provider_id text, connected boolean,
-           replied boolean, started_at timestamptz, expires_at timestamptz,
-           deadline_at timestamptz, outcome text, reason text, finished_at timestamptz)
+      from held r
      where e.organization_id = r.organization_id and e.campaign_id = r.campaign_id
-       and e.lead_id = r.lead_id),
+       and e.lead_id = r.lead_id and r.changed),
 recorded as (
     insert into events (organization_id, subject_id, campaign_id, at, kind, actor, node_id, result,
                         entered, detail)
     select r.organization_id, r.lead_id, r.campaign_id, %(now)s, r.kind, %(actor)s, r.node_id,
            r.result, r.entered, r.detail
       from json_to_recordset(%(history)s) as r(organization_id uuid, lead_id uuid,
-           campaign_id uuid, kind text, node_id text, result text, entered text, detail jsonb)),
+           campaign_id uuid, kind text, node_id text, result text, entered text, detail jsonb)
+      {of_held}),
 learned as (
     insert into contacts as k (organization_id, account_id, lead_id, provider_id, chat_id,
                                invitation_id, connected_at, replied_at)
     select r.organization_id, r.account_id, r.lead_id, r.provider_id, r.chat_id, r.invitation_id,
            r.connected_at, r.replied_at
-      from json_to_recordset(%(learned)s) as r(organization_id uuid, account_id uuid,
-           lead_id uuid, provider_id text, chat_id text, invitation_id text,
+      from json_to_recordset(%(learned)s) as r(organization_id uuid, campaign_id uuid,
+           account_id uuid, lead_id uuid, provider_id text, chat_id text, invitation_id text,
            connected_at timestamptz, replied_at timestamptz)
+      {of_held}
      order by r.account_id, r.lead_id
         on conflict (organization_id, account_id, lead_id) do update
        set provider_id = coalesce(excluded.provider_id, k.provider_id),
@@ -170,22 +197,40 @@ learned as (
            invitation_id = coalesce(excluded.invitation_id, k.invitation_id),
            connected_at = coalesce(k.connected_at, excluded.connected_at),
            replied_at = greatest(k.replied_at, excluded.replied_at)),
+stood as (
+    select organization_id, campaign_id, account_id, operation, min(next_run_at) as at
+      from held
+     where next_run_at is not null
+     group by 1, 2, 3, 4),
 touched as materialized (
     select l.organization_id, l.campaign_id, l.account_id, l.operation, l.ready_at as before,
            case when l.budget = 'none' then t.at else greatest(t.at, a.next_free_at) end as at
-      from json_to_recordset(%(lanes)s) as t(organization_id uuid, campaign_id uuid,
-           account_id uuid, operation text, at timestamptz)
+      from stood t
       join lanes l using (organization_id, campaign_id, account_id, operation)
       join connected_accounts a on a.organization_id = l.organization_id and a.id = l.account_id
      order by l.organization_id, l.campaign_id, l.account_id, l.operation
-       for no key update of l)
-update lanes l
-   set ready_at = t.at
-  from touched t
- where l.organization_id = t.organization_id and l.campaign_id = t.campaign_id
-   and l.account_id = t.account_id and l.operation = t.operation
-   and (t.before is null or t.before > t.at)
+       for no key update of l),
+woken as (
+    update lanes l
+       set ready_at = t.at
+      from touched t
+     where l.organization_id = t.organization_id and l.campaign_id = t.campaign_id
+       and l.account_id = t.account_id and l.operation = t.operation
+       and (t.before is null or t.before > t.at))
+select lead_id from held
 """
+_WRITE_ALL = _WRITE.format(unchanged="", of_held="")
+_WRITE_UNCHANGED = _WRITE.format(
+    unchanged="""
+      join campaign_executions e using (organization_id, campaign_id, lead_id)
+     where e.xmin = r.seen
+       and (r.action_id is null
+            or exists (select 1 from actions a
+                        where a.organization_id = r.organization_id and a.id = r.action_id
+                          and a.token = r.token and a.state = 'done'
+                          and a.settled_at = %(now)s))""",
+    of_held="join held h using (organization_id, campaign_id, lead_id)",
+)
 
 _WELL = """
 update connected_accounts a
@@ -297,11 +342,69 @@ async def settle(
         return await apply(conn, reports, now=now, actor=actor)
 
 
+@dataclass(frozen=True, slots=True)
+class Locking:
+    """Tokens being spent and executions being locked, in one flight; the answers come later."""
+
+    fence: AsyncCursor[Any] | None
+    rows: AsyncCursor[dict[str, Any]] | None
+
+    async def answers(self) -> tuple[set[UUID], dict[RunKey, dict[str, Any]]]:
+        """Return the actions that were ours, and the executions' rows."""
+        fenced = set() if self.fence is None else {row[0] for row in await self.fence.fetchall()}
+        locked = [] if self.rows is None else await self.rows.fetchall()
+        return fenced, {(row["campaign_id"], row["lead_id"]): row for row in locked}
+
+
+async def lock(conn: AsyncConnection[Any], reports: Sequence[Report], now: datetime) -> Locking:
+    """Spend the tokens and lock the executions, inside the caller's transaction."""
+    tickets = [
+        {
+            "organization_id": r.organization_id,
+            "id": r.ticket.action_id,
+            "token": r.ticket.token,
+            "state": r.state,
+            "check_at": r.check_at,
+            "reference": r.reference,
+            "reason": r.reason,
+        }
+        for r in reports
+        if r.ticket is not None and r.state is not None
+    ]
+    keys = {(r.organization_id, r.campaign_id, r.lead_id) for r in reports if r.event is not None}
+    lifted = [r for r in reports if isinstance(r.event, ex.Released) and r.ticket is None]
+    names = ("organization_id", "campaign_id", "lead_id")
+    fence = rows = None
+    if tickets:
+        fence = conn.cursor()
+        await fence.execute(_FENCE, {"rows": recordset(tickets), "now": now})
+    if lifted:
+        of = recordset({name: getattr(r, name) for name in names} for r in lifted)
+        await conn.execute(_LIFT, {"rows": of, "now": now})
+    if keys:
+        rows = conn.cursor(row_factory=dict_row)
+        wanted = recordset(dict(zip(names, key, strict=True)) for key in keys)
+        await rows.execute(_LOCK, {"rows": wanted})
+    return Locking(fence, rows)
+
+
 async def apply(
     conn: AsyncConnection[Any], reports: Sequence[Report], *, now: datetime, actor: str
 ) -> Settled:
     """Do what `settle` does, inside the caller's transaction; fastest inside a pipeline too."""
-    fenced, locked = await _lock(conn, reports, now)
+    fenced, locked = await (await lock(conn, reports, now)).answers()
+    return await decide_all(conn, reports, fenced, locked, now=now, actor=actor)
+
+
+async def decide_all(
+    conn: AsyncConnection[Any],
+    reports: Sequence[Report],
+    fenced: AbstractSet[UUID],
+    locked: Mapping[RunKey, dict[str, Any]],
+    *,
+    now: datetime,
+    actor: str,
+) -> Settled:
     held = [
         r for r in reports if r.ticket is None or r.state is None or r.ticket.action_id in fenced
     ]
@@ -327,39 +430,32 @@ async def apply(
         runs[key] = decision.execution
         settled.outcomes.append(decision)
         effects += [(report, effect, decision.execution) for effect in decision.effects]
-        kind, detail = recorded(event)
-        history.append(
-            {
-                "organization_id": report.organization_id,
-                "lead_id": report.lead_id,
-                "campaign_id": report.campaign_id,
-                "kind": kind,
-                "node_id": run.node_id,
-                "result": decision.result,
-                "entered": decision.entered,
-                "detail": detail,
-            }
-        )
+        history.append(_recorded(report, run, event, decision))
         settled.finished += decision.execution.status.is_final and not run.status.is_final
 
-    changed = [key for key, run in runs.items() if run != before[key]]
-    # a lane may have slept while its execution was in flight, even when the row stays as it was
-    wake = [key for key in runs if runs[key].status.has_time]
     await conn.execute(
-        _WRITE,
+        _WRITE_ALL,
         {
             "now": now,
             "actor": actor,
+            # a lane may have slept while its execution was in flight, even if the row stays as is
             "executions": recordset(
-                _saved(locked[key]["organization_id"], runs[key]) for key in changed
+                {
+                    **_saved(locked[key]["organization_id"], locked[key]["account_id"], run),
+                    "changed": run != before[key],
+                }
+                for key, run in runs.items()
             ),
             "history": recordset(history),
             "learned": recordset(_learned(held)),
-            "lanes": recordset(_touched(locked, runs, wake)),
         },
     )
-    if notices := _notices(effects, versions, locked):
-        await conn.execute(_NOTIFY, {"rows": recordset(notices), "now": now})
+    await _notify(
+        conn,
+        effects,
+        lambda report: versions[locked[report.campaign_id, report.lead_id]["workflow_version_id"]],
+        now,
+    )
     for report, effect, _ in effects:
         if isinstance(effect, ex.PauseAccount):
             await _pause(conn, report, effect, now, actor)
@@ -368,6 +464,136 @@ async def apply(
     if released := _released(held):
         await conn.execute(_GIVE_BACK, {"rows": recordset(released)})
     return settled
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """What a report comes to, decided on the row as the claim read it."""
+
+    report: Report
+    event: ex.Event
+    decision: Decision
+    workflow: Workflow
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """What `_WRITE` is told of it."""
+        report = self.report
+        assert report.basis is not None  # noqa: S101  only such are guessed
+        return {
+            **_saved(report.organization_id, report.account_id, self.decision.execution),
+            "changed": True,
+            "seen": report.basis.seen,
+            "action_id": None if report.ticket is None else report.ticket.action_id,
+            "token": None if report.ticket is None else report.ticket.token,
+        }
+
+
+def guess(
+    reports: Sequence[Report], workflows: Mapping[UUID, Workflow], now: datetime
+) -> tuple[list[Guess], list[Report]]:
+    """Decide on what nothing but a change of its row can upset; return that, and the others.
+
+    A step that succeeded, of an account without troubles, changes nothing but its own lead.
+    """
+    leads = Counter(report.lead_id for report in reports)
+    guesses, others = [], []
+    for report in reports:
+        basis = report.basis
+        if (
+            basis is None
+            or report.event is None
+            or not (report.ticket is None or report.state == "done")
+            or (report.ticket is not None and report.recovering)
+            or report.errors
+            or report.hold_budget_until is not None
+            or leads[report.lead_id] > 1
+        ):
+            others.append(report)
+            continue
+        workflow = workflows[basis.workflow_version_id]
+        event, decision = _decided(workflow, basis.run, report, report.event, now)
+        if all(isinstance(effect, ex.Notify) for effect in decision.effects):
+            guesses.append(Guess(report, event, decision, workflow))
+        else:
+            others.append(report)
+    return guesses, others
+
+
+async def write_unchanged(
+    conn: AsyncConnection[Any], guesses: Sequence[Guess], *, now: datetime, actor: str
+) -> AsyncCursor[Any]:
+    """Save what was guessed of the executions whose rows are still those that were guessed on.
+
+    After `lock`, in the same transaction and without waiting for its answers.  The answer to this
+    one is which leads were saved.
+    """
+    return await conn.execute(
+        _WRITE_UNCHANGED,
+        {
+            "now": now,
+            "actor": actor,
+            "executions": recordset(each.row for each in guesses),
+            "history": recordset(
+                _recorded(each.report, each.report.basis.run, each.event, each.decision)
+                for each in guesses
+                if each.report.basis is not None
+            ),
+            "learned": recordset(_learned(each.report for each in guesses)),
+        },
+    )
+
+
+async def settle_guessed(
+    conn: AsyncConnection[Any],
+    guesses: Sequence[Guess],
+    saved: Collection[UUID],
+    locking: Locking,
+    *,
+    now: datetime,
+    actor: str,
+) -> Settled:
+    """Finish what `write_unchanged` began; what it had to leave is decided on as it is now."""
+    fenced, locked = await locking.answers()
+    settled, changed = Settled(), []
+    effects: list[tuple[Report, ex.Effect, Execution]] = []
+    workflows = {}
+    for each in guesses:
+        report, run = each.report, each.decision.execution
+        if report.ticket is not None and report.ticket.action_id not in fenced:
+            settled.stale += 1
+            continue
+        if report.lead_id not in saved:
+            changed.append(report)
+            continue
+        settled.applied += 1
+        settled.finished += run.status.is_final
+        settled.outcomes.append(each.decision)
+        effects += [(report, effect, run) for effect in each.decision.effects]
+        workflows[report.lead_id] = each.workflow
+    await _notify(conn, effects, lambda report: workflows[report.lead_id], now)
+    if changed:
+        late = await decide_all(conn, changed, fenced, locked, now=now, actor=actor)
+        settled.applied += late.applied
+        settled.finished += late.finished
+        settled.outcomes += late.outcomes
+    return settled
+
+
+def _recorded(
+    report: Report, run: Execution, event: ex.Event, decision: Decision
+) -> dict[str, Any]:
+    kind, detail = recorded(event)
+    return {
+        "organization_id": report.organization_id,
+        "lead_id": report.lead_id,
+        "campaign_id": report.campaign_id,
+        "kind": kind,
+        "node_id": run.node_id,
+        "result": decision.result,
+        "entered": decision.entered,
+        "detail": detail,
+    }
 
 
 def _decided(
@@ -388,48 +614,15 @@ def _decided(
         return held, decide(workflow, run, held, now)
 
 
-async def _lock(
-    conn: AsyncConnection[Any], reports: Sequence[Report], now: datetime
-) -> tuple[set[UUID], dict[tuple[UUID, UUID], dict[str, Any]]]:
-    """Spend the tokens and lock the executions; return the actions that were ours, and the rows."""
-    tickets = [
-        {
-            "organization_id": r.organization_id,
-            "id": r.ticket.action_id,
-            "token": r.ticket.token,
-            "state": r.state,
-            "check_at": r.check_at,
-            "reference": r.reference,
-            "reason": r.reason,
-        }
-        for r in reports
-        if r.ticket is not None and r.state is not None
-    ]
-    keys = {(r.organization_id, r.campaign_id, r.lead_id) for r in reports if r.event is not None}
-    lifted = [r for r in reports if isinstance(r.event, ex.Released) and r.ticket is None]
-    names = ("organization_id", "campaign_id", "lead_id")
-    fence, rows = conn.cursor(), conn.cursor(row_factory=dict_row)
-    if tickets:
-        await fence.execute(_FENCE, {"rows": recordset(tickets), "now": now})
-    if lifted:
-        of = recordset({name: getattr(r, name) for name in names} for r in lifted)
-        await conn.execute(_LIFT, {"rows": of, "now": now})
-    if keys:
-        wanted = recordset(dict(zip(names, key, strict=True)) for key in keys)
-        await rows.execute(_LOCK, {"rows": wanted})
-    fenced = {row[0] for row in await fence.fetchall()} if tickets else set()
-    locked = await rows.fetchall() if keys else []
-    return fenced, {(row["campaign_id"], row["lead_id"]): row for row in locked}
-
-
 def _has_left(run: Execution, report: Report) -> bool:
     """Whether the lead is no longer where the step was begun: its outcome comes too late."""
     return report.stood is not None and report.stood != (run.node_id, run.operation)
 
 
-def _saved(organization_id: UUID, run: Execution) -> dict[str, Any]:
+def _saved(organization_id: UUID, account_id: UUID, run: Execution) -> dict[str, Any]:
     return {
         "organization_id": organization_id,
+        "account_id": account_id,
         "campaign_id": run.campaign_id,
         "lead_id": run.lead_id,
         "status": run.status,
@@ -461,6 +654,7 @@ def _learned(reports: Iterable[Report]) -> list[dict[str, Any]]:
             (report.account_id, report.lead_id),
             {
                 "organization_id": report.organization_id,
+                "campaign_id": report.campaign_id,
                 "account_id": report.account_id,
                 "lead_id": report.lead_id,
             },
@@ -472,17 +666,18 @@ def _learned(reports: Iterable[Report]) -> list[dict[str, Any]]:
     return list(merged.values())
 
 
-def _notices(
+async def _notify(
+    conn: AsyncConnection[Any],
     effects: Iterable[tuple[Report, ex.Effect, Execution]],
-    versions: dict[UUID, Any],
-    locked: dict[tuple[UUID, UUID], dict[str, Any]],
-) -> list[dict[str, Any]]:
+    workflow_of: Callable[[Report], Workflow],
+    now: datetime,
+) -> None:
+    """Put the notices of webhook nodes into the outbox."""
     notices = []
     for report, effect, run in effects:
         if not isinstance(effect, ex.Notify):
             continue
-        row = locked[report.campaign_id, report.lead_id]
-        node = versions[row["workflow_version_id"]].nodes[effect.node_id]
+        node = workflow_of(report).nodes[effect.node_id]
         notices.append(
             {
                 "organization_id": report.organization_id,
@@ -502,22 +697,8 @@ def _notices(
                 },
             }
         )
-    return notices
-
-
-def _touched(
-    locked: dict[tuple[UUID, UUID], dict[str, Any]],
-    runs: dict[tuple[UUID, UUID], Execution],
-    wake: Iterable[tuple[UUID, UUID]],
-) -> list[dict[str, Any]]:
-    lanes: dict[tuple[UUID, UUID, UUID, str], datetime] = {}
-    for key in wake:
-        run, row = runs[key], locked[key]
-        lane = (row["organization_id"], run.campaign_id, row["account_id"], run.operation.value)
-        if run.next_run_at is not None:
-            lanes[lane] = min(lanes.get(lane, run.next_run_at), run.next_run_at)
-    names = ("organization_id", "campaign_id", "account_id", "operation")
-    return [{**dict(zip(names, lane, strict=True)), "at": at} for lane, at in lanes.items()]
+    if notices:
+        await conn.execute(_NOTIFY, {"rows": recordset(notices), "now": now})
 
 
 async def _pause(

@@ -31,9 +31,10 @@ from clento_engine.runtime.clock import Clock
 from clento_engine.runtime.world import World
 from clento_engine.simulator.ledger import Effect
 from clento_engine.store import claim as claiming
-from clento_engine.store.claim import Claimed, claim
 from clento_engine.store.doubtful import Doubtful
-from clento_engine.store.settle import Report
+from clento_engine.store.pick import Claimed
+from clento_engine.store.settle import Report, Settled
+from clento_engine.store.turn import turn
 
 MESSAGE = Scenario(
     "message",
@@ -120,16 +121,16 @@ async def test_the_intent_keeps_what_a_dead_process_sent_from_being_forgotten(
 ) -> None:
     async with scene(dsn, MESSAGE, Outcome.ANSWERED) as stage:
 
-        async def forgetful(conn: Any, **asked: Any) -> list[Claimed]:
-            taken = await claim(conn, **asked)
+        async def forgetful(conn: Any, *asked: Any, **how: Any) -> tuple[Settled, list[Claimed]]:
+            settled, taken = await turn(conn, *asked, **how)
             if taken and conn.life.death is not None:
-                await forget(stage, asked["now"] + LEASE if wakes else None)
-            return taken
+                await forget(stage, how["now"] + LEASE if wakes else None)
+            return settled, taken
 
         places = (await stage.play()).lives[0].places
         sent = next(n for n, place in enumerate(places, 1) if place.startswith("runtime/act.py"))
         if not is_on:
-            monkeypatch.setattr(ticker, "claim", forgetful)
+            monkeypatch.setattr(ticker, "turn", forgetful)
         played = await stage.play(Death(sent))
         assert played.died == 1
     verdict(played.findings, is_on=is_on, kind=kind)

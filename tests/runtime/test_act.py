@@ -16,8 +16,8 @@ from clento_engine.domain.operation import Operation
 from clento_engine.provider.port import Invitation, Profile, Provider, Sent
 from clento_engine.runtime.act import act
 from clento_engine.runtime.clock import VirtualClock
-from clento_engine.store.claim import Claimed, Sender
-from clento_engine.store.settle import Ticket
+from clento_engine.store.pick import Claimed, Sender
+from clento_engine.store.settle import Basis, Ticket
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 TIME_LEFT = timedelta(seconds=190)
@@ -52,6 +52,7 @@ def claimed(operation: Operation) -> Claimed:
         None,
         Sender(uuid4(), "acc", Tier.SALES_NAVIGATOR, None, troubled=False),
         NOW + TIME_LEFT,
+        Basis(run, uuid4(), 1),
         intent=Intent(operation, "ACoAAX", "Hello", "Subject", tier=Tier.SALES_NAVIGATOR),
         ticket=Ticket(uuid4(), uuid4(), "n0", operation, ("inmail",), NOW),
     )

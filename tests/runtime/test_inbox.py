@@ -25,9 +25,9 @@ from clento_engine.runtime.clock import VirtualClock
 from clento_engine.runtime.inbox import apply_inbox, receive
 from clento_engine.runtime.world import World
 from clento_engine.store.accounts import NotFound, pause_account
-from clento_engine.store.claim import AGAIN
 from clento_engine.store.database import Database
 from clento_engine.store.inbox import NOBODY_KNOWN, lock_webhooks
+from clento_engine.store.pick import AGAIN
 from clento_engine.store.settle import Learned, Report
 
 ACCOUNT = "unipile-campaign-1"

@@ -30,7 +30,7 @@ from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.workflow import Node
 from clento_engine.store.accounts import create_organization, pause_account
 from clento_engine.store.campaigns import Pace, pause_campaign
-from clento_engine.store.claim import AGAIN, Claimed
+from clento_engine.store.pick import AGAIN, Claimed
 from clento_engine.store.workflows import load_workflows
 
 Conn = AsyncConnection[TupleRow]

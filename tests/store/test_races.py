@@ -42,7 +42,6 @@ from clento_engine.store.campaigns import (
     start_campaign,
     stop_campaign,
 )
-from clento_engine.store.claim import AGAIN, Claimed
 from clento_engine.store.database import (
     DatabaseUnavailable,
     Undone,
@@ -51,6 +50,7 @@ from clento_engine.store.database import (
     schema_revision,
 )
 from clento_engine.store.doubtful import take_doubtful
+from clento_engine.store.pick import AGAIN, Claimed
 from clento_engine.store.suppressions import in_flight, suppress
 from clento_engine.store.tables import metadata
 
@@ -211,9 +211,11 @@ def between(
     """Let something happen after a claim has locked its lanes, before it looks at the leads."""
     look = claiming._look
 
-    async def looks(*args: Any) -> None:
+    async def looks(asked: Any, *args: Any) -> None:
+        # an answer to what comes after the lock in the same flight: the locks are held by now
+        await (await asked.lanes.connection.execute("select 1")).fetchone()
         await happens()
-        await look(*args)
+        await look(asked, *args)
 
     monkeypatch.setattr(claiming, "_look", looks)
 

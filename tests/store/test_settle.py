@@ -284,10 +284,12 @@ async def test_success_after_the_pause_forgets_the_refusals(conn: Conn, scope: o
     await stage.settle(report(one, "refused", wait(scope)))
     table = "connected_accounts" if scope is on.Scope.ACCOUNT else "rate_limits"
     throttles = f"select max(throttles) from {table}"
-    await stage.settle(done(two))  # in flight when the refusal came: proves nothing
+    await stage.settle(
+        done(two, recovering=True)
+    )  # in flight when the refusal came: proves nothing
     assert await stage.value(throttles) == 1
     stage.now += HOUR
-    await stage.settle(done(three))
+    await stage.settle(done(three, recovering=True))
     assert await stage.value(throttles) == 0
 
 
@@ -296,7 +298,7 @@ async def test_errors_in_a_row_hold_the_account_back(conn: Conn) -> None:
     taken = await stage.claim()
     unknown = [report(item, "unknown", None, check_at=NOW + MINUTE, errors=1) for item in taken]
     await stage.settle(*unknown[:2])
-    await stage.settle(done(taken[2]))  # not in a row
+    await stage.settle(done(taken[2], recovering=True))  # not in a row
     await stage.settle(*unknown[3:5])
     assert await blocked_until(stage, on.Scope.ACCOUNT) is None
     await stage.settle(unknown[5])

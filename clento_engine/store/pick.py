@@ -1,0 +1,405 @@
+"""Choosing, among what waits under the claim's locks, the steps that run now."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from uuid_utils.compat import uuid4, uuid7
+
+from clento_engine.domain import execution as ex
+from clento_engine.domain.execution import Execution
+from clento_engine.domain.intent import Intent, Person, intent
+from clento_engine.domain.limits import (
+    DAY,
+    HOUR,
+    MONTH,
+    UNLIMITED,
+    WEEK,
+    Caps,
+    Spacing,
+    Tier,
+    bucket_at,
+    carried_per_day,
+    effective,
+    ramp,
+    spacing_after,
+)
+from clento_engine.domain.operation import Budget, Operation
+from clento_engine.domain.schedule import WorkingHours, closes_at, opens_at, parse_hours
+from clento_engine.domain.workflow import Node, Workflow
+from clento_engine.store.rows import execution, rules
+from clento_engine.store.settle import Basis, Ticket
+
+# until a lane is looked at again whose head is locked, or whose campaign has its most in flight
+AGAIN = timedelta(seconds=5)
+NO_LOOK = timedelta(hours=1)  # until an InMail that needs a profile retrieval looks for one again
+
+LaneKey = tuple[UUID, UUID, UUID, str]  # organisation, campaign, account, operation
+AccountKey = tuple[UUID, UUID]
+BudgetKey = tuple[UUID, UUID, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """The account that acts, as the provider and the templates know it."""
+
+    account_id: UUID
+    unipile_account_id: str
+    tier: Tier
+    provider_id: str | None
+    troubled: bool  # errors or throttles are counted against the account or its budget
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """One step that is ours: an intent to act on before `act_before`, or an event to settle.
+
+    `replied_at`: when the person wrote, of which the event tells.
+    """
+
+    organization_id: UUID
+    run: Execution
+    node: Node | None
+    sender: Sender
+    act_before: datetime
+    basis: Basis
+    intent: Intent | None = None
+    ticket: Ticket | None = None
+    event: ex.Event | None = None
+    replied_at: datetime | None = None
+
+
+@dataclass(slots=True, init=False)
+class Lane:
+    """A locked lane, with what its account, budget and campaign say about it."""
+
+    row: Mapping[str, Any]
+    key: LaneKey
+    account: AccountKey
+    budget: BudgetKey
+    campaign: AccountKey
+    hours: WorkingHours
+    operation: Operation
+    gate: datetime  # before then it may not run
+    take: int  # how many of them, and one more
+    binding: datetime | None  # what kept its next head from running, until when
+    heads: list[dict[str, Any]]
+    seen: int  # heads, with those that others have locked
+    locked_at: datetime | None  # when the first of those is due
+    passed: int  # heads taken or settled
+    told: bool  # a head came back as an event, of which nothing is written down yet
+
+    def __init__(self, row: Mapping[str, Any], now: datetime) -> None:
+        """Read a row of the claim's lock."""
+        organization_id, account_id = row["organization_id"], row["account_id"]
+        self.row = row
+        self.key = (organization_id, row["campaign_id"], account_id, row["operation"])
+        self.account = (organization_id, account_id)
+        self.budget = (organization_id, account_id, row["budget"])
+        self.campaign = (organization_id, row["campaign_id"])
+        self.hours = parse_hours(row["working_hours"])
+        self.operation = Operation(row["operation"])
+        self.gate = _gate(row, self.hours, self.operation, now)
+        self.take = row["take"]
+        self.binding = None
+        self.heads = []
+        self.seen = 0
+        self.locked_at = None
+        self.passed = 0
+        self.told = False
+
+
+def _gate(
+    row: Mapping[str, Any], hours: WorkingHours, operation: Operation, now: datetime
+) -> datetime:
+    """Return the first moment from `now` on that needs no look at the counters."""
+    if operation is Operation.WEBHOOK:
+        return now
+    closed = [row["account_blocked_until"]]
+    if operation is Operation.START:
+        closed.append(row["next_start_at"])
+    else:
+        closed += [row["account_free_at"], row["next_free_at"], row["blocked_until"]]
+    free = max((at for at in closed if at is not None), default=now)
+    return opens_at(hours, max(now, free), row["time_zone"])
+
+
+def second_budgets(lane: Lane) -> list[BudgetKey]:
+    match lane.operation:
+        case Operation.SEND_CONNECTION_REQUEST:
+            return [(*lane.account, Budget.NOTE.value)]
+        case Operation.SEND_INMAIL if lane.row["tier"] == Tier.SALES_NAVIGATOR:
+            return [(*lane.account, Budget.PROFILE.value)]  # that product's own id is looked up
+        case _:
+            return []
+
+
+def longest_window(row: Mapping[str, Any]) -> timedelta:
+    """Return the longest window in which the budget has a cap."""
+    if row["per_month"] is not None:
+        return MONTH
+    if row["per_week"] is not None:
+        return WEEK
+    return DAY if row["per_day"] is not None else HOUR
+
+
+def effective_caps(row: Mapping[str, Any], now: datetime) -> Caps:
+    caps = Caps(row["per_hour"], row["per_day"], row["per_week"], row["per_month"])
+    return ramped(row, row["budget"], caps, now)
+
+
+def ramped(row: Mapping[str, Any], budget: str, caps: Caps, now: datetime) -> Caps:
+    warm = ramp(row["warmup_started_at"], now, row["warmup_days"])
+    seed = f"{row['unipile_account_id']}/{budget}"
+    return effective(caps, ramp=warm, seed=seed, day=today(row, now))
+
+
+def today(row: Mapping[str, Any], now: datetime) -> date:
+    return now.astimezone(ZoneInfo(row["time_zone"])).date()
+
+
+def starts_left(
+    lanes: Iterable[Lane],
+    picker: "Picker",
+    limits_of: Mapping[UUID, Mapping[Budget, Caps]],
+) -> dict[LaneKey, int]:
+    """Return how many more leads each lane may begin today."""
+    left = {}
+    for lane in lanes:
+        row, (organization_id, campaign_id, account_id, _) = lane.row, lane.key
+        begun = {  # each in its own zone: where one sender's day is over, another's is not
+            sender: values["starts"] if values["starts_on"] == today(values, picker.now) else 0
+            for (campaign, sender), values in picker.senders.items()
+            if campaign == campaign_id
+        }
+        if row["leads_per_day"] is not None:
+            left[lane.key] = max(0, row["leads_per_day"] - sum(begun.values()))
+            continue
+        caps = {
+            budget: ramped(row, budget, numbers, picker.now)
+            for budget, numbers in limits_of[account_id].items()
+        }
+        workflow = picker.workflows[row["workflow_version_id"]]
+        carried = carried_per_day(workflow, caps, lane.hours.open_days)
+        left[organization_id, campaign_id, account_id, lane.key[3]] = max(
+            0, carried - begun.get(account_id, 0)
+        )
+    return left
+
+
+@dataclass(slots=True)
+class Picker:
+    """Chooses which heads run, within every allowance at once."""
+
+    now: datetime
+    slots: int
+    lease: timedelta
+    request_limit: timedelta
+    flying: dict[AccountKey, int] = field(default_factory=dict)  # leads in flight, by campaign
+    allowance: dict[BudgetKey, int] = field(default_factory=dict)
+    frees: dict[BudgetKey, datetime] = field(default_factory=dict)
+    senders: dict[tuple[UUID, UUID], dict[str, Any]] = field(default_factory=dict)
+    starts: dict[LaneKey, int] = field(default_factory=dict)
+    workflows: dict[UUID, Workflow] = field(default_factory=dict)
+    claimed: list[Claimed] = field(default_factory=list)
+    account_free: dict[AccountKey, datetime] = field(default_factory=dict)
+    budget_free: dict[BudgetKey, datetime] = field(default_factory=dict)
+    units: dict[BudgetKey, int] = field(default_factory=dict)
+    began: dict[LaneKey, int] = field(default_factory=dict)
+    next_start: dict[AccountKey, datetime] = field(default_factory=dict)
+    token: UUID = field(default_factory=uuid4)
+
+    def pick(self, lanes: Iterable[Lane]) -> None:
+        """Go through the lanes, those nearest to a path's end first, and take what may run."""
+        for lane in sorted(lanes, key=self._order):
+            for head in lane.heads:
+                if head["next_run_at"] > self.now or not self._may(lane):
+                    break
+                self._take(lane, head)
+                lane.passed += 1
+
+    def _order(self, lane: Lane) -> tuple[int, int, datetime, UUID]:
+        first = lane.heads[0] if lane.heads else None
+        starting = lane.operation is Operation.START
+        begun = self.senders.get((lane.key[1], lane.key[2])) if starting else None
+        return (
+            lane.operation.priority,
+            0 if begun is None else begun["starts"],
+            self.now if first is None else first["next_run_at"],
+            lane.key[1] if first is None else first["lead_id"],
+        )
+
+    def _may(self, lane: Lane) -> bool:
+        """Whether the lane's next head may run now; when not, note what it waits for."""
+        if self.slots <= 0:
+            lane.binding = self.now
+        elif lane.operation is Operation.WEBHOOK:
+            return True
+        elif lane.operation is Operation.START:
+            if self.next_start.get(lane.campaign, self.now) > self.now:
+                lane.binding = self.next_start[lane.campaign]
+            elif self.starts.get(lane.key, 0) <= 0:
+                lane.binding = self._tomorrow(lane)
+            else:
+                return True
+        elif self.flying[lane.campaign] >= lane.row["max_concurrent_leads"]:
+            lane.binding = self.now + AGAIN
+        elif self.account_free.get(lane.account, self.now) > self.now:
+            lane.binding = self.account_free[lane.account]
+        elif self.budget_free.get(lane.budget, self.now) > self.now:
+            lane.binding = self.budget_free[lane.budget]
+        elif self.allowance[lane.budget] <= 0:
+            lane.binding = self.frees.get(lane.budget, self.now)
+        elif lane.operation is Operation.SEND_INMAIL and any(
+            self.allowance[key] <= 0 for key in second_budgets(lane)
+        ):
+            lane.binding = self.now + NO_LOOK
+        else:
+            return True
+        return False
+
+    def _tomorrow(self, lane: Lane) -> datetime:
+        """Return when the next day begins in the sender's zone."""
+        zone = ZoneInfo(lane.row["time_zone"])
+        midnight = datetime.combine(
+            self.now.astimezone(zone).date() + timedelta(days=1), datetime.min.time(), zone
+        )
+        return max(midnight.astimezone(self.now.tzinfo), self.now + timedelta(seconds=1))
+
+    def _take(self, lane: Lane, head: dict[str, Any]) -> None:
+        row = lane.row
+        lasting = rules(row["stop_on_reply"], row["on_missing"], row["max_duration"])
+        run = execution(head, lasting)
+        workflow = self.workflows[head["workflow_version_id"]]
+        node = None if run.node_id is None else workflow.nodes[run.node_id]
+        tier = Tier(row["tier"])
+        sender = Sender(
+            row["account_id"],
+            row["unipile_account_id"],
+            tier,
+            row["provider_id"],
+            row["troubled"],
+        )
+        person = _person(head, row["columns"])
+        next_step: Intent | ex.Event
+        if head["wrote_at"] is not None and (lasting.stop_on_reply or not run.replied):
+            next_step = ex.Replied()
+        elif node is None:
+            next_step = (
+                ex.Began() if person.suppressed is None else ex.Suppressed(person.suppressed)
+            )
+        else:
+            next_step = intent(
+                node,
+                run,
+                person,
+                tier=tier,
+                subject=row["inmail_subject"],
+                notes_left=self.allowance.get((*lane.account, Budget.NOTE.value), UNLIMITED) > 0,
+                now=self.now,
+            )
+            if isinstance(next_step, Intent) and next_step.target in head["done_to"]:
+                next_step = ex.Done()  # it reached them: never twice, and never a poisoned claim
+        lease_end = self.now + self.lease - self.request_limit
+        closing = closes_at(lane.hours, self.now, row["time_zone"])
+        act_before = lease_end if closing is None else min(lease_end, closing)
+        basis = Basis(run, head["workflow_version_id"], head["seen"])
+        claimed = (row["organization_id"], run, node, sender, act_before, basis)
+        self.slots -= 1
+        if isinstance(next_step, Intent) and node is not None:
+            ticket = Ticket(
+                uuid7(),
+                self.token,
+                node.id,
+                run.operation,
+                tuple(budget.value for budget in next_step.budgets),
+                bucket_at(self.now),
+            )
+            self._spend(lane, next_step)
+            self.claimed.append(Claimed(*claimed, intent=next_step, ticket=ticket))
+        elif not isinstance(next_step, Intent):
+            lane.told = True
+            if isinstance(next_step, ex.Began):
+                self._begin(lane)
+            self.claimed.append(Claimed(*claimed, event=next_step, replied_at=head["wrote_at"]))
+
+    def _spend(self, lane: Lane, taken: Intent) -> None:
+        for budget in taken.budgets:
+            key = (*lane.account, budget.value)
+            self.units[key] = self.units.get(key, 0) + 1
+            self.allowance[key] -= 1
+        self.flying[lane.campaign] += 1
+        # the same account at the same moment draws the same gap, in every run
+        seed = f"{lane.row['unipile_account_id']}/{self.now.isoformat()}"
+        gap = spacing_after(
+            Spacing(lane.row["account_shortest"], lane.row["account_longest"]), seed
+        )
+        self.account_free[lane.account] = self.now + gap
+        own = spacing_after(
+            Spacing(lane.row["spacing_shortest"], lane.row["spacing_longest"]),
+            f"{seed}/{lane.row['budget']}",
+        )
+        self.budget_free[lane.budget] = self.now + own
+
+    def _begin(self, lane: Lane) -> None:
+        self.began[lane.key] = self.began.get(lane.key, 0) + 1
+        delay: timedelta = lane.row["lead_processing_delay"]
+        self.next_start[lane.campaign] = self.now + delay
+        if lane.row["leads_per_day"] is None:
+            self.starts[lane.key] -= 1
+            return
+        for key in self.starts:  # the number is the campaign's, over all its senders
+            if key[:2] == lane.key[:2]:
+                self.starts[key] -= 1
+
+    def ready_at(self, lane: Lane) -> datetime | None:
+        """Return when the lane must be looked at again; None when nothing waits in it."""
+        if lane.gate > self.now:
+            return lane.gate
+        times = []
+        if rest := lane.heads[lane.passed :]:
+            times.append(self._later(lane, max(rest[0]["next_run_at"], lane.binding or self.now)))
+        elif lane.passed and lane.seen > lane.take:
+            # it may have more than was asked for; the account's gap applies to those too
+            times.append(self._later(lane, self.now))
+        if lane.locked_at is not None:
+            times.append(self._later(lane, max(lane.locked_at, self.now + AGAIN)))
+        if lane.told:
+            # should we die before the event is settled, no open action would tell of it
+            times.append(self.now + self.lease)
+        return min(times, default=None)
+
+    def _later(self, lane: Lane, at: datetime) -> datetime:
+        if lane.operation is Operation.WEBHOOK:
+            return at
+        if lane.operation is Operation.START:
+            at = max(at, self.next_start.get(lane.campaign, at))
+        else:
+            at = max(
+                at,
+                self.account_free.get(lane.account, at),
+                self.budget_free.get(lane.budget, at),
+            )
+        return opens_at(lane.hours, at, lane.row["time_zone"])
+
+
+def _person(head: Mapping[str, Any], columns: Sequence[str]) -> Person:
+    named = {
+        "first_name": head["first_name"],
+        "last_name": head["last_name"],
+        "company": head["company"],
+        "job_title": head["job_title"],
+        "email": head["email"],
+    }
+    return Person(
+        public_identifier=head["public_identifier"],
+        provider_id=head["listed_id"],
+        fields={**head["fields"], **named},
+        columns=tuple(columns),
+        chat_id=head["chat_id"],
+        invitation_id=head["invitation_id"],
+        suppressed=head["suppressed"],
+    )
