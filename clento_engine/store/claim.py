@@ -54,9 +54,9 @@ from clento_engine.store.workflows import load_workflows
 MOST_LANES = 200  # looked at in one claim
 # What is asked next in the same flight reads which lanes are ours from the transaction's own
 # setting: it must not wait for this answer, and must not touch a lane that another ticker holds.
-# `take` is how many heads may run at once; where there is a gap between two, that is one.  Lanes
-# beyond what the slots can use are left as they are: to look at all that is ready cost five times
-# what a claim of few slots needs.  An account with a gap runs one of its lanes: those count half.
+# `take` is how many heads may run at once: one where there is a gap between two, else the lane's
+# share of twice the slots.  More lanes than the slots can use are left as they are, to the next
+# claim: to look at all that is ready cost five times what the steps themselves did.
 _LOCK = """
 with locked as (
     select l.organization_id, l.campaign_id, l.account_id, l.operation, l.budget, l.ready_at,
@@ -85,15 +85,16 @@ with locked as (
      limit %(lanes)s
        for no key update of l, b, a, c skip locked),
 sized as (
-    select *, case when spaced then 1 else least(%(slots)s, coalesce(per_hour, %(slots)s)) end
-              as take
-      from locked),
+    select *, row_number() over lanes as place,
+           sum(case when spaced then 1 else greatest(1, %(slots)s / 8) end) over lanes as width
+      from locked
+    window lanes as (order by ready_at, campaign_id, account_id, operation)),
 taken as (
-    select * from (
-           select *, sum(case when spaced then 1 else 2 * take end)
-                     over (order by ready_at, campaign_id, account_id, operation) as wide
-             from sized) s
-     where wide - case when spaced then 1 else 2 * take end < 2 * %(slots)s),
+    select *, case when spaced then 1
+                   else least(%(slots)s, coalesce(per_hour, %(slots)s),
+                              greatest(1, 2 * %(slots)s / count(*) over ())) end::int as take
+      from sized
+     where place <= 16 or width <= 2 * %(slots)s),
 told as (
     select set_config('clento.lanes', coalesce(json_agg(k), '[]')::text, true)
       from (select organization_id, campaign_id, account_id, operation, budget, take, tier,
@@ -333,7 +334,7 @@ async def ask(conn: AsyncConnection[Any], wanted: Wanted) -> Asked:
             "organizations": list(wanted.organizations),
             "now": now,
             "slots": wanted.slots,
-            "lanes": min(MOST_LANES, 2 * wanted.slots),
+            "lanes": MOST_LANES,
         },
     )
     await _look(asked, since, now)
