@@ -21,6 +21,7 @@ from bench.race import race
 from bench.result import Result
 from bench.server import BenchServer, bench_server
 from bench.short import COUNTED_ALONE, short
+from bench.soak import soak
 from bench.timers import timers
 from bench.weeks import weeks
 from clento_engine.runtime.clock import system_clock
@@ -43,6 +44,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "timers": Scenario(lambda server, rounds: timers(server, rounds=rounds)),
     "fleet": Scenario(lambda server, rounds: fleet(server, rounds=rounds), TELLING),
     "operators": Scenario(lambda server, rounds: operators(server, rounds=rounds)),
+    "soak": Scenario(lambda server, _: soak(server)),
     "weeks": Scenario(lambda _, rounds: weeks(rounds=rounds)),
 }
 

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Coroutine
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from bench.figures import percentile
@@ -25,6 +26,8 @@ from clento_engine.store.turn import turn
 
 T = TypeVar("T")
 
+SOAK_SLOTS = 100
+SOAK_END_S = 1.0  # before the last lead is due
 BUDGET = timedelta(minutes=8)  # far more than it takes: who meets it is told so
 
 
@@ -152,6 +155,38 @@ async def _lateness(url: str, slots: int, ahead_s: float) -> dict[str, float]:
         "lateness_p99_s": percentile(late, 0.99),
         "lateness_last_s": max(late),
     }
+
+
+def soak(url: str, seconds: float) -> dict[str, float]:
+    """Do what becomes due for so long, as `clento tick` does; return what memory was held when."""
+    return on_loop(_soak(url, seconds))
+
+
+async def _soak(url: str, seconds: float) -> dict[str, float]:
+    stop = asyncio.Event()
+    async with Database(url, max_connections=4) as database, posting() as outbox:
+        world = noop_world(database, SOAK_SLOTS, 0)
+        working = asyncio.create_task(attend(world, outbox, timedelta(seconds=seconds), stop=stop))
+        await asyncio.sleep(seconds / 5)
+        early_mb = held_mb()
+        await asyncio.sleep(seconds * 4 / 5 - SOAK_END_S)
+        late_mb = held_mb()
+        stop.set()
+        worked = await working
+    return {
+        "steps_per_s": worked.ticked.total / (seconds - SOAK_END_S),
+        "early_mb": early_mb,
+        "late_mb": late_mb,
+        "grown_mb": late_mb - early_mb,
+        "rss_mb": peak_rss_mb(),
+    }
+
+
+def held_mb() -> float:
+    """Return the memory that this process has now, in MB of a million bytes."""
+    status = Path("/proc/self/status").read_text()
+    held = next(line for line in status.splitlines() if line.startswith("VmRSS"))
+    return int(held.split()[1]) * 1024 / 1e6
 
 
 def shared(

@@ -94,6 +94,36 @@ def make_due_at_once(conn: psycopg.Connection, now: datetime = NOW) -> None:
             conn.execute(statement, {"now": now})
 
 
+def make_due_evenly(conn: psycopg.Connection, seconds: float, now: datetime = NOW) -> None:
+    """Let the leads to be visited, of the population written last, be due one after the other."""
+    with conn.transaction():
+        for statement in _EVENLY:
+            conn.execute(statement, {"now": now, "seconds": seconds})
+
+
+_EVENLY = (
+    """
+    with placed as (
+        select e.organization_id, e.campaign_id, e.lead_id,
+               row_number() over (order by e.lead_id) as n, count(*) over () as leads
+          from campaign_executions e
+          join bench_organizations o on o.id = e.organization_id
+         where e.operation = 'profile_visit')
+    update campaign_executions e
+       set next_run_at = %(now)s::timestamptz + interval '1 second' * (%(seconds)s * p.n / p.leads)
+      from placed p
+     where e.organization_id = p.organization_id and e.campaign_id = p.campaign_id
+       and e.lead_id = p.lead_id
+    """,
+    """
+    update lanes l set ready_at = first
+      from (select organization_id, campaign_id, account_id, operation, min(next_run_at) as first
+              from campaign_executions where operation = 'profile_visit' group by 1, 2, 3, 4) e
+     where l.organization_id = e.organization_id and l.campaign_id = e.campaign_id
+       and l.account_id = e.account_id and l.operation = e.operation
+    """,
+)
+
 _AT_ONCE = (
     """
     update campaign_executions set next_run_at = %(now)s

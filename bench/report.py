@@ -15,7 +15,7 @@ HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results.json"
 README = HERE / "README.md"
 
-ORDER = ("core", "end-to-end", "growth", "timers", "fleet", "operators", "weeks")
+ORDER = ("core", "end-to-end", "growth", "timers", "fleet", "operators", "weeks", "soak")
 
 UNITS = {
     "steps_per_s": "a second",
@@ -27,6 +27,9 @@ UNITS = {
     "rows_written": "rows written each",
     "blocks": "blocks looked at each",
     "blocks_to_first": "blocks / first's",
+    "early_mb": "early RSS, MB",
+    "late_mb": "late RSS, MB",
+    "grown_mb": "growth, MB",
     "rss_mb": "peak RSS, MB",
     "ours_over_theirs": "ours / theirs",
     "claim_p50_ms": "claim p50, ms",

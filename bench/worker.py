@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.drain import claims, drain, idle, lateness, shared
+from bench.drain import claims, drain, idle, lateness, shared, soak
 from bench.operate import operate
 from bench.wire import add_senders, bare, over_http
 
@@ -31,6 +31,7 @@ WORK: Mapping[str, Callable[..., Any]] = {
     "operate": operate,
     "over_http": over_http,
     "shared": shared,
+    "soak": soak,
 }
 
 
@@ -38,10 +39,12 @@ class WorkerFailed(Exception):
     """A measured process ended badly; the message has its last words."""
 
 
-def measured(name: str, *, profile: Path | None = None, **arguments: object) -> dict[str, Any]:
+def measured(
+    name: str, *, profile: Path | None = None, limit_s: float = LONGEST_S, **arguments: object
+) -> dict[str, Any]:
     """Run `WORK[name]` in a new process; return its answer.  Raises WorkerFailed."""
     environment = {} if profile is None else {"BENCH_PROFILE": str(profile.resolve())}
-    return answer_of(_command(name, arguments), environment=environment)
+    return answer_of(_command(name, arguments), environment=environment, limit_s=limit_s)
 
 
 def together(name: str, processes: int, **arguments: object) -> list[dict[str, Any]]:

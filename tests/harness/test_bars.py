@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from bench import fleet, growth, operators, timers, weeks
+from bench import fleet, growth, operators, soak, timers, weeks
 from bench.figures import Spread
 from bench.operators import STARTS, run
 from bench.result import Result, Rows
@@ -21,7 +21,8 @@ def verdicts(result: Result) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "result", [fleet.result, growth.result, operators.result, timers.result, weeks.result]
+    "result",
+    [fleet.result, growth.result, operators.result, soak.result, timers.result, weeks.result],
 )
 def test_nothing_measured_meets_nothing(result: Callable[[Rows], Result]) -> None:
     assert set(verdicts(result({})).values()) == {"not measured"}
@@ -58,6 +59,12 @@ def test_a_command_is_judged_by_what_it_cannot_do_without() -> None:
 def test_the_memory_of_an_import_must_not_follow_its_rows() -> None:
     found = rows("100 k leads", import_mb=50.0) | rows("1 M leads", import_mb=56.0)
     assert verdicts(operators.result(found))["Memory of an import, 1 M leads to 100 k"] == "NOT met"
+
+
+def test_a_short_soak_says_nothing_of_growth() -> None:
+    found = rows(soak.LABEL, rss_mb=60.0, grown_mb=2.5)
+    assert list(verdicts(soak.result(found)).values()) == ["met", "NOT met"]
+    assert list(verdicts(soak.result(found, minutes=5)).values()) == ["met", "not measured"]
 
 
 def test_a_process_is_told_with_its_output_seconds_and_peak_memory() -> None:
