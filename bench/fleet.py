@@ -129,7 +129,7 @@ def _run(
 
 
 def _waited(waits: Sequence[float], done: Sequence[dict[str, Any]]) -> Measured:
-    transactions = sum(2 * each["batches"] for each in done)  # a claim and a settle
+    transactions = sum(each["batches"] for each in done)  # each settles and claims
     return {
         "waits_share": len(waits) / transactions,
         "longest_wait_ms": max(waits, default=0.0),
