@@ -22,8 +22,8 @@ class Deaths:
     """How one play of a scenario was killed: plain values, since they travel between processes.
 
     `single`: plays in which one process died; `double`: in which two did, one after the other, of
-    `pairs` that there are; `states`: different things that the first one left.  Deaths that leave
-    the same are one first death of a pair: what follows them is the same.
+    `pairs` that there are.  Deaths that leave the same are one first death of a pair: what follows
+    them is the same.
     """
 
     scenario: str
@@ -32,7 +32,6 @@ class Deaths:
     single: int = 0
     double: int = 0
     pairs: int = 0
-    states: int = 0
     places: set[str] = field(default_factory=set)
 
     def noted(self, note: Note) -> None:

@@ -110,8 +110,8 @@ class Scenario:
 class Played:
     """What came of it.
 
-    `died`: how many of the deaths were reached; `lives`: of each process; `is_new`: whether the
-    dead left what nobody had left before, so that it had to be played to its end.
+    `died`: how many of the deaths were reached; `lives`: of each process; `left`: everything that
+    the dead left, by which their futures are compared.
     """
 
     scenario: Scenario
@@ -122,7 +122,7 @@ class Played:
     over: bool
     died: int
     lives: list[Life]
-    is_new: bool = True
+    left: str = ""
 
     def wrong(self) -> list[str]:
         """Say what is not as it must be, however many processes died."""
@@ -209,13 +209,13 @@ class Scene:
                 left = await self._left_behind(outside)
                 if left in self.known:
                     known = self.known[left]
-                    return replace(known, died=died, lives=[*lives, known.lives[-1]], is_new=False)
+                    return replace(known, died=died, lives=[*lives, known.lives[-1]])
             lives.append(Life(death))
             over = await self._process(outside, lives[-1])
             if not lives[-1].dead:
                 break
             died += 1
-        played = await self._told(outside, lives, over=over, died=died)
+        played = await self._told(outside, lives, over=over, died=died, left=left)
         if left:
             self.known[left] = played
         return played
@@ -331,7 +331,9 @@ class Scene:
             )
         return outside
 
-    async def _told(self, outside: Outside, lives: list[Life], *, over: bool, died: int) -> Played:
+    async def _told(
+        self, outside: Outside, lives: list[Life], *, over: bool, died: int, left: str
+    ) -> Played:
         findings = await self.judged(outside)
         rows = await self.stage.rows("select outcome from campaign_executions order by lead_id")
         entries = outside.simulated.ledger.entries
@@ -344,6 +346,7 @@ class Scene:
             over=over,
             died=died,
             lives=lives,
+            left=left,
         )
 
     async def judged(self, outside: Outside) -> Findings:
