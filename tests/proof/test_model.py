@@ -72,9 +72,10 @@ from clento_engine.store.campaigns import (
     resume_campaign,
     stop_campaign,
 )
-from clento_engine.store.claim import Claimed, claim
+from clento_engine.store.claim import Wanted, claim
 from clento_engine.store.database import Database
 from clento_engine.store.due import due
+from clento_engine.store.pick import Claimed
 from clento_engine.store.settle import Report, settle
 
 T = TypeVar("T")
@@ -278,9 +279,7 @@ class Machine(RuleBasedStateMachine):
     async def _claim(self, slots: int) -> list[Claimed]:
         stage = self.stage
         async with stage.database.connection() as conn:
-            return await claim(
-                conn, organizations=[stage.organization_id], now=stage.now, slots=slots
-            )
+            return await claim(conn, Wanted([stage.organization_id], stage.now, slots))
 
     async def _act(self, batch: list[Claimed]) -> list[Report]:
         world = self.stage.world
@@ -616,9 +615,9 @@ class Numbers:
 NUMBERED = {  # by module of the store
     "accounts": ("uuid7",),
     "campaigns": ("uuid7",),
-    "claim": ("uuid7", "uuid4"),
     "doubtful": ("uuid4",),
     "leads": ("uuid7",),
+    "pick": ("uuid7", "uuid4"),
     "settle": ("uuid7",),
 }
 
@@ -677,7 +676,8 @@ def a_lost_answer_is_taken_for_a_no(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def settle_wakes_no_lane(monkeypatch: pytest.MonkeyPatch) -> None:
-    edit(monkeypatch, "settle._WRITE", "(t.before is null or t.before > t.at)", "false")
+    for form in ("_WRITE_ALL", "_WRITE_UNCHANGED"):
+        edit(monkeypatch, f"settle.{form}", "(t.before is null or t.before > t.at)", "false")
 
 
 def units_are_not_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -692,8 +692,8 @@ def windows_are_not_judged_wider(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def it_is_always_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clento_engine.store.claim.opens_at", lambda _hours, at, _zone: at)
-    monkeypatch.setattr("clento_engine.store.claim.closes_at", lambda _hours, _at, _zone: None)
+    monkeypatch.setattr("clento_engine.store.pick.opens_at", lambda _hours, at, _zone: at)
+    monkeypatch.setattr("clento_engine.store.pick.closes_at", lambda _hours, _at, _zone: None)
 
 
 def a_pause_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
