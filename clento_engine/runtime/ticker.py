@@ -5,6 +5,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
@@ -21,6 +22,10 @@ from clento_engine.store.settle import Report
 from clento_engine.store.turn import turn
 
 CONTENDED = 0.02  # seconds until lanes that another ticker holds are looked at again
+
+# Seconds that answers wait for others while most slots are busy: what a batch costs the database is
+# paid once for all of them, and the slots that stay busy keep the provider at work.
+GATHER = 0.05
 
 NEW_SEEN_S = 2.0  # seconds that the list of organisations is taken to be the same
 
@@ -49,6 +54,61 @@ class Ticked:
         return self.steps.total()
 
 
+class Flights:
+    """The requests under way, and the reports of those that were answered."""
+
+    def __init__(self, world: World) -> None:
+        """Begin with none."""
+        self._world = world
+        self._flying: set[asyncio.Task[Report]] = set()
+        self._landed: list[asyncio.Task[Report]] = []
+        self._needed = 1
+        self._enough = asyncio.Event()
+
+    def __len__(self) -> int:
+        """How many slots they hold: until their report is taken."""
+        return len(self._flying) + len(self._landed)
+
+    def start(self, item: Claimed) -> None:
+        """Act on a claimed step."""
+        task = asyncio.create_task(act(self._world.provider, item, self._world.clock))
+        self._flying.add(task)
+        task.add_done_callback(self._land)
+
+    def _land(self, task: asyncio.Task[Report]) -> None:
+        self._flying.discard(task)
+        self._landed.append(task)
+        if len(self._landed) >= self._needed:
+            self._enough.set()
+
+    async def answers(self, *, wait: bool) -> list[Report]:
+        """Take the reports that are there.
+
+        `wait`: for a first one; and, for `GATHER` at most, until half of the slots are free.
+        """
+        if wait and len(self):
+            await self._until(1, None)
+            await self._until(len(self) - self._world.slots // 2, GATHER)
+        taken, self._landed = self._landed, []
+        return [task.result() for task in taken]
+
+    async def _until(self, landed: int, limit_s: float | None) -> None:
+        if len(self._landed) >= landed:
+            return
+        self._needed = landed
+        self._enough.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                await self._enough.wait()
+
+    async def abandon(self) -> None:
+        """Give up what is under way."""
+        flying = list(self._flying)
+        for task in flying:
+            task.cancel()
+        await asyncio.gather(*flying, *self._landed, return_exceptions=True)
+
+
 async def tick(
     world: World,
     budget: timedelta,
@@ -63,7 +123,7 @@ async def tick(
     """
     ticked = Ticked()
     until = time.monotonic() + budget.total_seconds()
-    in_flight: dict[asyncio.Task[Report], Claimed] = {}
+    in_flight = Flights(world)
     reports: list[Report] = []
     async with world.database.connection() as conn:
         served = await _served(world, conn)
@@ -80,9 +140,8 @@ async def tick(
                 reports = [event_report(item) for item in batch if item.intent is None]
                 for item in batch:
                     if item.intent is not None:
-                        task = asyncio.create_task(act(world.provider, item, world.clock))
-                        in_flight[task] = item
-                reports += await _answers(in_flight, wait=not reports)
+                        in_flight.start(item)
+                reports += await in_flight.answers(wait=not reports)
                 if not reports:
                     ticked.due = await due(conn)
                     if wanted is None or not _has_lanes(ticked.due, world):
@@ -92,9 +151,7 @@ async def tick(
                 ticked.due = None
         except BaseException:
             # what was begun keeps its intent: reconcile finds out what became of it
-            for task in in_flight:
-                task.cancel()
-            await asyncio.gather(*in_flight, return_exceptions=True)
+            await in_flight.abandon()
             raise
     return ticked
 
@@ -115,18 +172,6 @@ async def _served(world: World, conn: Conn) -> list[UUID]:
         found = [organization_id for organization_id, _ in await organizations(conn)]
         known = _known[world.database] = (now, found)
     return known[1]
-
-
-async def _answers(in_flight: dict[asyncio.Task[Report], Claimed], *, wait: bool) -> list[Report]:
-    """Take the reports of all requests that are answered, waiting for a first one if told to."""
-    if not in_flight:
-        return []
-    if wait:
-        await asyncio.wait(in_flight, return_when=asyncio.FIRST_COMPLETED)
-    done = [task for task in in_flight if task.done()]
-    for task in done:
-        del in_flight[task]
-    return [task.result() for task in done]
 
 
 async def _turn(

@@ -1,0 +1,94 @@
+"""The requests under way: when their answers are taken, and what is left when the tick ends."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from clento_engine.runtime import ticker
+from clento_engine.runtime.ticker import Flights
+
+
+class Provider:
+    """Answers each request when it is told to."""
+
+    def __init__(self) -> None:
+        self.asked: list[asyncio.Future[str]] = []
+
+    async def act(self, *_asked: object) -> str:
+        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.asked.append(answer)
+        return await answer
+
+
+@pytest.fixture
+def provider(monkeypatch: pytest.MonkeyPatch) -> Provider:
+    provider = Provider()
+    monkeypatch.setattr(ticker, "act", provider.act)
+    return provider
+
+
+def flights(slots: int, flying: int) -> Flights:
+    world: Any = SimpleNamespace(slots=slots, provider=None, clock=None)
+    begun = Flights(world)
+    item: Any = None
+    for _ in range(flying):
+        begun.start(item)
+    return begun
+
+
+async def everybody_waits() -> None:
+    """Let every task come to where it waits."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_while_most_slots_are_busy_answers_wait_for_others(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ticker, "GATHER", 60)
+    begun = flights(slots=4, flying=4)
+    taking = asyncio.create_task(begun.answers(wait=True))
+    await everybody_waits()
+    provider.asked[2].set_result("two")
+    await everybody_waits()
+    assert not taking.done()
+    provider.asked[0].set_result("nought")
+    assert sorted(str(answer) for answer in await taking) == ["nought", "two"]
+    assert len(begun) == 2
+    await begun.abandon()
+
+
+async def test_while_most_slots_are_free_the_first_answer_is_taken_alone(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ticker, "GATHER", 60)
+    begun = flights(slots=10, flying=3)
+    taking = asyncio.create_task(begun.answers(wait=True))
+    await everybody_waits()
+    provider.asked[1].set_result("one")
+    assert list(map(str, await taking)) == ["one"]
+    await begun.abandon()
+
+
+async def test_answers_wait_for_others_no_longer_than_they_may(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ticker, "GATHER", 0)
+    begun = flights(slots=2, flying=2)
+    taking = asyncio.create_task(begun.answers(wait=True))
+    await everybody_waits()
+    provider.asked[0].set_result("nought")
+    assert list(map(str, await taking)) == ["nought"]
+    await begun.abandon()
+
+
+async def test_nothing_is_waited_for_where_nothing_flies_or_nobody_asks(
+    provider: Provider,
+) -> None:
+    assert await flights(slots=2, flying=0).answers(wait=True) == []
+    begun = flights(slots=2, flying=1)
+    assert await begun.answers(wait=False) == []
+    await begun.abandon()
+    assert len(begun._flying) == 0
