@@ -89,7 +89,8 @@ class Stage:
 
     async def settle(self, *reports: Report, conn: Conn | None = None) -> Settled:
         """Settle now."""
-        done, _ = await turn(conn or self.conn, reports, None, now=self.now, actor="test")
+        turned = await turn(conn or self.conn, reports, None, now=self.now, actor="test")
+        done = turned.settled
         self.settled.append(done)
         return done
 

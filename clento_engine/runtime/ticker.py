@@ -19,7 +19,7 @@ from clento_engine.store.database import Conn, Database
 from clento_engine.store.due import Due, due
 from clento_engine.store.pick import Claimed
 from clento_engine.store.settle import Report
-from clento_engine.store.turn import turn
+from clento_engine.store.turn import Turned, turn
 
 CONTENDED = 0.02  # seconds until lanes that another ticker holds are looked at again
 
@@ -135,7 +135,8 @@ async def tick(
                     wanted = _wanted(world, served, free)
                 elif not in_flight and not reports:
                     break
-                batch = await _turn(world, conn, reports, wanted, ticked)
+                turned = await _turn(world, conn, reports, wanted, ticked)
+                batch = turned.claimed
                 ticked.steps.update(item.run.operation.value for item in batch)
                 reports = [event_report(item) for item in batch if item.intent is None]
                 for item in batch:
@@ -143,7 +144,7 @@ async def tick(
                         in_flight.start(item)
                 reports += await in_flight.answers(wait=not reports)
                 if not reports:
-                    ticked.due = await due(conn)
+                    ticked.due = turned.due or await due(conn)
                     if wanted is None or not _has_lanes(ticked.due, world):
                         break
                     await asyncio.sleep(CONTENDED)  # another ticker holds them
@@ -180,12 +181,12 @@ async def _turn(
     reports: list[Report],
     wanted: Wanted | None,
     ticked: Ticked,
-) -> list[Claimed]:
+) -> Turned:
     """Settle what was answered and claim what comes next."""
     now = world.clock() if wanted is None else wanted.now
-    settled, claimed = await surely(lambda: turn(conn, reports, wanted, now=now, actor="ticker"))
+    turned = await surely(lambda: turn(conn, reports, wanted, now=now, actor="ticker"))
     ticked.batches += bool(reports)
-    ticked.stale += settled.stale
-    ticked.finished += settled.finished
+    ticked.stale += turned.settled.stale
+    ticked.finished += turned.settled.finished
     ticked.states.update(report.state for report in reports if report.state is not None)
-    return claimed
+    return turned

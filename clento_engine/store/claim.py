@@ -303,47 +303,52 @@ async def claim(conn: AsyncConnection[Any], wanted: Wanted) -> list[Claimed]:
     the commit is the last look at campaign, suppression and reply.
     """
     async with conn.pipeline(), conn.transaction():
-        return await take(conn, wanted, await ask(conn, wanted))
+        asked = await ask(conn, wanted)
+        await look(asked, wanted.now)  # without waiting: something is due, or nobody had asked
+        return await take(conn, wanted, asked)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Asked:
-    """The claim's questions, on their way in one flight; the answers come in this order."""
+    """The claim's questions; the answers come in this order."""
 
     lanes: AsyncCursor[dict[str, Any]]
     used: AsyncCursor[Any]
     heads: AsyncCursor[dict[str, Any]]
+    looked: bool = False
 
 
 async def ask(conn: AsyncConnection[Any], wanted: Wanted) -> Asked:
-    """Lock what is ready, and look, inside the caller's transaction and pipeline."""
-    now = wanted.now
+    """Lock what is ready, inside the caller's transaction and pipeline."""
     asked = Asked(
         conn.cursor(row_factory=dict_row), conn.cursor(), conn.cursor(row_factory=dict_row)
     )
-    since = {
+    await asked.lanes.execute(
+        _LOCK,
+        {
+            **_since(wanted.now),
+            "organizations": list(wanted.organizations),
+            "now": wanted.now,
+            "slots": wanted.slots,
+            "lanes": MOST_LANES,
+        },
+    )
+    return asked
+
+
+def _since(now: datetime) -> dict[str, datetime]:
+    return {
         "hour": counted_since(HOUR, now),
         "day": counted_since(DAY, now),
         "week": counted_since(WEEK, now),
         "month": counted_since(MONTH, now),
     }
-    await asked.lanes.execute(
-        _LOCK,
-        {
-            **since,
-            "organizations": list(wanted.organizations),
-            "now": now,
-            "slots": wanted.slots,
-            "lanes": MOST_LANES,
-        },
-    )
-    await _look(asked, since, now)
-    return asked
 
 
-async def _look(asked: Asked, since: Mapping[str, datetime], now: datetime) -> None:
+async def look(asked: Asked, now: datetime) -> None:
     """Ask what is used and in flight, and for the heads of the lanes that the lock has got."""
-    await asked.used.execute(_USED, since)
+    asked.looked = True
+    await asked.used.execute(_USED, _since(now))
     await asked.heads.execute(_HEADS, {"now": now})
 
 
@@ -362,6 +367,8 @@ async def take(
     lanes = [Lane(row, wanted.now) for row in await asked.lanes.fetchall()]
     if not lanes:
         return []
+    if not asked.looked:
+        await look(asked, wanted.now)
     picker = Picker(wanted.now, wanted.slots, wanted.lease, wanted.request_limit)
     await _see(conn, lanes, picker, asked, without)
     picker.pick(lane for lane in lanes if lane.gate <= wanted.now)

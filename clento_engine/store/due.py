@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncCursor
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +28,28 @@ class Due:
         return min(times, default=None)
 
 
-async def due(conn: AsyncConnection[Any]) -> Due:
-    """Read what is due, over all organisations."""
-    cursor = await conn.execute(
-        """
+_DUE = """
         select (select min(ready_at) from lanes where active and ready_at is not null),
                (select min(check_at) from actions where state in ('intended', 'unknown')),
                exists (select 1 from inbox_events where applied_at is null),
                (select min(next_attempt_at) from webhook_deliveries
                  where next_attempt_at is not null),
                (select min(next_sweep_at) from connected_accounts)
-        """
-    )
+"""
+
+
+async def due(conn: AsyncConnection[Any]) -> Due:
+    """Read what is due, over all organisations."""
+    return await told(await ask(conn))
+
+
+async def ask(conn: AsyncConnection[Any]) -> AsyncCursor[Any]:
+    """Ask what is due, without waiting for the answer where there is a pipeline."""
+    return await conn.execute(_DUE)
+
+
+async def told(cursor: AsyncCursor[Any]) -> Due:
+    """Read the answer to `ask`."""
     row = await cursor.fetchone()
     if row is None:
         raise RuntimeError("a query without a table gave no row")

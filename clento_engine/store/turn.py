@@ -6,12 +6,15 @@ own.  What the claim looks at is read after the outcomes were written, under its
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from psycopg import AsyncConnection
 
 from clento_engine.store.claim import Wanted, ask, claim, take
+from clento_engine.store.due import Due, told
+from clento_engine.store.due import ask as ask_due
 from clento_engine.store.pick import Claimed
 from clento_engine.store.settle import (
     Report,
@@ -25,6 +28,15 @@ from clento_engine.store.settle import (
 from clento_engine.store.workflows import load_workflows
 
 
+@dataclass(slots=True)
+class Turned:
+    """What a turn did.  `due`: what is due after it, asked for only where nothing was taken."""
+
+    settled: Settled
+    claimed: list[Claimed] = field(default_factory=list)
+    due: Due | None = None
+
+
 async def turn(
     conn: AsyncConnection[Any],
     reports: Sequence[Report],
@@ -32,7 +44,7 @@ async def turn(
     *,
     now: datetime,
     actor: str,
-) -> tuple[Settled, list[Claimed]]:
+) -> Turned:
     """Settle `reports`, then claim what is `wanted`; return what was done and what was taken.
 
     The outcomes that may change more than their own lead (refusals, troubles, what nobody knows)
@@ -49,8 +61,9 @@ async def turn(
     guesses, others = guess(reports, workflows, now)
     done = await settle(conn, others, now=now, actor=actor)
     if not guesses:
-        return done, [] if wanted is None else await claim(conn, wanted)
+        return Turned(done, [] if wanted is None else await claim(conn, wanted))
     claimed: list[Claimed] = []
+    asked_due = None
     async with conn.pipeline(), conn.transaction():
         locking = await lock(conn, [each.report for each in guesses], now)
         written = await write_unchanged(conn, guesses, now=now, actor=actor)
@@ -61,8 +74,10 @@ async def turn(
             changed = {each.report.lead_id for each in guesses} - saved
             claimed = await take(conn, wanted, asked, without=changed)
         settled = await settle_guessed(conn, guesses, saved, locking, now=now, actor=actor)
+        if not claimed:
+            asked_due = await ask_due(conn)  # travels with the commit
     done.applied += settled.applied
     done.stale += settled.stale
     done.finished += settled.finished
     done.outcomes += settled.outcomes
-    return done, claimed
+    return Turned(done, claimed, None if asked_due is None else await told(asked_due))

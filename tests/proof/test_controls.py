@@ -33,8 +33,8 @@ from clento_engine.simulator.ledger import Effect
 from clento_engine.store import claim as claiming
 from clento_engine.store.doubtful import Doubtful
 from clento_engine.store.pick import Claimed
-from clento_engine.store.settle import Report, Settled
-from clento_engine.store.turn import turn
+from clento_engine.store.settle import Report
+from clento_engine.store.turn import Turned, turn
 
 MESSAGE = Scenario(
     "message",
@@ -121,11 +121,11 @@ async def test_the_intent_keeps_what_a_dead_process_sent_from_being_forgotten(
 ) -> None:
     async with scene(dsn, MESSAGE, Outcome.ANSWERED) as stage:
 
-        async def forgetful(conn: Any, *asked: Any, **how: Any) -> tuple[Settled, list[Claimed]]:
-            settled, taken = await turn(conn, *asked, **how)
-            if taken and conn.life.death is not None:
+        async def forgetful(conn: Any, *asked: Any, **how: Any) -> Turned:
+            turned = await turn(conn, *asked, **how)
+            if turned.claimed and conn.life.death is not None:
                 await forget(stage, how["now"] + LEASE if wakes else None)
-            return settled, taken
+            return turned
 
         places = (await stage.play()).lives[0].places
         sent = next(n for n, place in enumerate(places, 1) if place.startswith("runtime/act.py"))

@@ -209,7 +209,7 @@ def between(
     monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Coroutine[Any, Any, Any]]
 ) -> None:
     """Let something happen after a claim has locked its lanes, before it looks at the leads."""
-    look = claiming._look
+    look = claiming.look
 
     async def looks(asked: Any, *args: Any) -> None:
         # an answer to what comes after the lock in the same flight: the locks are held by now
@@ -217,7 +217,7 @@ def between(
         await happens()
         await look(asked, *args)
 
-    monkeypatch.setattr(claiming, "_look", looks)
+    monkeypatch.setattr(claiming, "look", looks)
 
 
 async def test_a_suppression_that_comes_after_the_lock_is_seen(

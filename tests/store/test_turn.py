@@ -23,7 +23,8 @@ async def take_turn(
     stage: Stage, reports: Sequence[Report], slots: int = 100
 ) -> tuple[Settled, list[Claimed]]:
     wanted = Wanted([stage.organization_id], stage.now, slots)
-    return await turn(stage.conn, reports, wanted, now=stage.now, actor="test")
+    turned = await turn(stage.conn, reports, wanted, now=stage.now, actor="test")
+    return turned.settled, turned.claimed
 
 
 async def test_what_is_settled_and_what_is_claimed_next_are_one_transaction(conn: Conn) -> None:
