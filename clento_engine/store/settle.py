@@ -159,7 +159,8 @@ with decided as (
            provider_id text, connected boolean, replied boolean, started_at timestamptz,
            expires_at timestamptz, deadline_at timestamptz, outcome text, reason text,
            finished_at timestamptz, changed boolean, seen xid, action_id uuid,
-           token uuid)),
+           token uuid)
+),
 held as materialized (
     select r.* from decided r {unchanged}),
 saved as (
@@ -221,9 +222,14 @@ select lead_id from held
 """
 _WRITE_ALL = _WRITE.format(unchanged="", of_held="")
 _WRITE_UNCHANGED = _WRITE.format(
+    # row by row (that is what `offset 0` is for): a join would read the whole of a small table
     unchanged="""
-      join campaign_executions e using (organization_id, campaign_id, lead_id)
-     where e.xmin = r.seen
+     cross join lateral (
+           select e.xmin as version from campaign_executions e
+            where e.organization_id = r.organization_id and e.campaign_id = r.campaign_id
+              and e.lead_id = r.lead_id
+           offset 0) e
+     where e.version = r.seen
        and (r.action_id is null
             or exists (select 1 from actions a
                         where a.organization_id = r.organization_id and a.id = r.action_id

@@ -24,7 +24,7 @@ from clento_engine.store.outbox import add_endpoint
 from clento_engine.store.workflows import load_workflows
 
 START = datetime(2026, 1, 5, 5, 0, tzinfo=UTC)  # a Monday, before anybody's working hours
-ZONES = ("Europe/Berlin", "Europe/London", "America/New_York")
+ZONES = ("Europe/Berlin", "Europe/London", "Europe/Athens")
 TIERS = (Tier.PREMIUM, Tier.SALES_NAVIGATOR, Tier.PREMIUM)
 SUBJECT = "A short question"
 # Each morning's leads begin together; how many, the tightest budget on their path says.
