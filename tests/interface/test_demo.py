@@ -1,7 +1,9 @@
 """`clento demo` as a process: the same numbers for the same seed, and a ticker that is killed."""
 
 import json
+import os
 import random
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -84,6 +86,34 @@ def test_a_ticker_killed_at_random_moments_breaks_no_promise(leads: Path) -> Non
     told = json.loads(out)
     assert [told[name] for name in BROKEN] == [0] * len(BROKEN)
     assert kills == KILLS, "the campaign was over before the killing was"
+
+
+def test_sigterm_leaves_no_process_and_no_database_behind(leads: Path, tmp_path: Path) -> None:
+    place = {"TMPDIR": str(tmp_path)}
+    running = psutil.Popen(
+        [*CLENTO, "demo", "--json", "--leads", str(leads)],
+        env=os.environ | place,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    ticker = None
+    while ticker is None and running.poll() is None:
+        ticker = ticker_of(running)
+    servers = [one for one in psutil.process_iter(["cmdline"]) if of_folder(one, tmp_path)]
+    children = running.children(recursive=True)
+    running.terminate()
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 128 + signal.SIGTERM
+    assert "Traceback" not in said
+    assert servers
+    _, alive = psutil.wait_procs([*servers, *children], timeout=10)
+    assert alive == []
+    assert not list(tmp_path.glob("clento-*"))
+
+
+def of_folder(process: psutil.Process, folder: Path) -> bool:
+    return any(str(folder) in word for word in process.info["cmdline"] or ())
 
 
 def ticker_of(running: psutil.Popen) -> psutil.Process | None:

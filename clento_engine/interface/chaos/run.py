@@ -5,7 +5,6 @@ import json
 import logging
 import random
 import shutil
-import signal
 import tempfile
 import time
 from collections import Counter
@@ -167,10 +166,6 @@ async def rage(plan: Plan, *, say: Say, show: Show) -> Outcome:
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o711)  # root's servers run as somebody else
     outcome: Outcome | None = None
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101  a coroutine runs in one
-    # as Ctrl-C does: everything that was opened is closed, no process is left behind
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     try:
         outcome = await _rage(plan, chance, folder, began, say, show)
         return outcome
