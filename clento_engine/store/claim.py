@@ -51,7 +51,8 @@ from clento_engine.store.rows import EXECUTION, recordset
 from clento_engine.store.suppressions import is_about
 from clento_engine.store.workflows import load_workflows
 
-MOST_LANES = 200  # looked at in one claim
+MOST_LANES = 200  # locked by one claim
+FEW_LANES = 16  # looked at in any case: one that is ready may turn out to be empty
 # What is asked next in the same flight reads which lanes are ours from the transaction's own
 # setting: it must not wait for this answer, and must not touch a lane that another ticker holds.
 # `take` is how many heads may run at once: one where there is a gap between two, else the lane's
@@ -94,7 +95,7 @@ taken as (
                    else least(%(slots)s, coalesce(per_hour, %(slots)s),
                               greatest(1, 2 * %(slots)s / count(*) over ())) end::int as take
       from sized
-     where place <= 16 or width <= 2 * %(slots)s),
+     where place <= %(few)s or width <= 2 * %(slots)s),
 told as (
     select set_config('clento.lanes', coalesce(json_agg(k), '[]')::text, true)
       from (select organization_id, campaign_id, account_id, operation, budget, take, tier,
@@ -330,7 +331,8 @@ async def ask(conn: AsyncConnection[Any], wanted: Wanted) -> Asked:
             "organizations": list(wanted.organizations),
             "now": wanted.now,
             "slots": wanted.slots,
-            "lanes": MOST_LANES,
+            "few": FEW_LANES,
+            "lanes": min(MOST_LANES, max(FEW_LANES, 2 * wanted.slots)),
         },
     )
     return asked
