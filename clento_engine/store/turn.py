@@ -75,7 +75,7 @@ async def turn(
             changed = {each.report.lead_id for each in guesses} - saved
             claimed = await take(conn, wanted, asked, without=changed)
         settled = await settle_guessed(conn, guesses, saved, locking, now=now, actor=actor)
-        if not claimed:
+        if wanted is not None and not claimed:
             asked_due = await ask_due(conn)  # travels with the commit
     done.applied += settled.applied
     done.stale += settled.stale
