@@ -84,5 +84,6 @@ def test_a_process_that_fails_is_no_measurement() -> None:
         run((sys.executable, "-c", "import sys; sys.exit(3)"), {})
     with pytest.raises(WorkerFailed, match="of no use"):
         answer_of([sys.executable, "-c", "raise SystemExit('of no use')"], environment={})
+    endless = "import threading; threading.Event().wait()"
     with pytest.raises(WorkerFailed, match="did not end in 0 s"):
-        answer_of([sys.executable, "-c", "input()"], environment={}, limit_s=0.01)
+        answer_of([sys.executable, "-c", endless], environment={}, limit_s=0.01)
