@@ -115,6 +115,19 @@ def test_a_folder_of_any_name_will_do(home: Path, name: str) -> None:
     assert not (home / name).exists()
 
 
+def test_a_temporary_folder_too_long_for_a_socket_is_passed_over(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = home / ("long" * 30)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    with temporary_server() as server, psycopg.connect(server.url) as conn:
+        conn.execute("select")
+        (where,) = parse_qs(urlsplit(server.url).query)["host"]
+        assert server.data_dir.is_relative_to(long)
+    assert not Path(where).exists()
+
+
 @pytest.mark.parametrize("name", ["$HOME", 'the "best"', "back`tick", "back\\slash"])
 def test_a_folder_the_shell_would_misread_is_refused(home: Path, name: str) -> None:
     with pytest.raises(ServerError, match="its name may hold none of"):
