@@ -17,6 +17,7 @@ from clento_engine.store.claim import Wanted, ask, claim, take
 from clento_engine.store.due import Due, told
 from clento_engine.store.due import ask as ask_due
 from clento_engine.store.pick import Claimed
+from clento_engine.store.plans import refresh
 from clento_engine.store.settle import (
     Report,
     Settled,
@@ -66,6 +67,7 @@ async def turn(
     claimed: list[Claimed] = []
     asked_due = None
     async with conn.pipeline(), conn.transaction():
+        await refresh(conn)
         locking = await lock(conn, [each.report for each in guesses], now)
         written = await write_unchanged(conn, guesses, now=now, actor=actor)
         asked = None if wanted is None else await ask(conn, wanted)
