@@ -27,6 +27,8 @@ CONTENDED = 0.02  # seconds until lanes that another ticker holds are looked at 
 # paid once for all of them, and the slots that stay busy keep the provider at work.
 GATHER = 0.05
 
+MUCH = 50  # steps of one claim that make a second turn beside it worth its connection
+
 NEW_SEEN_S = 2.0  # seconds that the list of organisations is taken to be the same
 
 _known: WeakKeyDictionary[Database, tuple[float, list[UUID]]] = WeakKeyDictionary()
@@ -121,40 +123,90 @@ async def tick(
     lease that ends: work for reconcile, never a second send.  When `budget` is over, or `stopping`
     says so, nothing more is claimed, and what is in flight is settled before this returns.
     """
-    ticked = Ticked()
     until = time.monotonic() + budget.total_seconds()
-    in_flight = Flights(world)
-    reports: list[Report] = []
-    async with world.database.connection() as conn:
-        served = await _served(world, conn)
+    under_way = _Tick(world, lambda: time.monotonic() < until and not stopping())
+    await under_way.run()
+    return under_way.ticked
+
+
+class _Tick:
+    """One tick: a row of turns and, while there is much to do, a second one beside it.
+
+    PostgreSQL does the turn of one while Python does that of the other.  To the database they are
+    two tickers, each with a connection of its own.
+    """
+
+    def __init__(self, world: World, may_claim: Callable[[], bool]) -> None:
+        self.ticked = Ticked()
+        self._world = world
+        self._may_claim = may_claim
+        self._flights: list[Flights] = []  # of each row
+        self._second: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
         try:
-            while True:
-                free = world.slots - len(in_flight)
-                wanted = None
-                if free > 0 and time.monotonic() < until and not stopping():
-                    wanted = _wanted(world, served, free)
-                elif not in_flight and not reports:
-                    break
-                turned = await _turn(world, conn, reports, wanted, ticked)
-                batch = turned.claimed
-                ticked.steps.update(item.run.operation.value for item in batch)
-                reports = [event_report(item) for item in batch if item.intent is None]
-                for item in batch:
-                    if item.intent is not None:
-                        in_flight.start(item)
-                reports += await in_flight.answers(wait=not reports)
-                if not reports:
-                    ticked.due = turned.due or await due(conn)
-                    if wanted is None or not _has_lanes(ticked.due, world):
+            await self._turns(first=True)
+            if self._second is not None:
+                await self._second
+                self.ticked.due = None  # it was seen before the second's end
+        finally:
+            if self._second is not None:
+                self._second.cancel()
+                await asyncio.gather(self._second, return_exceptions=True)
+
+    async def _turns(self, *, first: bool) -> None:
+        """Settle, claim and act until nothing is due or, beside the first row, nothing is had."""
+        world, ticked = self._world, self.ticked
+        in_flight = Flights(world)
+        self._flights.append(in_flight)
+        reports: list[Report] = []
+        async with world.database.connection() as conn:
+            served = await _served(world, conn)
+            try:
+                while True:
+                    free = self._free(in_flight)
+                    wanted = None
+                    if free > 0 and self._may_claim():
+                        wanted = _wanted(world, served, free)
+                    elif not in_flight and not reports:
                         break
-                    await asyncio.sleep(CONTENDED)  # another ticker holds them
-                    served = await _served(world, conn)  # or they are a new organisation's
-                ticked.due = None
-        except BaseException:
-            # what was begun keeps its intent: reconcile finds out what became of it
-            await in_flight.abandon()
-            raise
-    return ticked
+                    turned = await _turn(world, conn, reports, wanted, ticked)
+                    batch = turned.claimed
+                    self._overlap(len(batch))
+                    ticked.steps.update(item.run.operation.value for item in batch)
+                    reports = [event_report(item) for item in batch if item.intent is None]
+                    for item in batch:
+                        if item.intent is not None:
+                            in_flight.start(item)
+                    reports += await in_flight.answers(wait=not reports)
+                    if not reports:
+                        ticked.due = turned.due or await due(conn)
+                        if not first or wanted is None or not _has_lanes(ticked.due, world):
+                            break
+                        await asyncio.sleep(CONTENDED)  # another ticker holds them
+                        served = await _served(world, conn)  # or they are a new organisation's
+                    ticked.due = None
+            except BaseException:
+                # what was begun keeps its intent: reconcile finds out what became of it
+                await in_flight.abandon()
+                raise
+            finally:
+                self._flights.remove(in_flight)
+
+    def _free(self, in_flight: Flights) -> int:
+        """Return how many more requests a row may begin: beside another, half of all."""
+        slots = self._world.slots
+        share = slots if len(self._flights) == 1 else slots // 2
+        return min(share - len(in_flight), slots - sum(map(len, self._flights)))
+
+    def _overlap(self, taken: int) -> None:
+        """Begin a second row of turns where so many steps were had at once that there are more."""
+        if taken < MUCH or not self._world.overlapping:
+            return
+        if self._second is None or self._second.done():
+            if self._second is not None:
+                self._second.result()  # raises what it raised
+            self._second = asyncio.create_task(self._turns(first=False))
 
 
 def _wanted(world: World, served: Sequence[UUID], slots: int) -> Wanted:

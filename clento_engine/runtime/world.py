@@ -21,7 +21,8 @@ class World:
     """Everything a tick needs.
 
     `slots`: the most requests under way at once.  `request_limit`: the longest one may take; it
-    must end inside `lease`, the time that a claimed step is ours.
+    must end inside `lease`, the time that a claimed step is ours.  `overlapping`: whether a tick
+    with much to do may have two turns under way; which step comes first is then left to chance.
     """
 
     database: Database
@@ -30,6 +31,7 @@ class World:
     slots: int = 100
     lease: timedelta = LEASE
     request_limit: timedelta = timedelta(seconds=110)
+    overlapping: bool = True
 
     def __post_init__(self) -> None:
         """Refuse a lease for which the sliding windows make no room: caps would be passed."""

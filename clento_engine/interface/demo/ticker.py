@@ -50,7 +50,8 @@ async def run_ticker(role: Role) -> bool:
         httpx.AsyncClient() as client,
     ):
         clock = VirtualClock(await simulator.now())
-        world = World(database, provider, clock)
+        # the same seed must give the same numbers: no turn may overtake another
+        world = World(database, provider, clock, overlapping=False)
         stop = asyncio.Event()
         listening = asyncio.Event()
         app = create_app(world, secret=SECRET)
