@@ -233,7 +233,7 @@ _WRITE_UNCHANGED = _WRITE.format(
        and (r.action_id is null
             or exists (select 1 from actions a
                         where a.organization_id = r.organization_id and a.id = r.action_id
-                          and a.token = r.token and a.state = 'done'
+                          and a.token = r.token and a.state in ('done', 'refused')
                           and a.settled_at = %(now)s))""",
     of_held="join held h using (organization_id, campaign_id, lead_id)",
 )
@@ -500,7 +500,8 @@ def guess(
 ) -> tuple[list[Guess], list[Report]]:
     """Decide on what nothing but a change of its row can upset; return that, and the others.
 
-    A step that succeeded, of an account without troubles, changes nothing but its own lead.
+    A step of an account without troubles that succeeded, or was refused for what its person is,
+    changes nothing but its own lead.
     """
     leads = Counter(report.lead_id for report in reports)
     guesses, others = [], []
@@ -509,7 +510,7 @@ def guess(
         if (
             basis is None
             or report.event is None
-            or not (report.ticket is None or report.state == "done")
+            or not (report.ticket is None or report.state in ("done", "refused"))
             or (report.ticket is not None and report.recovering)
             or report.errors
             or report.hold_budget_until is not None

@@ -42,6 +42,23 @@ async def test_what_is_settled_and_what_is_claimed_next_are_one_transaction(conn
     assert len(written) == 1
 
 
+async def test_a_refusal_that_concerns_its_lead_alone_needs_no_transaction_of_its_own(
+    conn: Conn,
+) -> None:
+    stage = await begun(conn, LINE, FOLLOWUP, leads=3)
+    one, two = await stage.claim(slots=2)
+    refused = report(one, "refused", ex.Failed(on.Fail("no such profile")), reason="no profile")
+    settled, claimed = await take_turn(stage, [refused, done(two)])
+    assert (settled.applied, settled.finished, len(claimed)) == (2, 1, 2)
+    written = await stage.rows(
+        "select distinct xmin::text from actions union select xmin::text from campaign_executions"
+        " where outcome = 'failed' or node_id = 'n1'"
+    )
+    assert len(written) == 1
+    (action,) = await stage.rows("select reason from actions where state = 'refused'")
+    assert action == {"reason": "no profile"}
+
+
 async def test_a_lead_that_changed_meanwhile_is_decided_on_as_it_is_and_its_lane_woken(
     conn: Conn,
 ) -> None:
