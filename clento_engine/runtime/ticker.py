@@ -27,7 +27,7 @@ CONTENDED = 0.02  # seconds until lanes that another ticker holds are looked at 
 # paid once for all of them, and the slots that stay busy keep the provider at work.
 GATHER = 0.05
 
-MUCH = 50  # steps of one claim that make a second turn beside it worth its connection
+MUCH = 50  # steps of one turn that make a second one beside it worth its connection
 
 NEW_SEEN_S = 2.0  # seconds that the list of organisations is taken to be the same
 
@@ -133,7 +133,8 @@ class _Tick:
     """One tick: a row of turns and, while there is much to do, a second one beside it.
 
     PostgreSQL does the turn of one while Python does that of the other.  To the database they are
-    two tickers, each with a connection of its own.
+    two tickers, each with a connection of its own.  While requests are on their way Python has work
+    enough, and a second row would only make the batches smaller.
     """
 
     def __init__(self, world: World, may_claim: Callable[[], bool]) -> None:
@@ -172,13 +173,14 @@ class _Tick:
                         break
                     turned = await _turn(world, conn, reports, wanted, ticked)
                     batch = turned.claimed
-                    self._overlap(len(batch))
                     ticked.steps.update(item.run.operation.value for item in batch)
                     reports = [event_report(item) for item in batch if item.intent is None]
                     for item in batch:
                         if item.intent is not None:
                             in_flight.start(item)
                     reports += await in_flight.answers(wait=not reports)
+                    if not in_flight:
+                        self._overlap(len(reports))
                     if not reports:
                         ticked.due = turned.due or await due(conn)
                         if not first or wanted is None or not _has_lanes(ticked.due, world):
@@ -199,9 +201,9 @@ class _Tick:
         share = slots if len(self._flights) == 1 else slots // 2
         return min(share - len(in_flight), slots - sum(map(len, self._flights)))
 
-    def _overlap(self, taken: int) -> None:
-        """Begin a second row of turns where so many steps were had at once that there are more."""
-        if taken < MUCH or not self._world.overlapping:
+    def _overlap(self, answered: int) -> None:
+        """Begin a second row of turns where the provider is done with much before a turn is."""
+        if answered < MUCH or not self._world.overlapping:
             return
         if self._second is None or self._second.done():
             if self._second is not None:
