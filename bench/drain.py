@@ -83,7 +83,7 @@ async def _claims(url: str, slots: int, after_s: float) -> dict[str, float]:
         served = [organization_id for organization_id, _ in await organizations(conn)]
         while True:
             began = time.perf_counter()
-            batch = await claim(conn, Wanted(served, world.clock(), slots))
+            batch = (await claim(conn, Wanted(served, world.clock(), slots))).taken
             took = 1000 * (time.perf_counter() - began)
             if not batch:
                 lanes = (await due(conn)).lanes

@@ -85,7 +85,8 @@ class Stage:
 
     async def claim(self, slots: int = 100, conn: Conn | None = None) -> list[Claimed]:
         """Claim now."""
-        return await claim(conn or self.conn, Wanted([self.organization_id], self.now, slots))
+        wanted = Wanted([self.organization_id], self.now, slots)
+        return (await claim(conn or self.conn, wanted)).taken
 
     async def settle(self, *reports: Report, conn: Conn | None = None) -> Settled:
         """Settle now."""

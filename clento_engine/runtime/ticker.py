@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 from clento_engine.runtime.act import act, event_report
 from clento_engine.runtime.world import World, surely
 from clento_engine.store.accounts import organizations
-from clento_engine.store.claim import Wanted
+from clento_engine.store.claim import FEW_LANES, Wanted, enough_lanes
 from clento_engine.store.database import Conn, Database
 from clento_engine.store.due import Due, due
 from clento_engine.store.pick import Claimed
@@ -161,6 +161,7 @@ class _Tick:
         in_flight = Flights(world)
         self._flights.append(in_flight)
         reports: list[Report] = []
+        lanes = FEW_LANES
         async with world.database.connection() as conn:
             served = await _served(world, conn)
             try:
@@ -168,11 +169,12 @@ class _Tick:
                     free = self._free(in_flight)
                     wanted = None
                     if free > 0 and self._may_claim():
-                        wanted = _wanted(world, served, free)
+                        wanted = _wanted(world, served, free, lanes)
                     elif not in_flight and not reports:
                         break
                     turned = await _turn(world, conn, reports, wanted, ticked)
-                    batch = turned.claimed
+                    batch = turned.claim.taken
+                    lanes = lanes if wanted is None else enough_lanes(wanted, turned.claim)
                     ticked.steps.update(item.run.operation.value for item in batch)
                     reports = [event_report(item) for item in batch if item.intent is None]
                     for item in batch:
@@ -211,8 +213,8 @@ class _Tick:
             self._second = asyncio.create_task(self._turns(first=False))
 
 
-def _wanted(world: World, served: Sequence[UUID], slots: int) -> Wanted:
-    return Wanted(served, world.clock(), slots, world.lease, world.request_limit)
+def _wanted(world: World, served: Sequence[UUID], slots: int, lanes: int) -> Wanted:
+    return Wanted(served, world.clock(), slots, world.lease, world.request_limit, lanes)
 
 
 def _has_lanes(found: Due, world: World) -> bool:

@@ -52,12 +52,11 @@ from clento_engine.store.suppressions import is_about
 from clento_engine.store.workflows import load_workflows
 
 MOST_LANES = 200  # locked by one claim
-FEW_LANES = 16  # looked at in any case: one that is ready may turn out to be empty
+FEW_LANES = 16  # locked in any case: one that is ready may turn out to be empty
 # What is asked next in the same flight reads which lanes are ours from the transaction's own
 # setting: it must not wait for this answer, and must not touch a lane that another ticker holds.
 # `take` is how many heads may run at once: one where there is a gap between two, else the lane's
-# share of twice the slots.  More lanes than the slots can use are left as they are, to the next
-# claim: to look at all that is ready cost five times what the steps themselves did.
+# share of twice the slots.
 _LOCK = """
 with locked as (
     select l.organization_id, l.campaign_id, l.account_id, l.operation, l.budget, l.ready_at,
@@ -85,17 +84,11 @@ with locked as (
      order by l.ready_at
      limit %(lanes)s
        for no key update of l, b, a, c skip locked),
-sized as (
-    select *, row_number() over lanes as place,
-           sum(case when spaced then 1 else greatest(1, %(slots)s / 8) end) over lanes as width
-      from locked
-    window lanes as (order by ready_at, campaign_id, account_id, operation)),
 taken as (
     select *, case when spaced then 1
                    else least(%(slots)s, coalesce(per_hour, %(slots)s),
                               greatest(1, 2 * %(slots)s / count(*) over ())) end::int as take
-      from sized
-     where place <= %(few)s or width <= 2 * %(slots)s),
+      from locked),
 told as (
     select set_config('clento.lanes', coalesce(json_agg(k), '[]')::text, true)
       from (select organization_id, campaign_id, account_id, operation, budget, take, tier,
@@ -288,6 +281,7 @@ class Wanted:
     """What a claim may take: at most `slots` steps of these organisations, due at `now`.
 
     `request_limit` is the most time that one request may take; it must end inside `lease`.
+    `lanes` are the most that it locks; see `enough_lanes`.
     """
 
     organizations: Sequence[UUID]
@@ -295,9 +289,32 @@ class Wanted:
     slots: int
     lease: timedelta = LEASE
     request_limit: timedelta = timedelta(seconds=110)
+    lanes: int = MOST_LANES
 
 
-async def claim(conn: AsyncConnection[Any], wanted: Wanted) -> list[Claimed]:
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a claim took, and how: of the lanes that it `locked`, `gave` had a step to give."""
+
+    taken: list[Claimed]
+    locked: int = 0
+    gave: int = 0
+
+
+def enough_lanes(wanted: Wanted, had: Claim) -> int:
+    """Return how many lanes the next claim should lock: those that fill its slots, and no more.
+
+    A lane has one step to give or hundreds; only experience tells.  Locked in vain it is hidden
+    from other tickers, and to look at all that is ready cost five times what the steps did.
+    """
+    if len(had.taken) >= wanted.slots:
+        return max(FEW_LANES, min(MOST_LANES, had.gave + had.gave // 2))
+    if had.locked >= wanted.lanes:
+        return min(MOST_LANES, 4 * wanted.lanes)
+    return max(FEW_LANES, wanted.lanes)
+
+
+async def claim(conn: AsyncConnection[Any], wanted: Wanted) -> Claim:
     """Take the steps that are due and allowed; return them, intents committed.
 
     Steps that need nothing sent come back as events.  What came back must be acted on at once:
@@ -331,8 +348,7 @@ async def ask(conn: AsyncConnection[Any], wanted: Wanted) -> Asked:
             "organizations": list(wanted.organizations),
             "now": wanted.now,
             "slots": wanted.slots,
-            "few": FEW_LANES,
-            "lanes": min(MOST_LANES, max(FEW_LANES, 2 * wanted.slots)),
+            "lanes": min(MOST_LANES, wanted.lanes),
         },
     )
     return asked
@@ -360,7 +376,7 @@ async def take(
     asked: Asked,
     *,
     without: Collection[UUID] = (),
-) -> list[Claimed]:
+) -> Claim:
     """Choose from the answers and write down what was chosen.
 
     The leads `without` are not to be had: the caller, who has not said yet what became of them,
@@ -368,14 +384,14 @@ async def take(
     """
     lanes = [Lane(row, wanted.now) for row in await asked.lanes.fetchall()]
     if not lanes:
-        return []
+        return Claim([])
     if not asked.looked:
         await look(asked, wanted.now)
     picker = Picker(wanted.now, wanted.slots, wanted.lease, wanted.request_limit)
     await _see(conn, lanes, picker, asked, without)
     picker.pick(lane for lane in lanes if lane.gate <= wanted.now)
     await _write(conn, lanes, picker)
-    return picker.claimed
+    return Claim(picker.claimed, len(lanes), sum(1 for lane in lanes if lane.passed))
 
 
 async def _see(

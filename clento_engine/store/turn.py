@@ -7,16 +7,15 @@ under its own locks.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from psycopg import AsyncConnection
 
-from clento_engine.store.claim import Wanted, ask, claim, take
+from clento_engine.store.claim import Claim, Wanted, ask, claim, take
 from clento_engine.store.due import Due, told
 from clento_engine.store.due import ask as ask_due
-from clento_engine.store.pick import Claimed
 from clento_engine.store.plans import refresh
 from clento_engine.store.settle import (
     Report,
@@ -35,7 +34,7 @@ class Turned:
     """What a turn did.  `due`: what is due after it, asked for only where nothing was taken."""
 
     settled: Settled
-    claimed: list[Claimed] = field(default_factory=list)
+    claim: Claim
     due: Due | None = None
 
 
@@ -63,8 +62,8 @@ async def turn(
     guesses, others = guess(reports, workflows, now)
     done = await settle(conn, others, now=now, actor=actor)
     if not guesses:
-        return Turned(done, [] if wanted is None else await claim(conn, wanted))
-    claimed: list[Claimed] = []
+        return Turned(done, Claim([]) if wanted is None else await claim(conn, wanted))
+    claimed = Claim([])
     asked_due = None
     async with conn.pipeline(), conn.transaction():
         await refresh(conn)
@@ -77,7 +76,7 @@ async def turn(
             changed = {each.report.lead_id for each in guesses} - saved
             claimed = await take(conn, wanted, asked, without=changed)
         settled = await settle_guessed(conn, guesses, saved, locking, now=now, actor=actor)
-        if wanted is not None and not claimed:
+        if wanted is not None and not claimed.taken:
             asked_due = await ask_due(conn)  # travels with the commit
     done.applied += settled.applied
     done.stale += settled.stale

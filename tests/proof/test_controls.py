@@ -123,7 +123,7 @@ async def test_the_intent_keeps_what_a_dead_process_sent_from_being_forgotten(
 
         async def forgetful(conn: Any, *asked: Any, **how: Any) -> Turned:
             turned = await turn(conn, *asked, **how)
-            if turned.claimed and conn.life.death is not None:
+            if turned.claim.taken and conn.life.death is not None:
                 await forget(stage, how["now"] + LEASE if wakes else None)
             return turned
 

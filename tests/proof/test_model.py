@@ -279,7 +279,7 @@ class Machine(RuleBasedStateMachine):
     async def _claim(self, slots: int) -> list[Claimed]:
         stage = self.stage
         async with stage.database.connection() as conn:
-            return await claim(conn, Wanted([stage.organization_id], stage.now, slots))
+            return (await claim(conn, Wanted([stage.organization_id], stage.now, slots))).taken
 
     async def _act(self, batch: list[Claimed]) -> list[Report]:
         world = self.stage.world

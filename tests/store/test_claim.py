@@ -30,6 +30,7 @@ from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.workflow import Node
 from clento_engine.store.accounts import create_organization, pause_account
 from clento_engine.store.campaigns import Pace, pause_campaign
+from clento_engine.store.claim import FEW_LANES, MOST_LANES, Claim, Wanted, claim, enough_lanes
 from clento_engine.store.pick import AGAIN, Claimed
 from clento_engine.store.workflows import load_workflows
 
@@ -623,3 +624,28 @@ async def test_a_spent_budget_that_another_lane_takes_from_as_well_lets_both_sle
     assert await stage.claim() == []
     assert (await stage.lane(VISITING))["ready_at"] == bucket_at(NOW) + HOUR + WIDER
     assert (await stage.lane(Operation.SEND_INMAIL))["ready_at"] > NOW
+
+
+@pytest.mark.parametrize(
+    ("lanes", "taken", "locked", "gave", "enough"),
+    [
+        (16, 100, 16, 16, 24),  # they filled the slots: as many, and half as many more
+        (200, 100, 200, 4, FEW_LANES),  # most of them for nothing
+        (16, 40, 16, 16, 64),  # too few
+        (64, 90, 64, 60, MOST_LANES),
+        (64, 40, 50, 40, 64),  # there were no more
+        (64, 0, 0, 0, 64),
+    ],
+)
+def test_a_claim_locks_the_lanes_that_the_one_before_it_had_use_for(
+    lanes: int, taken: int, locked: int, gave: int, enough: int
+) -> None:
+    wanted = Wanted([], NOW, slots=100, lanes=lanes)
+    had: list[Any] = [None] * taken
+    assert enough_lanes(wanted, Claim(had, locked, gave)) == enough
+
+
+async def test_a_claim_locks_no_more_lanes_than_it_is_told(conn: Conn) -> None:
+    stage = await begun(conn, line(FOLLOWUP), FOLLOWUP, leads=3, senders=3)
+    had = await claim(conn, Wanted([stage.organization_id], stage.now, 100, lanes=2))
+    assert had.locked == 2

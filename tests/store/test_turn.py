@@ -24,7 +24,7 @@ async def take_turn(
 ) -> tuple[Settled, list[Claimed]]:
     wanted = Wanted([stage.organization_id], stage.now, slots)
     turned = await turn(stage.conn, reports, wanted, now=stage.now, actor="test")
-    return turned.settled, turned.claimed
+    return turned.settled, turned.claim.taken
 
 
 async def test_what_is_settled_and_what_is_claimed_next_are_one_transaction(conn: Conn) -> None:
