@@ -154,7 +154,14 @@ def _database(server: str, template: str) -> Iterator[str]:
         try:
             yield beside(server, name)
         finally:
-            conn.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+            # not `with (force)`, which would need the right to end autovacuum's worker as well;
+            # without it PostgreSQL ends that one by itself
+            conn.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity"
+                " where datname = %s and usename = current_user",
+                (name,),
+            )
+            conn.execute(sql.SQL("drop database {}").format(sql.Identifier(name)))
 
 
 @pytest.fixture
