@@ -5,6 +5,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
+from msgspec import Struct
+
 from clento_engine.domain.failure import Failure, Scope
 from clento_engine.domain.operation import Operation
 
@@ -72,8 +74,7 @@ class Rules:
     max_duration: timedelta = timedelta(days=30)
 
 
-@dataclass(frozen=True, slots=True)
-class Execution:
+class Execution(Struct, frozen=True):
     """One lead's place in one campaign.  Instants are aware UTC.
 
     `next_run_at` is set exactly while the status has a time; `node_id` is None before the first
@@ -244,8 +245,7 @@ class Notify:
 Effect = PauseAccount | Throttle | Notify
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """What an execution becomes.
 
     `result`: what became of the node that was left, when one was; `entered`: the node that the

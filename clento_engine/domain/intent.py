@@ -1,8 +1,9 @@
 """What is about to be done for a lead, in full, before it is done: or why it is not."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from clento_engine.domain import execution as ex
 from clento_engine.domain.execution import Event, Execution
@@ -23,8 +24,7 @@ from clento_engine.domain.workflow import Node
 MAX_POSTS_READ = 20  # newest posts looked at when a node chooses its own
 
 
-@dataclass(frozen=True, slots=True)
-class Person:
+class Person(Struct, frozen=True):
     """Whom an execution is about, as the sender's account knows them."""
 
     public_identifier: str | None
@@ -36,8 +36,7 @@ class Person:
     suppressed: str | None = None  # the reason, when the person must not be contacted
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
+class Intent(Struct, frozen=True):
     """One request in full: what reconcile needs to find it again.
 
     `target` is the person's provider id or public identifier, or the post's id.

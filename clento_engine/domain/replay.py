@@ -6,7 +6,7 @@ another hand, a defect, or a version of the rules that decides otherwise.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, get_args
 
@@ -72,8 +72,8 @@ def replay(
             if getattr(line, name) != value:
                 return Difference(name, getattr(line, name), value, line)
         run = decision.execution
-    for each in fields(Execution):
-        stored, replayed = getattr(last, each.name), getattr(run, each.name)
+    for name in Execution.__struct_fields__:
+        stored, replayed = getattr(last, name), getattr(run, name)
         if stored != replayed:
-            return Difference(each.name, stored, replayed)
+            return Difference(name, stored, replayed)
     return None

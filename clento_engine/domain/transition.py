@@ -1,7 +1,8 @@
 """What an execution becomes when something happens: the only place where a status changes."""
 
-from dataclasses import replace
 from datetime import datetime, timedelta
+
+from msgspec.structs import replace
 
 from clento_engine.domain import execution as ex
 from clento_engine.domain import failure as on

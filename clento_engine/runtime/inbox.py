@@ -6,10 +6,11 @@ import logging
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from clento_engine.domain import execution as ex
 from clento_engine.domain.lead import Identity, identity

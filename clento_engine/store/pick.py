@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from msgspec import Struct
 from uuid_utils.compat import uuid4, uuid7
 
 from clento_engine.domain import execution as ex
@@ -42,8 +43,7 @@ AccountKey = tuple[UUID, UUID]
 BudgetKey = tuple[UUID, UUID, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Sender:
+class Sender(Struct, frozen=True):
     """The account that acts, as the provider and the templates know it."""
 
     account_id: UUID
@@ -53,8 +53,7 @@ class Sender:
     troubled: bool  # errors or throttles are counted against the account or its budget
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(Struct, frozen=True):
     """One step that is ours: an intent to act on before `act_before`, or an event to settle.
 
     `replied_at`: when the person wrote, of which the event tells.

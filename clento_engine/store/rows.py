@@ -1,9 +1,10 @@
 """How an execution is read from its row and written back."""
 
-import json
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
+
+from msgspec.json import encode
 
 from clento_engine.domain.execution import Execution, OnMissing, Outcome, Rules, Status
 from clento_engine.domain.operation import Operation
@@ -53,10 +54,13 @@ def recordset(rows: Iterable[Mapping[str, Any]]) -> str:
     names come from other people, and one of them must not cost a batch its outcomes.
     """
     listed = list(rows)
-    written = json.dumps(listed, default=str)
-    if "\\u0000" in written or "\\ud" in written:
-        written = json.dumps(_storable(json.loads(written)))
-    return written
+    try:
+        written = encode(listed)
+    except UnicodeEncodeError:
+        written = b"\\u0000"  # half a surrogate pair
+    if b"\\u0000" in written:
+        written = encode(_storable(listed))
+    return written.decode()
 
 
 def _storable(value: Any) -> Any:  # noqa: ANN401  JSON
@@ -66,7 +70,7 @@ def _storable(value: Any) -> Any:  # noqa: ANN401  JSON
             return whole.replace("\0", "\N{REPLACEMENT CHARACTER}")
         case dict():
             return {key: _storable(each) for key, each in value.items()}
-        case list():
+        case list() | tuple():
             return [_storable(each) for each in value]
         case _:
             return value

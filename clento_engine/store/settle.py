@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from msgspec import Struct
 from psycopg import AsyncConnection, AsyncCursor
 from psycopg.rows import dict_row
 from uuid_utils.compat import uuid7
@@ -44,8 +45,7 @@ RunKey = tuple[UUID, UUID]  # campaign, lead
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
+class Ticket(Struct, frozen=True):
     """What ties an outcome to the action it is of: its id, and the token that proves it ours."""
 
     action_id: UUID
@@ -56,8 +56,7 @@ class Ticket:
     bucket_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Basis:
+class Basis(Struct, frozen=True):
     """An execution as the claim read it; `seen` is the version of its row (PostgreSQL's xmin)."""
 
     run: Execution
@@ -65,8 +64,7 @@ class Basis:
     seen: int
 
 
-@dataclass(frozen=True, slots=True)
-class Learned:
+class Learned(Struct, frozen=True):
     """What an account came to know of a lead; None keeps what was known.
 
     `connected_at`: the earliest that was told; `replied_at`: the newest message of theirs.
@@ -79,8 +77,7 @@ class Learned:
     replied_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Struct, frozen=True):
     """What happened to one execution, to be decided on and written.
 
     `state` is what becomes of the ticket's action: done, refused, unknown, absent or released;
@@ -472,8 +469,7 @@ async def decide_all(
     return settled
 
 
-@dataclass(frozen=True, slots=True)
-class Guess:
+class Guess(Struct, frozen=True):
     """What a report comes to, decided on the row as the claim read it."""
 
     report: Report
@@ -666,7 +662,7 @@ def _learned(reports: Iterable[Report]) -> list[dict[str, Any]]:
                 "lead_id": report.lead_id,
             },
         )
-        for name in Learned.__slots__:
+        for name in Learned.__struct_fields__:
             value = getattr(report.learned, name)
             if value is not None:
                 row[name] = value

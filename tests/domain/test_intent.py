@@ -1,11 +1,11 @@
 """What is about to be sent, in full, or why it is not."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
 from clento_engine.domain import execution as ex
 from clento_engine.domain.execution import Event, Execution

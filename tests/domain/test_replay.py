@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from msgspec import structs
 from test_transition import events, rules, workflows
 
 from clento_engine.domain import execution as ex
@@ -31,7 +32,7 @@ from clento_engine.domain.workflow import Branch, Edge, Node, Workflow
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 FIRST = Execution(UUID(int=1), UUID(int=2), next_run_at=NOW)
-STORED = [each.name for each in fields(Execution) if each.name not in ("campaign_id", "lead_id")]
+STORED = [name for name in Execution.__struct_fields__ if name not in ("campaign_id", "lead_id")]
 
 
 @dataclass(slots=True)
@@ -86,7 +87,7 @@ def likely(run: Execution) -> Event:
 @st.composite
 def walks(draw: st.DrawFn) -> Walk:
     """Draw any walk: mostly on its way, with everything that may happen in between."""
-    first = replace(
+    first = structs.replace(
         FIRST,
         rules=draw(rules),
         provider_id=draw(st.none() | st.just("ACoAAB")),
@@ -150,7 +151,7 @@ def test_a_changed_row_is_found_and_its_column_named(
     assert OTHERS.keys() == set(STORED), "every column has other values to plant"
     true = getattr(walk.last, name)
     planted = data.draw(st.sampled_from([value for value in OTHERS[name] if value != true]))
-    found = walk.replay(last=replace(walk.last, **{name: planted}))
+    found = walk.replay(last=structs.replace(walk.last, **{name: planted}))
     assert found == Difference(name, planted, true)
 
 
@@ -173,7 +174,7 @@ CONNECT = Workflow(
 
 
 def accepted() -> Walk:
-    walk = Walk(CONNECT, replace(FIRST, provider_id="ACoAAB"))
+    walk = Walk(CONNECT, structs.replace(FIRST, provider_id="ACoAAB"))
     walk.last = walk.first
     assert walk.hear(ex.Began())
     assert walk.hear(ex.Failed(on.Retry("the connection broke")))
@@ -218,7 +219,7 @@ def test_a_line_that_cannot_be_read_is_named(detail: dict[str, Any]) -> None:
 
 def test_another_first_state_is_a_difference() -> None:
     walk = accepted()
-    found = replay(CONNECT, replace(walk.first, provider_id=None), walk.history, walk.last)
+    found = replay(CONNECT, structs.replace(walk.first, provider_id=None), walk.history, walk.last)
     assert found is not None
     assert found.event is not None, "without a provider id the profile is looked up first"
 

@@ -1,7 +1,6 @@
 """What an execution becomes: the properties that hold for every walk, and the rules one by one."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import get_args
 from uuid import UUID
@@ -9,6 +8,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from clento_engine.domain import execution as ex
 from clento_engine.domain import failure as on

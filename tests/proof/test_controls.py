@@ -8,13 +8,13 @@ import asyncio
 import re
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 import pytest
 from builders import line, set_stage
 from mortal import Death, Life
+from msgspec.structs import replace
 from psycopg import AsyncCursor
 from psycopg.rows import TupleRow
 from scenes import BUDGET, Outcome, Outside, Scenario, Scene, scene

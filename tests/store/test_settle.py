@@ -1,6 +1,5 @@
 """Writing back what became of a batch: who may, on what it is decided, and what follows."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -16,6 +15,7 @@ from builders import (
     set_stage,
     workflow,
 )
+from msgspec.structs import replace
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from uuid_utils.compat import uuid4
