@@ -15,6 +15,7 @@ from psycopg import sql
 from clento_engine.domain.limits import Tier, bucket_at, default_limits
 from clento_engine.domain.operation import Operation
 from clento_engine.domain.workflow import Branch, Edge, Node, Workflow, to_json
+from clento_engine.store.claim import MANY_LEADS
 
 NOW = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)  # a Monday, in working hours
 HOURS = "Mon-Fri 09:00-18:00"
@@ -242,7 +243,8 @@ def _setting(who: Population, now: datetime) -> Iterator[tuple[str, dict[str, ob
          cross join lateral (select %(now)s::timestamptz - interval '5 days' as at) t
          order by l.id
         """,
-        {"hours": HOURS, "slots": who.slots, "now": now},
+        # the campaign's own most in flight binds nobody: the senders' caps do
+        {"hours": HOURS, "slots": max(who.slots, MANY_LEADS), "now": now},
     )
     yield (
         """

@@ -53,11 +53,19 @@ from clento_engine.store.workflows import load_workflows
 
 MOST_LANES = 200  # locked by one claim
 FEW_LANES = 16  # locked in any case: one that is ready may turn out to be empty
+# leads in flight that no fleet reaches: a campaign that may have more is bound by its senders only
+MANY_LEADS = 10_000
 # What is asked next in the same flight reads which lanes are ours from the transaction's own
 # setting: it must not wait for this answer, and must not touch a lane that another ticker holds.
 # `take` is how many heads may run at once: one where there is a gap between two, else the lane's
 # share of twice the slots.
-_LOCK = """
+#
+# A campaign is locked so that its newest row is read, and nobody passed over.  What it spends
+# itself, its next start and its leads in flight, needs it `alone`: its lanes that start leads, and
+# all of a campaign whose most in flight may be reached, go to one claim at a time.  Neither holds
+# up the other lanes, nor a stop: that locks every lane of the campaign, behind the claims that
+# have them.
+_LOCK = f"""
 with locked as (
     select l.organization_id, l.campaign_id, l.account_id, l.operation, l.budget, l.ready_at,
            a.unipile_account_id, a.tier, a.time_zone, a.provider_id, a.warmup_days,
@@ -68,8 +76,9 @@ with locked as (
            b.per_hour, b.per_day, b.per_week, b.per_month, b.spacing_shortest, b.spacing_longest,
            b.next_free_at, b.blocked_until,
            c.working_hours, c.max_concurrent_leads, c.lead_processing_delay, c.leads_per_day,
-           c.next_start_at, c.workflow_version_id, c.stop_on_reply, c.on_missing, c.max_duration,
+           c.workflow_version_id, c.stop_on_reply, c.on_missing, c.max_duration,
            c.inmail_subject, t.columns,
+           l.operation = 'start' or c.max_concurrent_leads < {MANY_LEADS} as is_alone,
            case when l.operation = 'webhook' then false
                 when l.operation = 'start' then c.lead_processing_delay > '0'
                 else greatest(a.spacing_longest, b.spacing_longest) > '0' end as spaced
@@ -83,12 +92,21 @@ with locked as (
        and a.status = 'active' and c.status = 'running'
      order by l.ready_at
      limit %(lanes)s
-       for no key update of l, b, a, c skip locked),
+       for no key update of l, b, a skip locked
+       for key share of c skip locked),
+alone as materialized (
+    select c.organization_id, c.id as campaign_id, c.next_start_at from campaigns c
+     where (c.organization_id, c.id) in (
+             select organization_id, campaign_id from locked where is_alone)
+       for no key update skip locked),
 taken as (
-    select *, case when spaced then 1
-                   else least(%(slots)s, coalesce(per_hour, %(slots)s),
-                              greatest(1, 2 * %(slots)s / count(*) over ())) end::int as take
-      from locked),
+    select k.*, x.next_start_at,
+           case when spaced then 1
+                else least(%(slots)s, coalesce(per_hour, %(slots)s),
+                           greatest(1, 2 * %(slots)s / count(*) over ())) end::int as take
+      from locked k
+      left join alone x using (organization_id, campaign_id)
+     where not k.is_alone or x.campaign_id is not null),
 told as (
     select set_config('clento.lanes', coalesce(json_agg(k), '[]')::text, true)
       from (select organization_id, campaign_id, account_id, operation, budget, take, tier,

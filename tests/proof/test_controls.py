@@ -197,8 +197,8 @@ class Race:
         self._both_looked = asyncio.Barrier(2)
 
     async def edited(self, query: str) -> str:
-        """Take the locks of account, budget and campaign out of a statement."""
-        query, edits = re.subn(r"(for no key update of l), b, a, c\b", r"\1", query)
+        """Take the locks of account and budget out of a statement."""
+        query, edits = re.subn(r"(for no key update of l), b, a\b", r"\1", query)
         self.edits += edits
         if "insert into actions" in query:
             await self._both_looked.wait()

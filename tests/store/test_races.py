@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from shutil import copytree
@@ -42,6 +43,7 @@ from clento_engine.store.campaigns import (
     start_campaign,
     stop_campaign,
 )
+from clento_engine.store.claim import MANY_LEADS
 from clento_engine.store.database import (
     DatabaseUnavailable,
     Undone,
@@ -155,16 +157,74 @@ async def test_two_claims_never_share_a_campaigns_place_of_the_day(
 ) -> None:
     pace = Pace(lead_processing_delay=timedelta(0), leads_per_day=1)
     stage = await set_stage(conn, VISIT, leads=4, senders=2, pace=pace)
-    await conn.execute(
-        "update lanes set ready_at = %s where account_id = %s and ready_at is not null",
-        (NOW + timedelta(minutes=1), stage.accounts[1]),
-    )
+    await sleep_a_minute(stage, stage.accounts[1])
     one, two = await connect(), await connect()
     async with while_open(one, stage.claim(conn=one)) as [first]:
         assert len(first) == 1
         stage.now += timedelta(minutes=1)
         assert await stage.claim(conn=two) == []
     assert await stage.claim(conn=two) == []
+
+
+async def two_senders(conn: Conn, most: int) -> Stage:
+    """Set a stage of a lead for each of two senders, the second's a minute later.
+
+    `most` leads may be in flight.
+    """
+    pace = replace(AT_ONCE, max_concurrent_leads=most)
+    stage = await begun(conn, VISIT, VISITING, leads=2, senders=2, pace=pace)
+    await sleep_a_minute(stage, stage.accounts[1])
+    return stage
+
+
+async def sleep_a_minute(stage: Stage, account: UUID) -> None:
+    """Let a claim now see no lane of the account, as when they are not yet ready."""
+    await stage.conn.execute(
+        "update lanes set ready_at = %s where account_id = %s and ready_at is not null",
+        (NOW + timedelta(minutes=1), account),
+    )
+
+
+async def test_two_claims_serve_the_senders_of_one_campaign_side_by_side(
+    conn: Conn, connect: Connect
+) -> None:
+    stage = await two_senders(conn, MANY_LEADS)
+    one, two = await connect(), await connect()
+    async with while_open(one, stage.claim(conn=one)) as [first]:
+        stage.now += timedelta(minutes=1)
+        second = await stage.claim(conn=two)
+    assert [item.sender.account_id for item in [*first, *second]] == stage.accounts
+
+
+async def test_two_claims_never_share_a_campaigns_place_in_flight(
+    conn: Conn, connect: Connect
+) -> None:
+    stage = await two_senders(conn, 1)
+    one, two = await connect(), await connect()
+    async with while_open(one, stage.claim(conn=one)) as [first]:
+        stage.now += timedelta(minutes=1)
+        assert await stage.claim(conn=two) == []
+    assert len(first) == 1
+    assert await stage.claim(conn=two) == []
+
+
+async def test_a_claim_that_starts_leads_holds_up_none_that_are_under_way(
+    conn: Conn, connect: Connect
+) -> None:
+    pace = Pace(MANY_LEADS, timedelta(minutes=2), leads_per_day=9)
+    stage = await set_stage(conn, VISIT, leads=4, senders=2, pace=pace)
+    lead = await stage.value(
+        "select lead_id from campaign_executions where account_id = %s limit 1", stage.accounts[1]
+    )
+    await stage.stand(VISITING, stage.workflow.first, leads=[lead])
+    await sleep_a_minute(stage, stage.accounts[1])
+    one, two = await connect(), await connect()
+    async with while_open(one, stage.claim(conn=one)) as [[begins]]:
+        assert begins.run.operation is Operation.START
+        stage.now += timedelta(minutes=1)
+        [visit] = await stage.claim(conn=two)  # and no start: the campaign's next is being spent
+        assert visit.run.lead_id == lead
+    assert await stage.claim(conn=two) == []  # nor is it time for another one
 
 
 async def test_a_question_and_a_claim_never_share_a_unit(conn: Conn, connect: Connect) -> None:
@@ -283,10 +343,15 @@ STOPS = [pauses_campaign, stops_campaign, pauses_account]
 
 
 @pytest.mark.parametrize("stop", STOPS)
+@pytest.mark.parametrize("most", [100, MANY_LEADS])
 async def test_a_stop_waits_for_a_claim_and_none_follows_it(
-    conn: Conn, connect: Connect, stop: Callable[[Stage, Conn], Coroutine[Any, Any, None]]
+    conn: Conn,
+    connect: Connect,
+    stop: Callable[[Stage, Conn], Coroutine[Any, Any, None]],
+    most: int,
 ) -> None:
-    stage = await begun(conn, VISIT, VISITING, leads=4)
+    pace = replace(AT_ONCE, max_concurrent_leads=most)
+    stage = await begun(conn, VISIT, VISITING, leads=4, pace=pace)
     one, two = await connect(), await connect()
     async with while_open(one, stage.claim(slots=1, conn=one)) as [first]:
         stopped = await waiting(conn, two, stop(stage, two))
@@ -296,11 +361,32 @@ async def test_a_stop_waits_for_a_claim_and_none_follows_it(
     assert await stage.value("select count(*) from actions where state = 'intended'") == 1
 
 
-@pytest.mark.parametrize("stop", STOPS)
-async def test_a_claim_passes_over_what_is_being_stopped(
+@pytest.mark.parametrize("stop", [pauses_campaign, stops_campaign])
+async def test_a_stop_waits_for_every_claim_of_its_campaign(
     conn: Conn, connect: Connect, stop: Callable[[Stage, Conn], Coroutine[Any, Any, None]]
 ) -> None:
-    stage = await begun(conn, VISIT, VISITING, leads=4)
+    stage = await two_senders(conn, MANY_LEADS)
+    one, two, three = await connect(), await connect(), await connect()
+    async with while_open(one, stage.claim(conn=one)):
+        stage.now += timedelta(minutes=1)
+        async with while_open(two, stage.claim(conn=two)) as [second]:
+            assert len(second) == 1
+            stopped = await waiting(conn, three, stop(stage, three))
+        assert not stopped.done()  # the first still has its lane
+    await stopped
+    assert await stage.value("select count(*) from actions where state = 'intended'") == 2
+
+
+@pytest.mark.parametrize("stop", STOPS)
+@pytest.mark.parametrize("most", [100, MANY_LEADS])
+async def test_a_claim_passes_over_what_is_being_stopped(
+    conn: Conn,
+    connect: Connect,
+    stop: Callable[[Stage, Conn], Coroutine[Any, Any, None]],
+    most: int,
+) -> None:
+    pace = replace(AT_ONCE, max_concurrent_leads=most)
+    stage = await begun(conn, VISIT, VISITING, leads=4, pace=pace)
     one, two = await connect(), await connect()
     async with while_open(one, stop(stage, one)):
         assert await stage.claim(conn=two) == []
