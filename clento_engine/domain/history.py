@@ -1,7 +1,7 @@
 """Events as they are recorded, and read back for replay."""
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any, get_args
 
@@ -11,6 +11,10 @@ from clento_engine.domain.failure import Fail, Means, Pause, Retry, Scope, Skip,
 _EVENTS = {kind.__name__: kind for kind in get_args(Event)}
 _FAILURES = {kind.__name__: kind for kind in (Retry, Wait, Skip, Fail, Pause)}
 _WORDS = {"scope": Scope, "means": Means}
+_FIELDS = {
+    kind: tuple(field.name for field in fields(kind))
+    for kind in (*_EVENTS.values(), *_FAILURES.values())
+}
 
 
 def recorded(event: Event) -> tuple[str, dict[str, Any]]:
@@ -26,8 +30,7 @@ def recalled(kind: str, detail: Mapping[str, Any]) -> Event:
 
 
 def _plain(value: object) -> dict[str, Any]:
-    assert is_dataclass(value)  # noqa: S101  every event and failure is one
-    return {field.name: _plain_value(getattr(value, field.name)) for field in fields(value)}
+    return {name: _plain_value(getattr(value, name)) for name in _FIELDS[type(value)]}
 
 
 def _plain_value(value: object) -> object:
@@ -35,7 +38,7 @@ def _plain_value(value: object) -> object:
         return value.isoformat()
     if isinstance(value, timedelta):
         return value.total_seconds()
-    if is_dataclass(value):
+    if type(value) in _FIELDS:
         return {"failure": type(value).__name__, **_plain(value)}
     return list(value) if isinstance(value, tuple) else value
 

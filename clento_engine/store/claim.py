@@ -41,6 +41,7 @@ from clento_engine.store.pick import (
     Claimed,
     Lane,
     Picker,
+    Purse,
     effective_caps,
     longest_window,
     ramped,
@@ -181,7 +182,7 @@ _HEADS = f"""
 select k.organization_id, k.account_id, k.campaign_id as in_campaign, k.operation as in_operation,
        h.due_at, e.seen, e.workflow_version_id, {EXECUTION},
        p.public_identifier, p.provider_id as listed_id, p.first_name, p.last_name, p.company,
-       p.job_title, p.email, p.fields, t.chat_id, t.invitation_id,
+       p.job_title, p.email, p.fields::text as fields, t.chat_id, t.invitation_id,
        (select x.kind || ': ' || x.reason from suppressions x
          where x.organization_id = e.organization_id
            and (x.expires_at is null or x.expires_at > %(now)s)
@@ -425,8 +426,9 @@ async def _see(
     of_account = {lane.account: lane for lane in lanes}
     for budget, campaign_id, caps, used, flying in map(_used, await asked.used.fetchall()):
         row = of_account[budget[:2]].row
-        picker.allowance[budget] = allowance(ramped(row, budget[2], caps, now), used)
-        picker.flying[budget[0], campaign_id] = flying
+        left = allowance(ramped(row, budget[2], caps, now), used)
+        picker.purses[budget] = Purse(left)
+        picker.crowds[budget[0], campaign_id].flying = flying
     versions = set()
     for row in await asked.heads.fetchall():
         lane = of_key[
@@ -480,7 +482,7 @@ async def _find_release(
     conn: AsyncConnection[Any], budgets: Mapping[BudgetKey, Lane], picker: Picker
 ) -> None:
     """For budgets that are spent, find when the next unit is free."""
-    spent = [key for key in budgets if picker.allowance[key] == 0]
+    spent = [key for key in budgets if picker.purses[key].allowance == 0]
     if not spent:
         return
     cursor = await conn.execute(
@@ -502,7 +504,7 @@ async def _find_release(
         frees = frees_at(caps, buckets[key], picker.now)
         # caps vary by day: never sleep past the next one's
         tomorrow = picker.now + DAY
-        picker.frees[key] = tomorrow if frees is None else min(frees, tomorrow)
+        picker.purses[key].frees_at = tomorrow if frees is None else min(frees, tomorrow)
 
 
 async def _write(conn: AsyncConnection[Any], lanes: Sequence[Lane], picker: Picker) -> None:
@@ -520,16 +522,19 @@ async def _write(conn: AsyncConnection[Any], lanes: Sequence[Lane], picker: Pick
             "check_at": now + picker.lease,
             "intents": recordset(_intended(item) for item in acting),
             "units": recordset(
-                {**dict(zip(budget, key, strict=True)), "used": units}
-                for key, units in picker.units.items()
+                {**dict(zip(budget, key, strict=True)), "used": purse.spent}
+                for key, purse in picker.purses.items()
+                if purse.spent
             ),
             "accounts": recordset(
-                {"organization_id": key[0], "id": key[1], "free_at": at}
-                for key, at in picker.account_free.items()
+                {"organization_id": key[0], "id": key[1], "free_at": account.free_at}
+                for key, account in picker.accounts.items()
+                if account.free_at is not None
             ),
             "budgets": recordset(
-                {**dict(zip(budget, key, strict=True)), "free_at": at}
-                for key, at in picker.budget_free.items()
+                {**dict(zip(budget, key, strict=True)), "free_at": purse.free_at}
+                for key, purse in picker.purses.items()
+                if purse.free_at is not None
             ),
             "lanes": recordset(
                 {**dict(zip(lane_key, lane.key, strict=True)), "ready_at": picker.ready_at(lane)}

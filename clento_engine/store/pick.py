@@ -1,23 +1,24 @@
 """Choosing, among what waits under the claim's locks, the steps that run now."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from msgspec import Struct
+from msgspec import Struct, json
 from uuid_utils.compat import uuid4, uuid7
 
 from clento_engine.domain import execution as ex
-from clento_engine.domain.execution import Execution
+from clento_engine.domain.execution import Execution, Rules
 from clento_engine.domain.intent import Intent, Person, intent
 from clento_engine.domain.limits import (
     DAY,
     HOUR,
     MONTH,
-    UNLIMITED,
     WEEK,
     Caps,
     Spacing,
@@ -37,6 +38,15 @@ from clento_engine.store.settle import Basis, Ticket
 # until a lane is looked at again whose head is locked, or whose campaign has its most in flight
 AGAIN = timedelta(seconds=5)
 NO_LOOK = timedelta(hours=1)  # until an InMail that needs a profile retrieval looks for one again
+
+_WRITES_TEXT = frozenset(
+    {
+        Operation.COMMENT_POST,
+        Operation.SEND_CONNECTION_REQUEST,
+        Operation.SEND_FOLLOWUP,
+        Operation.SEND_INMAIL,
+    }
+)
 
 LaneKey = tuple[UUID, UUID, UUID, str]  # organisation, campaign, account, operation
 AccountKey = tuple[UUID, UUID]
@@ -69,6 +79,42 @@ class Claimed(Struct, frozen=True):
     ticket: Ticket | None = None
     event: ex.Event | None = None
     replied_at: datetime | None = None
+
+
+@dataclass(slots=True)
+class Purse:
+    """What a budget of an account may still give, and what it gave to this claim."""
+
+    allowance: int
+    frees_at: datetime | None = None  # when the next unit is free, once it is spent
+    free_at: datetime | None = None  # when the gap after what was taken now is over
+    spent: int = 0
+
+
+@dataclass(slots=True)
+class Account:
+    """An account's own gap: `free_at` once something was taken now."""
+
+    free_at: datetime | None = None
+
+
+@dataclass(slots=True)
+class Crowd:
+    """A campaign's leads in flight, and when its next one may begin once one began now."""
+
+    flying: int = 0
+    next_start: datetime | None = None
+
+
+class Terms(Struct, frozen=True):
+    """What is the same for every step of a lane in one claim."""
+
+    sender: Sender
+    rules: Rules
+    columns: tuple[str, ...]
+    act_before: datetime
+    account_gap: timedelta
+    budget_gap: timedelta
 
 
 @dataclass(slots=True, init=False)
@@ -197,27 +243,24 @@ class Picker:
     slots: int
     lease: timedelta
     request_limit: timedelta
-    flying: dict[AccountKey, int] = field(default_factory=dict)  # leads in flight, by campaign
-    allowance: dict[BudgetKey, int] = field(default_factory=dict)
-    frees: dict[BudgetKey, datetime] = field(default_factory=dict)
+    purses: dict[BudgetKey, Purse] = field(default_factory=dict)
+    accounts: defaultdict[AccountKey, Account] = field(default_factory=lambda: defaultdict(Account))
+    crowds: defaultdict[AccountKey, Crowd] = field(default_factory=lambda: defaultdict(Crowd))
     senders: dict[tuple[UUID, UUID], dict[str, Any]] = field(default_factory=dict)
     starts: dict[LaneKey, int] = field(default_factory=dict)
     workflows: dict[UUID, Workflow] = field(default_factory=dict)
     claimed: list[Claimed] = field(default_factory=list)
-    account_free: dict[AccountKey, datetime] = field(default_factory=dict)
-    budget_free: dict[BudgetKey, datetime] = field(default_factory=dict)
-    units: dict[BudgetKey, int] = field(default_factory=dict)
     began: dict[LaneKey, int] = field(default_factory=dict)
-    next_start: dict[AccountKey, datetime] = field(default_factory=dict)
     token: UUID = field(default_factory=uuid4)
 
     def pick(self, lanes: Iterable[Lane]) -> None:
         """Go through the lanes, those nearest to a path's end first, and take what may run."""
         for lane in sorted(lanes, key=self._order):
+            taking = _Taking(self, lane)
             for head in lane.heads:
-                if head["next_run_at"] > self.now or not self._may(lane):
+                if head["next_run_at"] > self.now or not taking.may():
                     break
-                self._take(lane, head)
+                taking.take(head)
                 lane.passed += 1
 
     def _order(self, lane: Lane) -> tuple[int, int, datetime, UUID]:
@@ -231,36 +274,7 @@ class Picker:
             lane.key[1] if first is None else first["lead_id"],
         )
 
-    def _may(self, lane: Lane) -> bool:
-        """Whether the lane's next head may run now; when not, note what it waits for."""
-        if self.slots <= 0:
-            lane.binding = self.now
-        elif lane.operation is Operation.WEBHOOK:
-            return True
-        elif lane.operation is Operation.START:
-            if self.next_start.get(lane.campaign, self.now) > self.now:
-                lane.binding = self.next_start[lane.campaign]
-            elif self.starts.get(lane.key, 0) <= 0:
-                lane.binding = self._tomorrow(lane)
-            else:
-                return True
-        elif self.flying[lane.campaign] >= lane.row["max_concurrent_leads"]:
-            lane.binding = self.now + AGAIN
-        elif self.account_free.get(lane.account, self.now) > self.now:
-            lane.binding = self.account_free[lane.account]
-        elif self.budget_free.get(lane.budget, self.now) > self.now:
-            lane.binding = self.budget_free[lane.budget]
-        elif self.allowance[lane.budget] <= 0:
-            lane.binding = self.frees.get(lane.budget, self.now)
-        elif lane.operation is Operation.SEND_INMAIL and any(
-            self.allowance[key] <= 0 for key in second_budgets(lane)
-        ):
-            lane.binding = self.now + NO_LOOK
-        else:
-            return True
-        return False
-
-    def _tomorrow(self, lane: Lane) -> datetime:
+    def tomorrow(self, lane: Lane) -> datetime:
         """Return when the next day begins in the sender's zone."""
         zone = ZoneInfo(lane.row["time_zone"])
         midnight = datetime.combine(
@@ -268,85 +282,10 @@ class Picker:
         )
         return max(midnight.astimezone(self.now.tzinfo), self.now + timedelta(seconds=1))
 
-    def _take(self, lane: Lane, head: dict[str, Any]) -> None:
-        row = lane.row
-        lasting = rules(row["stop_on_reply"], row["on_missing"], row["max_duration"])
-        run = execution(head, lasting)
-        workflow = self.workflows[head["workflow_version_id"]]
-        node = None if run.node_id is None else workflow.nodes[run.node_id]
-        tier = Tier(row["tier"])
-        sender = Sender(
-            row["account_id"],
-            row["unipile_account_id"],
-            tier,
-            row["provider_id"],
-            row["troubled"],
-        )
-        person = _person(head, row["columns"])
-        next_step: Intent | ex.Event
-        if head["wrote_at"] is not None and (lasting.stop_on_reply or not run.replied):
-            next_step = ex.Replied()
-        elif node is None:
-            next_step = (
-                ex.Began() if person.suppressed is None else ex.Suppressed(person.suppressed)
-            )
-        else:
-            next_step = intent(
-                node,
-                run,
-                person,
-                tier=tier,
-                subject=row["inmail_subject"],
-                notes_left=self.allowance.get((*lane.account, Budget.NOTE.value), UNLIMITED) > 0,
-                now=self.now,
-            )
-            if isinstance(next_step, Intent) and next_step.target in head["done_to"]:
-                next_step = ex.Done()  # it reached them: never twice, and never a poisoned claim
-        lease_end = self.now + self.lease - self.request_limit
-        closing = closes_at(lane.hours, self.now, row["time_zone"])
-        act_before = lease_end if closing is None else min(lease_end, closing)
-        basis = Basis(run, head["workflow_version_id"], head["seen"])
-        claimed = (row["organization_id"], run, node, sender, act_before, basis)
-        self.slots -= 1
-        if isinstance(next_step, Intent) and node is not None:
-            ticket = Ticket(
-                uuid7(),
-                self.token,
-                node.id,
-                run.operation,
-                tuple(budget.value for budget in next_step.budgets),
-                bucket_at(self.now),
-            )
-            self._spend(lane, next_step)
-            self.claimed.append(Claimed(*claimed, intent=next_step, ticket=ticket))
-        elif not isinstance(next_step, Intent):
-            lane.told = True
-            if isinstance(next_step, ex.Began):
-                self._begin(lane)
-            self.claimed.append(Claimed(*claimed, event=next_step, replied_at=head["wrote_at"]))
-
-    def _spend(self, lane: Lane, taken: Intent) -> None:
-        for budget in taken.budgets:
-            key = (*lane.account, budget.value)
-            self.units[key] = self.units.get(key, 0) + 1
-            self.allowance[key] -= 1
-        self.flying[lane.campaign] += 1
-        # the same account at the same moment draws the same gap, in every run
-        seed = f"{lane.row['unipile_account_id']}/{self.now.isoformat()}"
-        gap = spacing_after(
-            Spacing(lane.row["account_shortest"], lane.row["account_longest"]), seed
-        )
-        self.account_free[lane.account] = self.now + gap
-        own = spacing_after(
-            Spacing(lane.row["spacing_shortest"], lane.row["spacing_longest"]),
-            f"{seed}/{lane.row['budget']}",
-        )
-        self.budget_free[lane.budget] = self.now + own
-
-    def _begin(self, lane: Lane) -> None:
+    def begin(self, lane: Lane) -> None:
+        """Note that a lead of the lane begins now."""
         self.began[lane.key] = self.began.get(lane.key, 0) + 1
-        delay: timedelta = lane.row["lead_processing_delay"]
-        self.next_start[lane.campaign] = self.now + delay
+        self.crowds[lane.campaign].next_start = self.now + lane.row["lead_processing_delay"]
         if lane.row["leads_per_day"] is None:
             self.starts[lane.key] -= 1
             return
@@ -375,29 +314,172 @@ class Picker:
         if lane.operation is Operation.WEBHOOK:
             return at
         if lane.operation is Operation.START:
-            at = max(at, self.next_start.get(lane.campaign, at))
-        else:
+            at = max(at, self.crowds[lane.campaign].next_start or at)
+        elif (purse := self.purses.get(lane.budget)) is not None:
             at = max(
                 at,
-                self.account_free.get(lane.account, at),
-                self.budget_free.get(lane.budget, at),
+                self.accounts[lane.account].free_at or at,
+                purse.free_at or at,
             )
         return opens_at(lane.hours, at, lane.row["time_zone"])
 
 
-def _person(head: Mapping[str, Any], columns: Sequence[str]) -> Person:
-    named = {
-        "first_name": head["first_name"],
-        "last_name": head["last_name"],
-        "company": head["company"],
-        "job_title": head["job_title"],
-        "email": head["email"],
-    }
+class _Taking:
+    """The taking of one lane's heads: all that they share is looked up once."""
+
+    def __init__(self, picker: Picker, lane: Lane) -> None:
+        self._picker = picker
+        self._lane = lane
+        self._now = picker.now
+        self._account = picker.accounts[lane.account]
+        internal = lane.operation.is_internal  # it takes of no budget
+        self._purse = Purse(0) if internal else picker.purses[lane.budget]
+        self._crowd = picker.crowds[lane.campaign]
+        self._second = {
+            key[2]: picker.purses[key] for key in second_budgets(lane) if key in picker.purses
+        }
+
+    def may(self) -> bool:
+        """Whether the lane's next head may run now; when not, note what it waits for."""
+        lane, picker, now = self._lane, self._picker, self._now
+        if picker.slots <= 0:
+            lane.binding = now
+        elif lane.operation is Operation.WEBHOOK:
+            return True
+        elif lane.operation is Operation.START:
+            if (next_start := self._crowd.next_start) is not None and next_start > now:
+                lane.binding = next_start
+            elif picker.starts.get(lane.key, 0) <= 0:
+                lane.binding = picker.tomorrow(lane)
+            else:
+                return True
+        elif self._crowd.flying >= lane.row["max_concurrent_leads"]:
+            lane.binding = now + AGAIN
+        elif (free_at := self._busy_until()) is not None:
+            lane.binding = free_at
+        elif self._purse.allowance <= 0:
+            lane.binding = self._purse.frees_at or now
+        elif lane.operation is Operation.SEND_INMAIL and any(
+            purse.allowance <= 0 for purse in self._second.values()
+        ):
+            lane.binding = now + NO_LOOK
+        else:
+            return True
+        return False
+
+    def _busy_until(self) -> datetime | None:
+        for free_at in (self._account.free_at, self._purse.free_at):
+            if free_at is not None and free_at > self._now:
+                return free_at
+        return None
+
+    @cached_property
+    def _terms(self) -> Terms:
+        lane, row, picker = self._lane, self._lane.row, self._picker
+        lease_end = self._now + picker.lease - picker.request_limit
+        closing = closes_at(lane.hours, self._now, row["time_zone"])
+        # the same account at the same moment draws the same gap, in every run
+        seed = f"{row['unipile_account_id']}/{self._now.isoformat()}"
+        return Terms(
+            sender=Sender(
+                row["account_id"],
+                row["unipile_account_id"],
+                Tier(row["tier"]),
+                row["provider_id"],
+                row["troubled"],
+            ),
+            rules=rules(row["stop_on_reply"], row["on_missing"], row["max_duration"]),
+            columns=tuple(row["columns"]),
+            act_before=lease_end if closing is None else min(lease_end, closing),
+            account_gap=spacing_after(
+                Spacing(row["account_shortest"], row["account_longest"]), seed
+            ),
+            budget_gap=spacing_after(
+                Spacing(row["spacing_shortest"], row["spacing_longest"]), f"{seed}/{row['budget']}"
+            ),
+        )
+
+    def take(self, head: dict[str, Any]) -> None:
+        """Take the head: what is to be sent for it, or the event that happens instead."""
+        lane, picker, terms = self._lane, self._picker, self._terms
+        run = execution(head, terms.rules)
+        version_id = head["workflow_version_id"]
+        node = None if run.node_id is None else picker.workflows[version_id].nodes[run.node_id]
+        next_step = self._next_step(head, run, node)
+        claimed = (
+            lane.key[0],
+            run,
+            node,
+            terms.sender,
+            terms.act_before,
+            Basis(run, version_id, head["seen"]),
+        )
+        picker.slots -= 1
+        if isinstance(next_step, Intent) and node is not None:
+            ticket = Ticket(
+                uuid7(),
+                picker.token,
+                node.id,
+                run.operation,
+                next_step.budgets,
+                bucket_at(self._now),
+            )
+            self._spend(next_step)
+            picker.claimed.append(Claimed(*claimed, intent=next_step, ticket=ticket))
+        elif not isinstance(next_step, Intent):
+            lane.told = True
+            if isinstance(next_step, ex.Began):
+                picker.begin(lane)
+            picker.claimed.append(Claimed(*claimed, event=next_step, replied_at=head["wrote_at"]))
+
+    def _next_step(
+        self, head: dict[str, Any], run: Execution, node: Node | None
+    ) -> Intent | ex.Event:
+        if head["wrote_at"] is not None and (run.rules.stop_on_reply or not run.replied):
+            return ex.Replied()
+        if node is None:
+            suppressed = head["suppressed"]
+            return ex.Began() if suppressed is None else ex.Suppressed(suppressed)
+        notes = self._second.get(Budget.NOTE.value)
+        next_step = intent(
+            node,
+            run,
+            _person(head, run.operation, self._terms.columns),
+            tier=self._terms.sender.tier,
+            subject=self._lane.row["inmail_subject"],
+            notes_left=notes is None or notes.allowance > 0,
+            now=self._now,
+        )
+        if isinstance(next_step, Intent) and next_step.target in head["done_to"]:
+            return ex.Done()  # it reached them: never twice, and never a poisoned claim
+        return next_step
+
+    def _spend(self, taken: Intent) -> None:
+        for budget in taken.budgets:
+            purse = self._second.get(budget.value, self._purse)
+            purse.spent += 1
+            purse.allowance -= 1
+        self._crowd.flying += 1
+        self._account.free_at = self._now + self._terms.account_gap
+        self._purse.free_at = self._now + self._terms.budget_gap
+
+
+def _person(head: Mapping[str, Any], operation: Operation, columns: tuple[str, ...]) -> Person:
+    fields = {}
+    if operation in _WRITES_TEXT:
+        fields = {
+            **json.decode(head["fields"]),
+            "first_name": head["first_name"],
+            "last_name": head["last_name"],
+            "company": head["company"],
+            "job_title": head["job_title"],
+            "email": head["email"],
+        }
     return Person(
         public_identifier=head["public_identifier"],
         provider_id=head["listed_id"],
-        fields={**head["fields"], **named},
-        columns=tuple(columns),
+        fields=fields,
+        columns=columns,
         chat_id=head["chat_id"],
         invitation_id=head["invitation_id"],
         suppressed=head["suppressed"],

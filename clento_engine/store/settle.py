@@ -27,7 +27,7 @@ from clento_engine.domain.backoff import doubled
 from clento_engine.domain.execution import Decision, Execution, IllegalTransition
 from clento_engine.domain.failure import Scope
 from clento_engine.domain.history import recorded
-from clento_engine.domain.operation import Operation
+from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.transition import decide
 from clento_engine.domain.workflow import Workflow
 from clento_engine.store.accounts import lock_lanes, set_lanes
@@ -52,7 +52,7 @@ class Ticket(Struct, frozen=True):
     token: UUID
     node_id: str
     operation: Operation
-    budgets: tuple[str, ...]
+    budgets: tuple[Budget, ...]
     bucket_at: datetime
 
 
@@ -352,11 +352,14 @@ class Locking:
     fence: AsyncCursor[Any] | None
     rows: AsyncCursor[dict[str, Any]] | None
 
-    async def answers(self) -> tuple[set[UUID], dict[RunKey, dict[str, Any]]]:
-        """Return the actions that were ours, and the executions' rows."""
-        fenced = set() if self.fence is None else {row[0] for row in await self.fence.fetchall()}
-        locked = [] if self.rows is None else await self.rows.fetchall()
-        return fenced, {(row["campaign_id"], row["lead_id"]): row for row in locked}
+    async def fenced(self) -> set[UUID]:
+        """Return the actions that were ours."""
+        return set() if self.fence is None else {row[0] for row in await self.fence.fetchall()}
+
+    async def locked(self) -> dict[RunKey, dict[str, Any]]:
+        """Return the executions' rows."""
+        rows = [] if self.rows is None else await self.rows.fetchall()
+        return {(row["campaign_id"], row["lead_id"]): row for row in rows}
 
 
 async def lock(conn: AsyncConnection[Any], reports: Sequence[Report], now: datetime) -> Locking:
@@ -374,9 +377,9 @@ async def lock(conn: AsyncConnection[Any], reports: Sequence[Report], now: datet
         for r in reports
         if r.ticket is not None and r.state is not None
     ]
-    keys = {(r.organization_id, r.campaign_id, r.lead_id) for r in reports if r.event is not None}
-    lifted = [r for r in reports if isinstance(r.event, ex.Released) and r.ticket is None]
     names = ("organization_id", "campaign_id", "lead_id")
+    heard = [{name: getattr(r, name) for name in names} for r in reports if r.event is not None]
+    lifted = [r for r in reports if isinstance(r.event, ex.Released) and r.ticket is None]
     fence = rows = None
     if tickets:
         fence = conn.cursor()
@@ -384,10 +387,9 @@ async def lock(conn: AsyncConnection[Any], reports: Sequence[Report], now: datet
     if lifted:
         of = recordset({name: getattr(r, name) for name in names} for r in lifted)
         await conn.execute(_LIFT, {"rows": of, "now": now})
-    if keys:
+    if heard:
         rows = conn.cursor(row_factory=dict_row)
-        wanted = recordset(dict(zip(names, key, strict=True)) for key in keys)
-        await rows.execute(_LOCK, {"rows": wanted})
+        await rows.execute(_LOCK, {"rows": recordset(heard)})
     return Locking(fence, rows)
 
 
@@ -395,7 +397,8 @@ async def apply(
     conn: AsyncConnection[Any], reports: Sequence[Report], *, now: datetime, actor: str
 ) -> Settled:
     """Do what `settle` does, inside the caller's transaction; fastest inside a pipeline too."""
-    fenced, locked = await (await lock(conn, reports, now)).answers()
+    locking = await lock(conn, reports, now)
+    fenced, locked = await locking.fenced(), await locking.locked()
     return await decide_all(conn, reports, fenced, locked, now=now, actor=actor)
 
 
@@ -557,7 +560,7 @@ async def settle_guessed(
     actor: str,
 ) -> Settled:
     """Finish what `write_unchanged` began; what it had to leave is decided on as it is now."""
-    fenced, locked = await locking.answers()
+    fenced = await locking.fenced()
     settled, changed = Settled(), []
     effects: list[tuple[Report, ex.Effect, Execution]] = []
     workflows = {}
@@ -576,6 +579,7 @@ async def settle_guessed(
         workflows[report.lead_id] = each.workflow
     await _notify(conn, effects, lambda report: workflows[report.lead_id], now)
     if changed:
+        locked = await locking.locked()
         late = await decide_all(conn, changed, fenced, locked, now=now, actor=actor)
         settled.applied += late.applied
         settled.finished += late.finished

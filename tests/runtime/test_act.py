@@ -12,7 +12,7 @@ from clento_engine.domain.execution import Execution, Failed
 from clento_engine.domain.failure import Wait
 from clento_engine.domain.intent import Intent
 from clento_engine.domain.limits import Tier
-from clento_engine.domain.operation import Operation
+from clento_engine.domain.operation import Budget, Operation
 from clento_engine.provider.port import Invitation, Profile, Provider, Sent
 from clento_engine.runtime.act import act
 from clento_engine.runtime.clock import VirtualClock
@@ -54,7 +54,7 @@ def claimed(operation: Operation) -> Claimed:
         NOW + TIME_LEFT,
         Basis(run, uuid4(), 1),
         intent=Intent(operation, "ACoAAX", "Hello", "Subject", tier=Tier.SALES_NAVIGATOR),
-        ticket=Ticket(uuid4(), uuid4(), "n0", operation, ("inmail",), NOW),
+        ticket=Ticket(uuid4(), uuid4(), "n0", operation, (Budget.INMAIL,), NOW),
     )
 
 
