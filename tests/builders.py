@@ -20,6 +20,7 @@ from clento_engine.domain.workflow import Branch, Edge, Node, Workflow
 from clento_engine.store.accounts import add_account, create_organization
 from clento_engine.store.campaigns import Pace, create_campaign, start_campaign
 from clento_engine.store.claim import Wanted, claim
+from clento_engine.store.moves import recount
 from clento_engine.store.pick import Claimed
 from clento_engine.store.settle import Learned, Report, Settled
 from clento_engine.store.turn import turn
@@ -213,6 +214,7 @@ class Stage:
             " where campaign_id = %s and operation = %s",
             (at, self.campaign_id, operation.value),
         )
+        await recount(self.conn)  # nobody counted how they came there
 
 
 async def add_leads(

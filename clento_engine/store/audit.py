@@ -8,6 +8,7 @@ from uuid import UUID
 from psycopg.rows import class_row
 
 from clento_engine.store.database import Database
+from clento_engine.store.moves import miscounted
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,7 @@ class Books:
     caps: Sequence[Capped]
     turns: Sequence[Turned]
     waiting_webhooks: int  # stored, and not applied yet
+    miscounted: Sequence[str]  # what a status would tell wrongly
 
 
 async def books(database: Database) -> Books:
@@ -131,8 +133,9 @@ async def books(database: Database) -> Books:
             turns = await turned.fetchall()
         cursor = await conn.execute("select count(*) from inbox_events where applied_at is null")
         row = await cursor.fetchone()
+        wrong = await miscounted(conn)
     waiting = 0 if row is None else int(row[0])
-    return Books(actions, executions, counters, caps, turns, waiting)
+    return Books(actions, executions, counters, caps, turns, waiting, wrong)
 
 
 _ACTIONS = """

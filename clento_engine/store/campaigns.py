@@ -16,6 +16,7 @@ from clento_engine.domain.operation import Operation
 from clento_engine.domain.schedule import WorkingHours
 from clento_engine.domain.workflow import Workflow
 from clento_engine.store.accounts import AlreadyExists, NotFound, record, set_lanes
+from clento_engine.store.moves import count_enrolled
 from clento_engine.store.suppressions import is_about
 
 # What a node may need besides its own operation.
@@ -194,6 +195,8 @@ async def start_campaign(
         enrolled = cursor.rowcount
         if enrolled == 0:
             raise CannotDo("its list has no lead that may be contacted: import leads first")
+        await count_enrolled(conn, organization_id, campaign_id, enrolled)
+        await conn.execute(_DEALT, of)
         await conn.execute(_TELL_KNOWN, of)
         # only now, since claims pass over the accounts that it locks
         await _make_lanes(conn, workflow, of)
@@ -234,6 +237,15 @@ select p.organization_id, c.id, p.id, s.account_id, c.workflow_version_id, 'wait
   left join contacts t on t.organization_id = p.organization_id and t.account_id = s.account_id
                       and t.lead_id = p.id
  where c.organization_id = %(organization_id)s and c.id = %(campaign_id)s
+"""
+
+_DEALT = """
+update campaign_senders s set leads = d.leads
+  from (select account_id, count(*) as leads from campaign_executions
+         where organization_id = %(organization_id)s and campaign_id = %(campaign_id)s
+         group by 1) d
+ where s.organization_id = %(organization_id)s and s.campaign_id = %(campaign_id)s
+   and s.account_id = d.account_id
 """
 
 # Where a walk begins is a part of its history: what the account knew of the lead then, since

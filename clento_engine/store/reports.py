@@ -190,13 +190,21 @@ async def campaign_summaries(
                                       and w.id = c.workflow_version_id
               join lead_lists l on l.organization_id = c.organization_id and l.id = c.list_id
              cross join lateral (
-                   select count(*) as leads,
-                          count(*) filter (where e.outcome is null and e.started_at is not null
-                                             and e.status <> 'held') as under_way,
-                          count(*) filter (where e.status = 'held') as held,
-                          count(*) filter (where e.outcome is not null) as finished
-                     from campaign_executions e
-                    where e.organization_id = c.organization_id and e.campaign_id = c.id) n
+                   select coalesce(sum(f.leads), 0)::bigint as leads,
+                          coalesce(sum(f.leads) filter (
+                            where f.node_id <> '' and f.status <> 'held' and f.outcome = ''), 0
+                            )::bigint as under_way,
+                          coalesce(sum(f.leads) filter (where f.status = 'held'), 0)::bigint
+                            as held,
+                          coalesce(sum(f.leads) filter (where f.outcome <> ''), 0)::bigint
+                            as finished
+                     from campaign_moves m
+                    cross join lateral (values
+                          (m.to_node_id, m.to_status, m.to_outcome, m.leads),
+                          (m.node_id, m.status, '', -m.leads)
+                          ) f(node_id, status, outcome, leads)
+                    where m.organization_id = c.organization_id and m.campaign_id = c.id
+                      and f.status <> '') n
              where c.organization_id = %s
              order by c.id
             """,
@@ -292,8 +300,8 @@ async def _senders_use(
     )
     drawn = {row[0]: {Budget(name) for name in row[1]} for row in await cursor.fetchall()}
     cursor = await conn.execute(
-        "select account_id, count(*) from campaign_executions where organization_id = %s"
-        " and campaign_id = %s group by account_id",
+        "select account_id, leads from campaign_senders where organization_id = %s"
+        " and campaign_id = %s",
         (organization_id, campaign_id),
     )
     dealt = dict(await cursor.fetchall())
@@ -309,10 +317,16 @@ async def _senders_use(
     return found
 
 
+# All of these add up moves: they cost what the workflow's size is, never the number of leads.
 _COUNTS = """
-select status, outcome, count(*) as leads from campaign_executions
- where organization_id = %(organization_id)s and campaign_id = %(campaign_id)s
- group by status, outcome order by status, outcome
+select status, nullif(outcome, '') as outcome, sum(leads)::bigint as leads
+  from (select m.to_status as status, m.to_outcome as outcome, m.leads from campaign_moves m
+         where m.organization_id = %(organization_id)s and m.campaign_id = %(campaign_id)s
+        union all
+        select m.status, '', -m.leads from campaign_moves m
+         where m.organization_id = %(organization_id)s and m.campaign_id = %(campaign_id)s) m
+ where status <> ''
+ group by status, outcome having sum(leads) <> 0 order by status, nullif(outcome, '')
 """
 
 _HELD = """
@@ -322,29 +336,21 @@ select coalesce(reason, '') as reason, count(*) as leads from campaign_execution
  group by reason order by leads desc, reason limit 20
 """
 
-# By way of the campaign's leads: events are found by their subject.
 _FUNNEL = """
-with passed as (
-    select v.node_id, v.result, v.entered from campaign_executions e
-      join events v on v.organization_id = e.organization_id and v.subject_id = e.lead_id
-                   and v.campaign_id = e.campaign_id
-     where e.organization_id = %(organization_id)s and e.campaign_id = %(campaign_id)s
-       and (v.result is not null or v.entered is not null)
-), counted as (
-    select entered as node_id, count(*) as entered, 0 as done, 0 as skipped, 0 as failed, 0 as here
-      from passed where entered is not null group by 1
-    union all
-    select node_id, 0, count(*) filter (where result = 'done'),
-           count(*) filter (where result = 'skipped'), count(*) filter (where result = 'failed'), 0
-      from passed where node_id is not null and result is not null group by 1
-    union all
-    select node_id, 0, 0, 0, 0, count(*) from campaign_executions
-     where organization_id = %(organization_id)s and campaign_id = %(campaign_id)s
-       and outcome is null and node_id is not null group by 1
-)
-select node_id, sum(entered)::int as entered, sum(done)::int as done, sum(skipped)::int as skipped,
-       sum(failed)::int as failed, sum(here)::int as here
-  from counted group by node_id order by node_id
+select f.node_id, sum(f.entered)::int as entered, sum(f.done)::int as done,
+       sum(f.skipped)::int as skipped, sum(f.failed)::int as failed, sum(f.here)::int as here
+  from campaign_moves m
+ cross join lateral (values
+       (m.node_id, 0, case m.result when 'done' then m.leads else 0 end,
+        case m.result when 'skipped' then m.leads else 0 end,
+        case m.result when 'failed' then m.leads else 0 end,
+        case m.status when '' then 0 else -m.leads end),
+       (m.entered, m.leads, 0, 0, 0, 0),
+       (m.to_node_id, 0, 0, 0, 0, case m.to_outcome when '' then m.leads else 0 end)
+       ) f(node_id, entered, done, skipped, failed, here)
+ where m.organization_id = %(organization_id)s and m.campaign_id = %(campaign_id)s
+   and f.node_id <> ''
+ group by f.node_id order by f.node_id
 """
 
 _MOMENT = """

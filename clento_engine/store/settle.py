@@ -31,6 +31,7 @@ from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.transition import decide
 from clento_engine.domain.workflow import Workflow
 from clento_engine.store.accounts import lock_lanes, set_lanes
+from clento_engine.store.moves import Move, count, move
 from clento_engine.store.rows import EXECUTION, execution, recordset, rules
 from clento_engine.store.workflows import load_workflows
 
@@ -425,6 +426,7 @@ async def decide_all(
     }
     before = dict(runs)
     history: list[dict[str, Any]] = []
+    moves: list[Move] = []
     effects: list[tuple[Report, ex.Effect, Execution]] = []
     for report in held:
         key = (report.campaign_id, report.lead_id)
@@ -437,6 +439,7 @@ async def decide_all(
         settled.outcomes.append(decision)
         effects += [(report, effect, decision.execution) for effect in decision.effects]
         history.append(_recorded(report, run, event, decision))
+        moves.append(move(report.organization_id, run, decision))
         settled.finished += decision.execution.status.is_final and not run.status.is_final
 
     await conn.execute(
@@ -456,6 +459,7 @@ async def decide_all(
             "learned": recordset(_learned(held)),
         },
     )
+    await count(conn, moves)
     await _notify(
         conn,
         effects,
@@ -562,6 +566,7 @@ async def settle_guessed(
     """Finish what `write_unchanged` began; what it had to leave is decided on as it is now."""
     fenced = await locking.fenced()
     settled, changed = Settled(), []
+    moves: list[Move] = []
     effects: list[tuple[Report, ex.Effect, Execution]] = []
     workflows = {}
     for each in guesses:
@@ -575,8 +580,11 @@ async def settle_guessed(
         settled.applied += 1
         settled.finished += run.status.is_final
         settled.outcomes.append(each.decision)
+        if report.basis is not None:
+            moves.append(move(report.organization_id, report.basis.run, each.decision))
         effects += [(report, effect, run) for effect in each.decision.effects]
         workflows[report.lead_id] = each.workflow
+    await count(conn, moves)
     await _notify(conn, effects, lambda report: workflows[report.lead_id], now)
     if changed:
         locked = await locking.locked()

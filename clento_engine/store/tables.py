@@ -324,6 +324,7 @@ campaign_senders = Table(
     # how many leads began on that day, in the sender's zone
     Column("starts_on", Date),
     Column("starts", Integer, nullable=False, server_default="0"),
+    Column("leads", Integer, nullable=False, server_default="0"),  # dealt out to it
     PrimaryKeyConstraint("organization_id", "campaign_id", "account_id"),
     UniqueConstraint(
         "organization_id", "campaign_id", "position", name="campaign_senders_position_key"
@@ -396,8 +397,50 @@ campaign_executions = Table(
         "lead_id",
         postgresql_where=text("outcome IS NULL"),
     ),
+    # a status asks: why are leads held
+    Index(
+        "campaign_executions_held",
+        "organization_id",
+        "campaign_id",
+        "reason",
+        postgresql_where=text("status = 'held'"),
+    ),
     # the row is rewritten once a step: room on its page keeps the versions together
     postgresql_with={"fillfactor": "80"},
+)
+
+campaign_moves = Table(
+    "campaign_moves",
+    metadata,
+    # how many leads moved so: what a status is added up from.  '' is nowhere, or nothing
+    _tenant(),
+    Column("campaign_id", Uuid, nullable=False),
+    Column("shard", SmallInteger, nullable=False),  # whoever counts has one alone
+    Column("node_id", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("result", Text, nullable=False),
+    Column("entered", Text, nullable=False),
+    Column("to_node_id", Text, nullable=False),
+    Column("to_status", Text, nullable=False),
+    Column("to_outcome", Text, nullable=False),
+    Column("leads", BigInteger, nullable=False),
+    PrimaryKeyConstraint(
+        "organization_id",
+        "campaign_id",
+        "shard",
+        "node_id",
+        "status",
+        "result",
+        "entered",
+        "to_node_id",
+        "to_status",
+        "to_outcome",
+    ),
+    ForeignKeyConstraint(
+        ["organization_id", "campaign_id"], ["campaigns.organization_id", "campaigns.id"]
+    ),
+    # rewritten by every batch: room on the page keeps the update off the index
+    postgresql_with={"fillfactor": "50"},
 )
 
 lanes = Table(

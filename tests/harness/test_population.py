@@ -62,6 +62,7 @@ def test_a_population_is_as_asked_for_and_without_fault(populated: psycopg.Conne
             "executions without campaign, lead, account or workflow",
         ),
         ("delete from rate_limits", "lanes without campaign or budget"),
+        ("update campaign_moves set leads = leads + 1", "facts about a campaign, miscounted"),
     ],
 )
 def test_a_population_with_a_fault_is_found_out(

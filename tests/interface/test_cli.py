@@ -78,6 +78,19 @@ def test_db_check_shows_what_differs(bare: Clento) -> None:
     assert [line for line in found["differences"] if "lanes_ready" in line]
 
 
+def test_db_recount_mends_what_a_status_adds_up(peopled: Clento) -> None:
+    started(peopled)
+    hold(peopled)  # by the hand of somebody who counts nothing
+    states = peopled.json("campaign", "status", "spring")["leads"]["by_state"]
+    assert [each["status"] for each in states] == ["waiting"]
+
+    assert peopled.json("db", "recount") == {"mended": 2}
+
+    states = peopled.json("campaign", "status", "spring")["leads"]["by_state"]
+    assert [each["status"] for each in states] == ["held", "waiting"]
+    assert "0 counts were wrong" in peopled("db", "recount").out
+
+
 @pytest.mark.parametrize(
     ("url", "says"),
     [

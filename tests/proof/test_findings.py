@@ -60,7 +60,7 @@ RUN = Standing(
 )
 OVER = replace(RUN, status="completed", outcome="finished", next_run_at=None, finished_at=NOW)
 USED = Counted("acc", "message", BUCKET, 1)
-BOOKS = Books([ACTION], [RUN], [USED], [Capped("acc", "message", 5, 5, None, None)], [], 0)
+BOOKS = Books([ACTION], [RUN], [USED], [Capped("acc", "message", 5, 5, None, None)], [], 0, [])
 
 
 def landed(
@@ -106,6 +106,11 @@ def books(
 
 def test_books_that_are_true_give_no_finding() -> None:
     assert found(landed(NOW)) == {}
+
+
+def test_a_status_that_adds_up_wrongly_is_found() -> None:
+    wrong = replace(BOOKS, miscounted=["campaign c: done at n0: 2 counted, 1 found"])
+    assert found(landed(NOW), wrong) == {"disagreements": 1}
 
 
 def test_what_landed_twice_for_one_node_is_a_duplicate_that_the_books_do_not_know() -> None:

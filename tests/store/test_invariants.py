@@ -17,6 +17,7 @@ from clento_engine.domain.workflow import Branch, Edge, Node
 from clento_engine.store.accounts import pause_account, resume_account
 from clento_engine.store.campaigns import CannotDo, Pace, pause_campaign, resume_campaign
 from clento_engine.store.doubtful import Doubtful, take_doubtful
+from clento_engine.store.moves import miscounted
 from clento_engine.store.pick import Claimed
 from clento_engine.store.settle import Learned, Report
 
@@ -101,6 +102,7 @@ async def check(stage: Stage) -> None:
     assert await stage.rows(SENT_TWICE) == []
     assert await stage.rows(ASLEEP, stage.now) == []
     assert await stage.rows(ACTIVE) == []
+    assert await miscounted(stage.conn) == []
 
 
 class Fate:

@@ -810,7 +810,7 @@ async def test_a_migration_that_would_hold_tickers_up_gives_up_and_can_be_run_ag
 
 
 async def test_migration_0002_waits_for_no_claim(empty_dsn: str) -> None:
-    await asyncio.to_thread(migrate.upgrade, empty_dsn, "0001")
+    await asyncio.to_thread(migrate.upgrade, empty_dsn)
     async with AsyncExitStack() as stack:
         conn, one = [
             await stack.enter_async_context(
@@ -819,6 +819,8 @@ async def test_migration_0002_waits_for_no_claim(empty_dsn: str) -> None:
             for _ in range(2)
         ]
         stage = await begun(conn, VISIT, VISITING, leads=2)
+        await conn.execute("drop index inbox_events_unheard")
+        await conn.execute("update alembic_version set version_num = '0001'")
         async with while_open(one, stage.claim(slots=1, conn=one)) as [claimed]:
             assert await asyncio.to_thread(migrate.upgrade, empty_dsn, "0002") == ["0002"]
         claimed += await stage.claim()

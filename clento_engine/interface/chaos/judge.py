@@ -126,6 +126,7 @@ def settled_verdict(
             *bench.landed_and_not_written(),
             *bench.written_and_not_landed(),
             *bench.miscounted(),
+            *kept.miscounted,
             *bench.unheard(),
         ],
         "unknown": list(bench.unknown()),

@@ -36,6 +36,7 @@ COMMANDS: Mapping[str, Command | Group] = {
             ),
             "current": Command("db:current", "Show which schema the database has."),
             "check": Command("db:check", "Compare the database with what this version expects."),
+            "recount": Command("db:recount", "Count anew what `clento campaign status` adds up."),
             "start": Command("server:start", "Start the embedded PostgreSQL."),
             "stop": Command("server:stop", "Stop the embedded PostgreSQL."),
         },

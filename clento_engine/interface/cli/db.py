@@ -4,9 +4,10 @@ import click
 
 from clento_engine.config import read_settings
 from clento_engine.interface.cli.output import answer
-from clento_engine.interface.cli.session import database_url, json_option
+from clento_engine.interface.cli.session import database_url, json_option, opened, run
 from clento_engine.store import migrate
 from clento_engine.store.database import newest_revision
+from clento_engine.store.moves import recount as recount_moves
 
 
 @click.command()
@@ -15,7 +16,7 @@ def upgrade(as_json: bool) -> None:
     """Bring the database to the schema this version needs.
 
     Safe to run again, by several hosts at once, and while tickers run: each migration is small,
-    and what is done stays done.
+    and what is done stays done.  CHANGELOG.md says what to run once the old tickers have ended.
 
     \b
     Example:
@@ -63,3 +64,25 @@ def check(ctx: click.Context, as_json: bool) -> None:
     answer(as_json, {"differences": differences}, *said)
     if differences:
         ctx.exit(1)
+
+
+@click.command()
+@json_option
+def recount(as_json: bool) -> None:
+    """Count anew what `clento campaign status` adds up.
+
+    From every lead and its history; nobody waits for it.  To be run once, when the tickers of a
+    version that did not count have ended.
+
+    \b
+    Example:
+      clento db recount
+    """
+    settings = read_settings()
+
+    async def counted() -> int:
+        async with opened(settings) as database, database.connection() as conn:
+            return await recount_moves(conn)
+
+    mended = run(counted(), settings)
+    answer(as_json, {"mended": mended}, f"{mended:,} counts were wrong and are right now")
