@@ -24,6 +24,7 @@ from bench.short import COUNTED_ALONE, short
 from bench.soak import soak
 from bench.timers import timers
 from bench.weeks import weeks
+from bench.worker import end_in_order_on_sigterm
 from clento_engine.runtime.clock import system_clock
 
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -52,6 +53,7 @@ SCENARIOS: Mapping[str, Scenario] = {
 @click.group()
 def main() -> None:
     """Measure the engine, alone or beside its peers."""
+    end_in_order_on_sigterm()
 
 
 @main.command("all")

@@ -14,7 +14,7 @@ from bench.population import NOW
 from bench.result import Bar, Result
 from bench.server import BenchServer, cpu_s
 from bench.wire import OWN_TRANSPORT
-from bench.worker import PROJECT, measured
+from bench.worker import measured, running
 
 ENGINE, BARE, OWN = "engine", "bare client", "engine, httpx's own transport"
 # One in a hundred people does not exist, one in a hundred profiles cannot be read.
@@ -130,18 +130,10 @@ def _require_done(done: Measured, leads: int) -> None:
 @contextmanager
 def simulator() -> Iterator[tuple[str, int]]:
     """Run a simulator, its clock as fast as ours; its URL and process id."""
-    process = subprocess.Popen(  # noqa: S603  our own
-        [
-            *(sys.executable, "-m", "clento_engine.simulator", "--port", "0", "--accounts", "0"),
-            *("--speed", "1", "--start", NOW.isoformat()),
-        ],
-        cwd=PROJECT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
+    command = [
+        *(sys.executable, "-m", "clento_engine.simulator", "--port", "0", "--accounts", "0"),
+        *("--speed", "1", "--start", NOW.isoformat()),
+    ]
+    with running(command, environment={}, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None  # noqa: S101  it was asked for
         yield json.loads(process.stdout.readline())["url"], process.pid
-    finally:
-        process.terminate()
-        process.wait()

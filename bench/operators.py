@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -15,7 +14,7 @@ from bench.figures import Measured, Spread, spreads
 from bench.population import Population, populate
 from bench.result import Bar, Result, Rows
 from bench.server import BenchServer
-from bench.worker import PROJECT, WorkerFailed, measured
+from bench.worker import WorkerFailed, measured, running
 from clento_engine.runtime.clock import system_clock
 
 SIZES = {"100 k leads": 100_000, "1 M leads": 1_000_000}
@@ -118,7 +117,6 @@ def _starts(server: BenchServer, repeats: int) -> dict[str, dict[str, Spread]]:
 
 def _environment(url: str) -> dict[str, str]:
     return {
-        **os.environ,
         "DATABASE_URL": url,
         "UNIPILE_DSN": "http://127.0.0.1:9",  # nothing is due, so nobody is asked
         "UNIPILE_ACCESS_TOKEN": "bench",
@@ -139,15 +137,13 @@ def run(command: Sequence[str], environment: Mapping[str, str]) -> tuple[str, fl
     peak_kb = 0
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
         began = time.perf_counter()
-        process = subprocess.Popen(  # noqa: S603  our own commands
-            command, cwd=PROJECT, env=environment, stdout=out, stderr=errors
-        )
-        while process.poll() is None:
-            peak_kb = max(peak_kb, _peak_kb(process.pid))
-            try:
-                process.wait(LOOK_EVERY_S)
-            except subprocess.TimeoutExpired:
-                continue
+        with running(command, environment=environment, stdout=out, stderr=errors) as process:
+            while process.poll() is None:
+                peak_kb = max(peak_kb, _peak_kb(process.pid))
+                try:
+                    process.wait(LOOK_EVERY_S)
+                except subprocess.TimeoutExpired:
+                    continue
         seconds = time.perf_counter() - began
         out.seek(0)
         errors.seek(0)

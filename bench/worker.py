@@ -6,13 +6,15 @@ ARGUMENTS are one JSON object, the answer is one JSON line on standard output.
 import cProfile
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from bench.drain import claims, drain, idle, lateness, shared, soak
 from bench.operate import operate
@@ -20,6 +22,7 @@ from bench.wire import add_senders, bare, over_http
 
 PROJECT = Path(__file__).resolve().parent.parent
 LONGEST_S = 560
+PATIENCE_S = 30  # with a process that was told to end: a demo stops its servers first
 
 WORK: Mapping[str, Callable[..., Any]] = {
     "add_senders": add_senders,
@@ -37,6 +40,49 @@ WORK: Mapping[str, Callable[..., Any]] = {
 
 class WorkerFailed(Exception):
     """A measured process ended badly; the message has its last words."""
+
+
+_running: set[subprocess.Popen[str]] = set()
+
+
+@contextmanager
+def running(
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    **streams: Any,  # noqa: ANN401  Popen's own
+) -> Iterator[subprocess.Popen[str]]:
+    """Run a command of ours beside a `with`; when that is left too early, it is told to end."""
+    with subprocess.Popen(  # noqa: S603  our own commands
+        command, cwd=PROJECT, env={**os.environ, **environment}, text=True, **streams
+    ) as process:
+        _running.add(process)
+        try:
+            yield process
+        finally:
+            _end(process)
+            _running.discard(process)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def end_in_order_on_sigterm() -> None:
+    """Let SIGTERM end what is measured, then us by way of every `with`: no server is left."""
+
+    def end(*_: object) -> NoReturn:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: we are ending
+        for process in tuple(_running):
+            process.terminate()
+        sys.exit(128 + signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def measured(
@@ -59,29 +105,22 @@ def _command(name: str, arguments: Mapping[str, object]) -> list[str]:
 
 
 def answer_of(
-    command: list[str], *, environment: Mapping[str, str], limit_s: float = LONGEST_S
+    command: Sequence[str], *, environment: Mapping[str, str], limit_s: float = LONGEST_S
 ) -> dict[str, Any]:
     """Run a command that prints one JSON object as its last line; return that.
 
     Raises WorkerFailed.
     """
-    try:
-        done = subprocess.run(  # noqa: S603  our own commands
-            command,
-            cwd=PROJECT,
-            env={**os.environ, **environment},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=limit_s,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as late:
-        raise WorkerFailed(f"{command[0]} did not end in {limit_s:.0f} s") from late
-    if done.returncode != 0:
-        said = "\n".join((done.stderr or done.stdout).splitlines()[-12:])
-        raise WorkerFailed(f"{' '.join(command[:4])} ended with {done.returncode}:\n{said}")
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with running(command, environment=environment, **pipes) as process:
+        try:
+            told, errors = process.communicate(timeout=limit_s)
+        except subprocess.TimeoutExpired as late:
+            raise WorkerFailed(f"{command[0]} did not end in {limit_s:.0f} s") from late
+    if process.returncode != 0:
+        said = "\n".join((errors or told).splitlines()[-12:])
+        raise WorkerFailed(f"{' '.join(command[:4])} ended with {process.returncode}:\n{said}")
+    answer: dict[str, Any] = json.loads(told.splitlines()[-1])
     return answer
 
 
