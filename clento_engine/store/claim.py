@@ -53,7 +53,8 @@ from clento_engine.store.suppressions import is_about
 from clento_engine.store.workflows import load_workflows
 
 MOST_LANES = 200  # locked by one claim
-FEW_LANES = 16  # locked in any case: one that is ready may turn out to be empty
+FEW_LANES = 16  # locked by the first claim of a tick
+LEAST_LANES = 4  # locked in any case: one that is ready may turn out to be empty
 # leads in flight that no fleet reaches: a campaign that may have more is bound by its senders only
 MANY_LEADS = 10_000
 # What is asked next in the same flight reads which lanes are ours from the transaction's own
@@ -327,10 +328,10 @@ def enough_lanes(wanted: Wanted, had: Claim) -> int:
     from other tickers, and to look at all that is ready cost five times what the steps did.
     """
     if len(had.taken) >= wanted.slots:
-        return max(FEW_LANES, min(MOST_LANES, had.gave + had.gave // 2))
+        return max(LEAST_LANES, min(MOST_LANES, had.gave + had.gave // 2))
     if had.locked >= wanted.lanes:
         return min(MOST_LANES, 4 * wanted.lanes)
-    return max(FEW_LANES, wanted.lanes)
+    return wanted.lanes
 
 
 async def claim(conn: AsyncConnection[Any], wanted: Wanted) -> Claim:

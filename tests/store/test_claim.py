@@ -30,7 +30,7 @@ from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.workflow import Node
 from clento_engine.store.accounts import create_organization, pause_account
 from clento_engine.store.campaigns import Pace, pause_campaign
-from clento_engine.store.claim import FEW_LANES, MOST_LANES, Claim, Wanted, claim, enough_lanes
+from clento_engine.store.claim import LEAST_LANES, MOST_LANES, Claim, Wanted, claim, enough_lanes
 from clento_engine.store.pick import AGAIN, Claimed
 from clento_engine.store.workflows import load_workflows
 
@@ -630,7 +630,7 @@ async def test_a_spent_budget_that_another_lane_takes_from_as_well_lets_both_sle
     ("lanes", "taken", "locked", "gave", "enough"),
     [
         (16, 100, 16, 16, 24),  # they filled the slots: as many, and half as many more
-        (200, 100, 200, 4, FEW_LANES),  # most of them for nothing
+        (200, 100, 200, 1, LEAST_LANES),  # most of them for nothing
         (16, 40, 16, 16, 64),  # too few
         (64, 90, 64, 60, MOST_LANES),
         (64, 40, 50, 40, 64),  # there were no more
