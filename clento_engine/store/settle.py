@@ -10,8 +10,7 @@ Locks are taken in one order, so that no two transactions wait for each other: a
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -139,63 +138,54 @@ select e.organization_id, e.account_id, e.workflow_version_id,
    for no key update of e
 """
 
-# The executions, their history, what the accounts learned, and the lanes they now stand in.
-#
-# `held` is what may be written: all of it; or, of steps that were decided on before their rows
-# were locked, those whose row is still the one that was decided on, and whose action has just been
-# settled with our token.
-#
-# Whoever leaves an execution in a lane says so there: a claim that could not see the execution,
-# because we hold its lock, has put the lane to sleep without it.  A moment before the account is
-# free again would only be looked at in vain.  The lane's moment is compared as the lock found it:
-# the update's own scan still sees what stood there before a claim that we waited for.
-_WRITE = """
-with decided as (
-    select * from json_to_recordset(%(executions)s) as r(organization_id uuid, campaign_id uuid,
+# What a batch writes of each execution, and how.
+_COLUMNS = """organization_id uuid, campaign_id uuid,
            lead_id uuid, account_id uuid, status text, node_id text, operation text,
            next_run_at timestamptz, attempt smallint, posts text[], relooked boolean,
            provider_id text, connected boolean, replied boolean, started_at timestamptz,
            expires_at timestamptz, deadline_at timestamptz, outcome text, reason text,
-           finished_at timestamptz, changed boolean, seen xid, action_id uuid,
-           token uuid)
-),
-held as materialized (
-    select r.* from decided r {unchanged}),
-saved as (
+           finished_at timestamptz"""
+
+_SAVE = """
     update campaign_executions e
        set status = r.status, node_id = r.node_id, operation = r.operation,
            next_run_at = r.next_run_at, attempt = r.attempt, posts = r.posts,
            relooked = r.relooked, provider_id = r.provider_id, connected = r.connected,
            replied = r.replied, started_at = r.started_at, expires_at = r.expires_at,
            deadline_at = r.deadline_at, outcome = r.outcome, reason = r.reason,
-           finished_at = r.finished_at
-      from held r
-     where e.organization_id = r.organization_id and e.campaign_id = r.campaign_id
-       and e.lead_id = r.lead_id and r.changed),
-recorded as (
+           finished_at = r.finished_at"""
+
+_RECORD = """
     insert into events (organization_id, subject_id, campaign_id, at, kind, actor, node_id, result,
                         entered, detail)
-    select r.organization_id, r.lead_id, r.campaign_id, %(now)s, r.kind, %(actor)s, r.node_id,
-           r.result, r.entered, r.detail
-      from json_to_recordset(%(history)s) as r(organization_id uuid, lead_id uuid,
-           campaign_id uuid, kind text, node_id text, result text, entered text, detail jsonb)
-      {of_held}),
-learned as (
+    select r.organization_id, r.lead_id, r.campaign_id, %(now)s, r.kind, %(actor)s, r.left_node_id,
+           r.result, r.entered, r.detail"""
+
+_LEARN = """
     insert into contacts as k (organization_id, account_id, lead_id, provider_id, chat_id,
                                invitation_id, connected_at, replied_at)
-    select r.organization_id, r.account_id, r.lead_id, r.provider_id, r.chat_id, r.invitation_id,
-           r.connected_at, r.replied_at
-      from json_to_recordset(%(learned)s) as r(organization_id uuid, campaign_id uuid,
-           account_id uuid, lead_id uuid, provider_id text, chat_id text, invitation_id text,
-           connected_at timestamptz, replied_at timestamptz)
-      {of_held}
+    select r.organization_id, r.account_id, r.lead_id, r.learned_id, r.chat_id, r.invitation_id,
+           r.connected_at, r.replied_at"""
+_OR_ADD = """
      order by r.account_id, r.lead_id
         on conflict (organization_id, account_id, lead_id) do update
        set provider_id = coalesce(excluded.provider_id, k.provider_id),
            chat_id = coalesce(excluded.chat_id, k.chat_id),
            invitation_id = coalesce(excluded.invitation_id, k.invitation_id),
            connected_at = coalesce(k.connected_at, excluded.connected_at),
-           replied_at = greatest(k.replied_at, excluded.replied_at)),
+           replied_at = greatest(k.replied_at, excluded.replied_at)"""
+
+_HISTORY_COLUMNS = "left_node_id text, kind text, result text, entered text, detail jsonb"
+_LEARNED_COLUMNS = """learned_id text, chat_id text, invitation_id text, connected_at timestamptz,
+           replied_at timestamptz"""
+
+# The lanes that the executions `held` now stand in.
+#
+# Whoever leaves an execution in a lane says so there: a claim that could not see the execution,
+# because we hold its lock, has put the lane to sleep without it.  A moment before the account is
+# free again would only be looked at in vain.  The lane's moment is compared as the lock found it:
+# the update's own scan still sees what stood there before a claim that we waited for.
+_WAKE = """
 stood as (
     select organization_id, campaign_id, account_id, operation, min(next_run_at) as at
       from held
@@ -215,26 +205,62 @@ woken as (
       from touched t
      where l.organization_id = t.organization_id and l.campaign_id = t.campaign_id
        and l.account_id = t.account_id and l.operation = t.operation
-       and (t.before is null or t.before > t.at))
-select lead_id from held
+       and (t.before is null or t.before > t.at))"""
+
+# Executions that we have locked, their history, and what the accounts learned.
+_WRITE = f"""
+with held as (
+    select * from json_to_recordset(%(executions)s) as r({_COLUMNS}, changed boolean)),
+saved as ({_SAVE}
+      from held r
+     where e.organization_id = r.organization_id and e.campaign_id = r.campaign_id
+       and e.lead_id = r.lead_id and r.changed),
+recorded as ({_RECORD}
+      from json_to_recordset(%(history)s) as r(organization_id uuid, lead_id uuid,
+           campaign_id uuid, {_HISTORY_COLUMNS})),
+learned as ({_LEARN}
+      from json_to_recordset(%(learned)s) as r(organization_id uuid, account_id uuid,
+           lead_id uuid, {_LEARNED_COLUMNS}){_OR_ADD}),
+{_WAKE}
+select 1
 """
-_WRITE_ALL = _WRITE.format(unchanged="", of_held="")
-_WRITE_UNCHANGED = _WRITE.format(
-    # row by row (that is what `offset 0` is for): a join would read the whole of a small table
-    unchanged="""
-     cross join lateral (
-           select e.xmin as version from campaign_executions e
-            where e.organization_id = r.organization_id and e.campaign_id = r.campaign_id
-              and e.lead_id = r.lead_id
-           offset 0) e
-     where e.version = r.seen
-       and (r.action_id is null
-            or exists (select 1 from actions a
-                        where a.organization_id = r.organization_id and a.id = r.action_id
-                          and a.token = r.token and a.state in ('done', 'refused')
-                          and a.settled_at = %(now)s))""",
-    of_held="join held h using (organization_id, campaign_id, lead_id)",
-)
+
+# Steps that were decided on before their rows were locked: all at once, of those whose action is
+# still ours and whose row is still the one that was decided on.  Where it is not, the action is
+# settled all the same, and the step is told as not saved.  Actions first, then executions by key.
+_WRITE_UNCHANGED = f"""
+with decided as (
+    select * from json_to_recordset(%(steps)s) as r({_COLUMNS}, seen xid, action_id uuid,
+           token uuid, state text, reference text, refusal text, {_HISTORY_COLUMNS},
+           learned boolean, {_LEARNED_COLUMNS})),
+fenced as (
+    update actions a
+       set state = r.state, check_at = null, reference = coalesce(r.reference, a.reference),
+           reason = r.refusal, settled_at = %(now)s
+      from decided r
+     where a.organization_id = r.organization_id and a.id = r.action_id and a.token = r.token
+       and a.state in ('intended', 'unknown')
+    returning a.organization_id, a.id),
+ours as materialized (
+    select r.* from decided r
+      left join fenced f on f.organization_id = r.organization_id and f.id = r.action_id
+     where r.action_id is null or f.id is not null
+     order by r.campaign_id, r.lead_id),
+saved as ({_SAVE}
+      from ours r
+     where e.organization_id = r.organization_id and e.campaign_id = r.campaign_id
+       and e.lead_id = r.lead_id and e.xmin = r.seen
+    returning r.*),
+held as materialized (
+    select * from saved),
+recorded as ({_RECORD}
+      from held r),
+learned as ({_LEARN}
+      from held r where r.learned{_OR_ADD}),
+{_WAKE}
+select r.lead_id, h.lead_id is not null as is_saved
+  from ours r left join held h using (organization_id, campaign_id, lead_id)
+"""
 
 _WELL = """
 update connected_accounts a
@@ -346,25 +372,10 @@ async def settle(
         return await apply(conn, reports, now=now, actor=actor)
 
 
-@dataclass(frozen=True, slots=True)
-class Locking:
-    """Tokens being spent and executions being locked, in one flight; the answers come later."""
-
-    fence: AsyncCursor[Any] | None
-    rows: AsyncCursor[dict[str, Any]] | None
-
-    async def fenced(self) -> set[UUID]:
-        """Return the actions that were ours."""
-        return set() if self.fence is None else {row[0] for row in await self.fence.fetchall()}
-
-    async def locked(self) -> dict[RunKey, dict[str, Any]]:
-        """Return the executions' rows."""
-        rows = [] if self.rows is None else await self.rows.fetchall()
-        return {(row["campaign_id"], row["lead_id"]): row for row in rows}
-
-
-async def lock(conn: AsyncConnection[Any], reports: Sequence[Report], now: datetime) -> Locking:
-    """Spend the tokens and lock the executions, inside the caller's transaction."""
+async def apply(
+    conn: AsyncConnection[Any], reports: Sequence[Report], *, now: datetime, actor: str
+) -> Settled:
+    """Do what `settle` does, inside the caller's transaction; fastest inside a pipeline too."""
     tickets = [
         {
             "organization_id": r.organization_id,
@@ -378,44 +389,49 @@ async def lock(conn: AsyncConnection[Any], reports: Sequence[Report], now: datet
         for r in reports
         if r.ticket is not None and r.state is not None
     ]
-    names = ("organization_id", "campaign_id", "lead_id")
-    heard = [{name: getattr(r, name) for name in names} for r in reports if r.event is not None]
     lifted = [r for r in reports if isinstance(r.event, ex.Released) and r.ticket is None]
-    fence = rows = None
+    fence = None
     if tickets:
-        fence = conn.cursor()
-        await fence.execute(_FENCE, {"rows": recordset(tickets), "now": now})
+        fence = await conn.execute(_FENCE, {"rows": recordset(tickets), "now": now})
     if lifted:
+        names = ("organization_id", "campaign_id", "lead_id")
         of = recordset({name: getattr(r, name) for name in names} for r in lifted)
         await conn.execute(_LIFT, {"rows": of, "now": now})
-    if heard:
-        rows = conn.cursor(row_factory=dict_row)
-        await rows.execute(_LOCK, {"rows": recordset(heard)})
-    return Locking(fence, rows)
+    locking = await _lock(conn, reports)  # the answers come later
+    fenced = set() if fence is None else {row[0] for row in await fence.fetchall()}
+    held = [
+        r for r in reports if r.ticket is None or r.state is None or r.ticket.action_id in fenced
+    ]
+    settled = await decide_all(conn, held, await _locked(locking), now=now, actor=actor)
+    settled.stale += len(reports) - len(held)
+    return settled
 
 
-async def apply(
-    conn: AsyncConnection[Any], reports: Sequence[Report], *, now: datetime, actor: str
-) -> Settled:
-    """Do what `settle` does, inside the caller's transaction; fastest inside a pipeline too."""
-    locking = await lock(conn, reports, now)
-    fenced, locked = await locking.fenced(), await locking.locked()
-    return await decide_all(conn, reports, fenced, locked, now=now, actor=actor)
+async def _lock(
+    conn: AsyncConnection[Any], reports: Iterable[Report]
+) -> AsyncCursor[dict[str, Any]]:
+    """Lock the executions that the reports tell of; the answer is their rows."""
+    names = ("organization_id", "campaign_id", "lead_id")
+    heard = [{name: getattr(r, name) for name in names} for r in reports if r.event is not None]
+    rows = conn.cursor(row_factory=dict_row)
+    await rows.execute(_LOCK, {"rows": recordset(heard)})
+    return rows
+
+
+async def _locked(rows: AsyncCursor[dict[str, Any]]) -> dict[RunKey, dict[str, Any]]:
+    return {(row["campaign_id"], row["lead_id"]): row for row in await rows.fetchall()}
 
 
 async def decide_all(
     conn: AsyncConnection[Any],
-    reports: Sequence[Report],
-    fenced: AbstractSet[UUID],
+    held: Sequence[Report],
     locked: Mapping[RunKey, dict[str, Any]],
     *,
     now: datetime,
     actor: str,
 ) -> Settled:
-    held = [
-        r for r in reports if r.ticket is None or r.state is None or r.ticket.action_id in fenced
-    ]
-    settled = Settled(applied=len(held), stale=len(reports) - len(held))
+    """Decide on reports whose tokens are spent, as the rows `locked` are, and write it."""
+    settled = Settled(applied=len(held))
     versions = await load_workflows(
         conn, {(row["organization_id"], row["workflow_version_id"]) for row in locked.values()}
     )
@@ -443,7 +459,7 @@ async def decide_all(
         settled.finished += decision.execution.status.is_final and not run.status.is_final
 
     await conn.execute(
-        _WRITE_ALL,
+        _WRITE,
         {
             "now": now,
             "actor": actor,
@@ -486,16 +502,22 @@ class Guess(Struct, frozen=True):
 
     @property
     def row(self) -> dict[str, Any]:
-        """What `_WRITE` is told of it."""
-        report = self.report
-        assert report.basis is not None  # noqa: S101  only such are guessed
-        return {
-            **_saved(report.organization_id, report.account_id, self.decision.execution),
-            "changed": True,
-            "seen": report.basis.seen,
-            "action_id": None if report.ticket is None else report.ticket.action_id,
-            "token": None if report.ticket is None else report.ticket.token,
-        }
+        """What `_WRITE_UNCHANGED` is told of it."""
+        report, basis = self.report, self.report.basis
+        assert basis is not None  # noqa: S101  only such are guessed
+        row = _saved(report.organization_id, report.account_id, self.decision.execution)
+        row |= _recorded(report, basis.run, self.event, self.decision)
+        row["seen"] = basis.seen
+        if report.ticket is not None:
+            row["action_id"] = report.ticket.action_id
+            row["token"] = report.ticket.token
+            row["state"] = report.state
+            row["reference"] = report.reference
+            row["refusal"] = report.reason
+        if report.learned is not None:
+            row["learned"] = True
+            row |= _told(report.learned)
+        return row
 
 
 def guess(
@@ -531,50 +553,48 @@ def guess(
 
 
 async def write_unchanged(
-    conn: AsyncConnection[Any], guesses: Sequence[Guess], *, now: datetime, actor: str
+    conn: AsyncConnection[Any], guesses: Iterable[Guess], *, now: datetime, actor: str
 ) -> AsyncCursor[Any]:
-    """Save what was guessed of the executions whose rows are still those that were guessed on.
+    """Spend the tokens, and save what was guessed of executions whose rows are as they were.
 
-    After `lock`, in the same transaction and without waiting for its answers.  The answer to this
-    one is which leads were saved.
+    Inside the caller's transaction and pipeline.  The answer to this one is of which leads the
+    action was ours, and which of them were saved.
     """
+    rows = sorted((each.row for each in guesses), key=_run_key)
     return await conn.execute(
-        _WRITE_UNCHANGED,
-        {
-            "now": now,
-            "actor": actor,
-            "executions": recordset(each.row for each in guesses),
-            "history": recordset(
-                _recorded(each.report, each.report.basis.run, each.event, each.decision)
-                for each in guesses
-                if each.report.basis is not None
-            ),
-            "learned": recordset(_learned(each.report for each in guesses)),
-        },
+        _WRITE_UNCHANGED, {"now": now, "actor": actor, "steps": recordset(rows)}
     )
+
+
+def _run_key(row: Mapping[str, Any]) -> tuple[UUID, UUID]:
+    return row["campaign_id"], row["lead_id"]
 
 
 async def settle_guessed(
     conn: AsyncConnection[Any],
     guesses: Sequence[Guess],
-    saved: Collection[UUID],
-    locking: Locking,
+    ours: Mapping[UUID, bool],
     *,
     now: datetime,
     actor: str,
 ) -> Settled:
-    """Finish what `write_unchanged` began; what it had to leave is decided on as it is now."""
-    fenced = await locking.fenced()
+    """Finish what `write_unchanged` began; what it had to leave is decided on as it is now.
+
+    `ours`: the leads whose action was ours, and whether they were saved.  The others are locked
+    only here, behind lanes: whoever waits for one of those and holds one of these is undone by
+    PostgreSQL, or we are, and runs again.
+    """
     settled, changed = Settled(), []
     moves: list[Move] = []
     effects: list[tuple[Report, ex.Effect, Execution]] = []
     workflows = {}
     for each in guesses:
         report, run = each.report, each.decision.execution
-        if report.ticket is not None and report.ticket.action_id not in fenced:
+        is_saved = ours.get(report.lead_id)
+        if is_saved is None:
             settled.stale += 1
             continue
-        if report.lead_id not in saved:
+        if not is_saved:
             changed.append(report)
             continue
         settled.applied += 1
@@ -587,8 +607,8 @@ async def settle_guessed(
     await count(conn, moves)
     await _notify(conn, effects, lambda report: workflows[report.lead_id], now)
     if changed:
-        locked = await locking.locked()
-        late = await decide_all(conn, changed, fenced, locked, now=now, actor=actor)
+        locked = await _locked(await _lock(conn, changed))
+        late = await decide_all(conn, changed, locked, now=now, actor=actor)
         settled.applied += late.applied
         settled.finished += late.finished
         settled.outcomes += late.outcomes
@@ -604,7 +624,7 @@ def _recorded(
         "lead_id": report.lead_id,
         "campaign_id": report.campaign_id,
         "kind": kind,
-        "node_id": run.node_id,
+        "left_node_id": run.node_id,
         "result": decision.result,
         "entered": decision.entered,
         "detail": detail,
@@ -669,16 +689,24 @@ def _learned(reports: Iterable[Report]) -> list[dict[str, Any]]:
             (report.account_id, report.lead_id),
             {
                 "organization_id": report.organization_id,
-                "campaign_id": report.campaign_id,
                 "account_id": report.account_id,
                 "lead_id": report.lead_id,
             },
         )
-        for name in Learned.__struct_fields__:
-            value = getattr(report.learned, name)
-            if value is not None:
-                row[name] = value
+        row |= _told(report.learned)
     return list(merged.values())
+
+
+def _told(learned: Learned) -> dict[str, Any]:
+    """Return what is known of a contact, as the columns of `_LEARN`."""
+    told = {
+        "learned_id": learned.provider_id,
+        "chat_id": learned.chat_id,
+        "invitation_id": learned.invitation_id,
+        "connected_at": learned.connected_at,
+        "replied_at": learned.replied_at,
+    }
+    return {name: value for name, value in told.items() if value is not None}
 
 
 async def _notify(

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from psycopg import AsyncConnection
 
@@ -21,7 +22,6 @@ from clento_engine.store.settle import (
     Report,
     Settled,
     guess,
-    lock,
     settle,
     settle_guessed,
     write_unchanged,
@@ -67,15 +67,14 @@ async def turn(
     asked_due = None
     async with conn.pipeline(), conn.transaction():
         await refresh(conn)
-        locking = await lock(conn, [each.report for each in guesses], now)
         written = await write_unchanged(conn, guesses, now=now, actor=actor)
         asked = None if wanted is None else await ask(conn, wanted)
-        saved = {row[0] for row in await written.fetchall()}
+        ours: dict[UUID, bool] = dict(await written.fetchall())
         if wanted is not None and asked is not None:
             # The claim writes first: what is decided anew then wakes the lanes as it left them.
-            changed = {each.report.lead_id for each in guesses} - saved
+            changed = {lead_id for lead_id, is_saved in ours.items() if not is_saved}
             claimed = await take(conn, wanted, asked, without=changed)
-        settled = await settle_guessed(conn, guesses, saved, locking, now=now, actor=actor)
+        settled = await settle_guessed(conn, guesses, ours, now=now, actor=actor)
         if wanted is not None and not claimed.taken:
             asked_due = await ask_due(conn)  # travels with the commit
     done.applied += settled.applied
