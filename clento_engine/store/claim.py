@@ -112,6 +112,7 @@ taken as (
 told as (
     select set_config('clento.lanes', coalesce(json_agg(k), '[]')::text, true)
       from (select organization_id, campaign_id, account_id, operation, budget, take, tier,
+                   unipile_account_id,
                    case when per_month is not null then %(month)s::timestamptz
                         when per_week is not null then %(week)s
                         when per_day is not null then %(day)s
@@ -173,10 +174,11 @@ select account_id, operation, per_hour, per_day, per_week, per_month from rate_l
 """
 
 # As many heads as may run, and one more: its time is when the lane must be looked at again.
-# Asking once more for "what is left" would cost thirty times as much.  A head that somebody else
-# has locked comes back without a lead: its holder wakes the lane when it commits, but nobody does
-# when it is rolled back.  `done_to` is the ledger's word on whom the node has reached already;
-# `seen` tells settle whether the row is still the one that was decided on.
+# Asking once more for "what is left" would cost thirty times as much.  Whether it is in flight is
+# asked of each head (`offset 0`): a join reads all that the campaign has open, for every lane.  A
+# head that somebody else has locked comes back without a lead: its holder wakes the lane when it
+# commits, but nobody does when it is rolled back.  `done_to` is the ledger's word on whom the node
+# has reached already; `seen` tells settle whether the row is still the one that was decided on.
 # What the person wrote and nobody has heard: `is_unheard`, it waits in the inbox; `wrote_at`, it
 # came since the walk began, and nobody knew then who they were.
 _HEADS = f"""
@@ -198,7 +200,7 @@ select k.organization_id, k.account_id, k.campaign_id as in_campaign, k.operatio
                                     'send_followup', 'send_inmail')) as done_to,
        i.is_unheard, i.wrote_at
   from {_LANES} as k(organization_id uuid, campaign_id uuid, account_id uuid, operation text,
-       take int)
+       take int, unipile_account_id text)
   left join lateral (
        select e.lead_id, e.next_run_at as due_at from campaign_executions e
         where e.organization_id = k.organization_id and e.campaign_id = k.campaign_id
@@ -207,7 +209,8 @@ select k.organization_id, k.account_id, k.campaign_id as in_campaign, k.operatio
           and not exists (select 1 from actions x
                            where x.organization_id = e.organization_id
                              and x.campaign_id = e.campaign_id and x.lead_id = e.lead_id
-                             and x.state in ('intended', 'unknown'))
+                             and x.state in ('intended', 'unknown')
+                          offset 0)
         order by e.next_run_at, e.lead_id
         limit k.take + 1) h on true
   left join lateral (
@@ -217,7 +220,6 @@ select k.organization_id, k.account_id, k.campaign_id as in_campaign, k.operatio
           and e.outcome is null and e.next_run_at is not null
           for no key update skip locked) e on true
   left join leads p on p.organization_id = e.organization_id and p.id = e.lead_id
-  left join connected_accounts a on a.organization_id = e.organization_id and a.id = e.account_id
   left join contacts t on t.organization_id = e.organization_id and t.account_id = e.account_id
                       and t.lead_id = e.lead_id
  cross join lateral (
@@ -226,7 +228,7 @@ select k.organization_id, k.account_id, k.campaign_id as in_campaign, k.operatio
          from inbox_events i
         where i.organization_id = e.organization_id
           and i.payload -> 'sender' ->> 'attendee_provider_id' = e.provider_id
-          and i.payload ->> 'account_id' = a.unipile_account_id
+          and i.payload ->> 'account_id' = k.unipile_account_id
           and (i.applied_at is null or i.result = '{NOBODY_KNOWN}')) i
  order by h.due_at, h.lead_id
 """
