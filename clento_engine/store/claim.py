@@ -101,8 +101,8 @@ alone as materialized (
      where (c.organization_id, c.id) in (
              select organization_id, campaign_id from locked where is_alone)
        for no key update skip locked),
-taken as (
-    select k.*, x.next_start_at,
+taken as materialized (
+    select k.*, x.next_start_at, row_number() over () as place,
            case when spaced then 1
                 else least(%(slots)s, coalesce(per_hour, %(slots)s),
                            greatest(1, 2 * %(slots)s / count(*) over ())) end::int as take
@@ -111,7 +111,7 @@ taken as (
      where not k.is_alone or x.campaign_id is not null),
 told as (
     select set_config('clento.lanes', coalesce(json_agg(k), '[]')::text, true)
-      from (select organization_id, campaign_id, account_id, operation, budget, take, tier,
+      from (select place, organization_id, campaign_id, account_id, operation, budget, take, tier,
                    unipile_account_id,
                    case when per_month is not null then %(month)s::timestamptz
                         when per_week is not null then %(week)s
@@ -182,8 +182,7 @@ select account_id, operation, per_hour, per_day, per_week, per_month from rate_l
 # What the person wrote and nobody has heard: `is_unheard`, it waits in the inbox; `wrote_at`, it
 # came since the walk began, and nobody knew then who they were.
 _HEADS = f"""
-select k.organization_id, k.account_id, k.campaign_id as in_campaign, k.operation as in_operation,
-       h.due_at, e.seen, e.workflow_version_id, {EXECUTION},
+select k.place, h.due_at, e.seen, e.workflow_version_id, {EXECUTION},
        p.public_identifier, p.provider_id as listed_id, p.first_name, p.last_name, p.company,
        p.job_title, p.email, p.fields::text as fields, t.chat_id, t.invitation_id,
        (select x.kind || ': ' || x.reason from suppressions x
@@ -199,8 +198,8 @@ select k.organization_id, k.account_id, k.campaign_id as in_campaign, k.operatio
                 and x.operation in ('comment_post', 'like_post', 'send_connection_request',
                                     'send_followup', 'send_inmail')) as done_to,
        i.is_unheard, i.wrote_at
-  from {_LANES} as k(organization_id uuid, campaign_id uuid, account_id uuid, operation text,
-       take int, unipile_account_id text)
+  from {_LANES} as k(place int, organization_id uuid, campaign_id uuid, account_id uuid,
+       operation text, take int, unipile_account_id text)
   left join lateral (
        select e.lead_id, e.next_run_at as due_at from campaign_executions e
         where e.organization_id = k.organization_id and e.campaign_id = k.campaign_id
@@ -425,29 +424,30 @@ async def _see(
 ) -> None:
     """Read, under the locks, what is used, in flight and begun, and the heads of the lanes."""
     now = picker.now
-    of_key = {lane.key: lane for lane in lanes}
+    of_place = {lane.row["place"]: lane for lane in lanes}
     of_account = {lane.account: lane for lane in lanes}
     for budget, campaign_id, caps, used, flying in map(_used, await asked.used.fetchall()):
         row = of_account[budget[:2]].row
         left = allowance(ramped(row, budget[2], caps, now), used)
         picker.purses[budget] = Purse(left)
         picker.crowds[budget[0], campaign_id].flying = flying
-    versions = set()
+    versions: dict[int, tuple[UUID, UUID]] = {}
     for row in await asked.heads.fetchall():
-        lane = of_key[
-            row["organization_id"], row["in_campaign"], row["account_id"], row["in_operation"]
-        ]
-        is_free = row["lead_id"] is not None and row["lead_id"] not in without
+        lane = of_place[row["place"]]
+        lead_id = row["lead_id"]
+        is_free = lead_id is not None and not (without and lead_id in without)
         if is_free and not row["is_unheard"]:
             lane.seen += 1
             lane.heads.append(row)
-            versions.add((row["organization_id"], row["workflow_version_id"]))
+            version_id = row["workflow_version_id"]
+            if version_id.int not in versions:
+                versions[version_id.int] = (lane.key[0], version_id)
         elif row["due_at"] is not None:
             lane.seen += 1
             lane.locked_at = lane.locked_at or row["due_at"]
     starting = [lane for lane in lanes if lane.operation is Operation.START and lane.gate <= now]
-    versions |= {(lane.key[0], lane.row["workflow_version_id"]) for lane in starting}
-    picker.workflows = await load_workflows(conn, versions)
+    wanted = {(lane.key[0], lane.row["workflow_version_id"]) for lane in starting}
+    picker.workflows = await load_workflows(conn, wanted.union(versions.values()))
     if starting:
         await _look_at_starts(conn, starting, picker)
     spending = {

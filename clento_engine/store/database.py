@@ -139,6 +139,9 @@ def session_settings(
         "plan_cache_mode": "force_generic_plan",
         # Nor do they ask for the same lead twice: remembering each answer is a tenth of a claim.
         "enable_memoize": "off",
+        # And each wants a few rows of a table, by an index that it has.  Planned while the table
+        # was small they read the whole of it, and of those that they join it to, for each batch.
+        "enable_seqscan": "off",
         "statement_timeout": _ms(statement_timeout),
         "lock_timeout": _ms(LOCK_TIMEOUT),
         "idle_in_transaction_session_timeout": _ms(IDLE_TIMEOUT),

@@ -23,10 +23,11 @@ class Move(NamedTuple):
     """From where to where a lead went, and what became of the node that it left.
 
     Nothing is '': a lead stands nowhere before its enrollment, and at no node before its first.
+    Ids are numbers here: a UUID is hashed and compared in Python.
     """
 
-    organization_id: UUID
-    campaign_id: UUID
+    organization_id: int
+    campaign_id: int
     node_id: str = ""
     status: str = ""
     result: str = ""
@@ -44,13 +45,21 @@ class Move(NamedTuple):
             and self.status == self.to_status
         )
 
+    def counted(self, leads: int) -> dict[str, Any]:
+        """Return the row that counts so many."""
+        ids = {
+            "organization_id": UUID(int=self.organization_id),
+            "campaign_id": UUID(int=self.campaign_id),
+        }
+        return {**self._asdict(), **ids, "leads": leads}
+
 
 def move(organization_id: UUID, run: Execution, decision: Decision) -> Move:
     """Return what `decision` moves."""
     after = decision.execution
     return Move(
-        organization_id,
-        run.campaign_id,
+        organization_id.int,
+        run.campaign_id.int,
         run.node_id or "",
         run.status,
         decision.result or "",
@@ -64,9 +73,7 @@ def move(organization_id: UUID, run: Execution, decision: Decision) -> Move:
 async def count(conn: AsyncConnection[Any], moves: Iterable[Move]) -> None:
     """Count what was moved in this transaction; `moves` has each lead's."""
     counted = Counter(moves)
-    if rows := [
-        {**each._asdict(), "leads": leads} for each, leads in counted.items() if not each.is_none
-    ]:
+    if rows := [each.counted(leads) for each, leads in counted.items() if not each.is_none]:
         await conn.execute(_COUNT, {"rows": recordset(rows)})
 
 
@@ -74,8 +81,8 @@ async def count_enrolled(
     conn: AsyncConnection[Any], organization_id: UUID, campaign_id: UUID, leads: int
 ) -> None:
     """Count leads that were just enrolled: they wait, before the first node."""
-    row = Move(organization_id, campaign_id, to_status="waiting")._asdict()
-    await conn.execute(_COUNT, {"rows": recordset([{**row, "leads": leads}])})
+    moved = Move(organization_id.int, campaign_id.int, to_status="waiting")
+    await conn.execute(_COUNT, {"rows": recordset([moved.counted(leads)])})
 
 
 async def miscounted(conn: AsyncConnection[Any]) -> list[str]:
@@ -95,6 +102,7 @@ async def recount(conn: AsyncConnection[Any]) -> int:
     """
     async with conn.transaction():
         await conn.execute("set local statement_timeout = 0")  # as long as reading it all takes
+        await conn.execute("set local enable_seqscan = on")
         return (await conn.execute(_MEND)).rowcount
 
 

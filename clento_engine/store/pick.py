@@ -335,6 +335,8 @@ class _Taking:
         internal = lane.operation.is_internal  # it takes of no budget
         self._purse = Purse(0) if internal else picker.purses[lane.budget]
         self._crowd = picker.crowds[lane.campaign]
+        self._version = 0  # the last head's, and its workflow
+        self._workflow: Workflow | None = None
         self._second = {
             key[2]: picker.purses[key] for key in second_budgets(lane) if key in picker.purses
         }
@@ -403,8 +405,8 @@ class _Taking:
         """Take the head: what is to be sent for it, or the event that happens instead."""
         lane, picker, terms = self._lane, self._picker, self._terms
         run = execution(head, terms.rules)
-        version_id = head["workflow_version_id"]
-        node = None if run.node_id is None else picker.workflows[version_id].nodes[run.node_id]
+        workflow = self._workflow_of(head["workflow_version_id"])
+        node = None if run.node_id is None else workflow.nodes[run.node_id]
         next_step = self._next_step(head, run, node)
         claimed = (
             lane.key[0],
@@ -412,7 +414,7 @@ class _Taking:
             node,
             terms.sender,
             terms.act_before,
-            Basis(run, version_id, head["seen"]),
+            Basis(run, workflow, head["seen"]),
         )
         picker.slots -= 1
         if isinstance(next_step, Intent) and node is not None:
@@ -431,6 +433,12 @@ class _Taking:
             if isinstance(next_step, ex.Began):
                 picker.begin(lane)
             picker.claimed.append(Claimed(*claimed, event=next_step, replied_at=head["wrote_at"]))
+
+    def _workflow_of(self, version_id: UUID) -> Workflow:
+        if self._workflow is None or self._version != version_id.int:
+            self._workflow = self._picker.workflows[version_id]
+            self._version = version_id.int
+        return self._workflow
 
     def _next_step(
         self, head: dict[str, Any], run: Execution, node: Node | None

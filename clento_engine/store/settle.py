@@ -60,7 +60,7 @@ class Basis(Struct, frozen=True):
     """An execution as the claim read it; `seen` is the version of its row (PostgreSQL's xmin)."""
 
     run: Execution
-    workflow_version_id: UUID
+    workflow: Workflow
     seen: int
 
 
@@ -230,7 +230,7 @@ select 1
 # settled all the same, and the step is told as not saved.  Actions first, then executions by key.
 _WRITE_UNCHANGED = f"""
 with decided as (
-    select * from json_to_recordset(%(steps)s) as r({_COLUMNS}, seen xid, action_id uuid,
+    select * from json_to_recordset(%(steps)s) as r({_COLUMNS}, place int, seen xid, action_id uuid,
            token uuid, state text, reference text, refusal text, {_HISTORY_COLUMNS},
            learned boolean, {_LEARNED_COLUMNS})),
 fenced as (
@@ -258,8 +258,8 @@ recorded as ({_RECORD}
 learned as ({_LEARN}
       from held r where r.learned{_OR_ADD}),
 {_WAKE}
-select r.lead_id, h.lead_id is not null as is_saved
-  from ours r left join held h using (organization_id, campaign_id, lead_id)
+select r.place, h.place is not null as is_saved
+  from ours r left join held h using (place)
 """
 
 _WELL = """
@@ -496,17 +496,16 @@ class Guess(Struct, frozen=True):
     """What a report comes to, decided on the row as the claim read it."""
 
     report: Report
+    basis: Basis
     event: ex.Event
     decision: Decision
-    workflow: Workflow
 
-    @property
-    def row(self) -> dict[str, Any]:
-        """What `_WRITE_UNCHANGED` is told of it."""
-        report, basis = self.report, self.report.basis
-        assert basis is not None  # noqa: S101  only such are guessed
+    def row(self, place: int) -> dict[str, Any]:
+        """Return what `_WRITE_UNCHANGED` is told of it."""
+        report, basis = self.report, self.basis
         row = _saved(report.organization_id, report.account_id, self.decision.execution)
         row |= _recorded(report, basis.run, self.event, self.decision)
+        row["place"] = place
         row["seen"] = basis.seen
         if report.ticket is not None:
             row["action_id"] = report.ticket.action_id
@@ -520,15 +519,14 @@ class Guess(Struct, frozen=True):
         return row
 
 
-def guess(
-    reports: Sequence[Report], workflows: Mapping[UUID, Workflow], now: datetime
-) -> tuple[list[Guess], list[Report]]:
+def guess(reports: Sequence[Report], now: datetime) -> tuple[list[Guess], list[Report]]:
     """Decide on what nothing but a change of its row can upset; return that, and the others.
 
     A step of an account without troubles that succeeded, or was refused for what its person is,
     changes nothing but its own lead.
     """
-    leads = Counter(report.lead_id for report in reports)
+    # numbers: a UUID is hashed and compared in Python
+    leads = Counter([report.lead_id.int for report in reports])
     guesses, others = [], []
     for report in reports:
         basis = report.basis
@@ -539,58 +537,53 @@ def guess(
             or (report.ticket is not None and report.recovering)
             or report.errors
             or report.hold_budget_until is not None
-            or leads[report.lead_id] > 1
+            or leads[report.lead_id.int] > 1
         ):
             others.append(report)
             continue
-        workflow = workflows[basis.workflow_version_id]
-        event, decision = _decided(workflow, basis.run, report, report.event, now)
+        event, decision = _decided(basis.workflow, basis.run, report, report.event, now)
         if all(isinstance(effect, ex.Notify) for effect in decision.effects):
-            guesses.append(Guess(report, event, decision, workflow))
+            guesses.append(Guess(report, basis, event, decision))
         else:
             others.append(report)
     return guesses, others
 
 
 async def write_unchanged(
-    conn: AsyncConnection[Any], guesses: Iterable[Guess], *, now: datetime, actor: str
+    conn: AsyncConnection[Any], guesses: Sequence[Guess], *, now: datetime, actor: str
 ) -> AsyncCursor[Any]:
     """Spend the tokens, and save what was guessed of executions whose rows are as they were.
 
-    Inside the caller's transaction and pipeline.  The answer to this one is of which leads the
-    action was ours, and which of them were saved.
+    Inside the caller's transaction and pipeline.  The answer to this one is of which of them (by
+    place) the action was ours, and whether they were saved.
     """
-    rows = sorted((each.row for each in guesses), key=_run_key)
+    rows = (each.row(place) for place, each in enumerate(guesses))
     return await conn.execute(
         _WRITE_UNCHANGED, {"now": now, "actor": actor, "steps": recordset(rows)}
     )
 
 
-def _run_key(row: Mapping[str, Any]) -> tuple[UUID, UUID]:
-    return row["campaign_id"], row["lead_id"]
-
-
 async def settle_guessed(
     conn: AsyncConnection[Any],
     guesses: Sequence[Guess],
-    ours: Mapping[UUID, bool],
+    ours: Mapping[int, bool],
     *,
     now: datetime,
     actor: str,
 ) -> Settled:
     """Finish what `write_unchanged` began; what it had to leave is decided on as it is now.
 
-    `ours`: the leads whose action was ours, and whether they were saved.  The others are locked
-    only here, behind lanes: whoever waits for one of those and holds one of these is undone by
+    `ours`: the places of those whose action was ours, and whether they were saved.  What was not
+    is locked only here, behind lanes: whoever holds it and waits for one of those is undone by
     PostgreSQL, or we are, and runs again.
     """
     settled, changed = Settled(), []
     moves: list[Move] = []
     effects: list[tuple[Report, ex.Effect, Execution]] = []
     workflows = {}
-    for each in guesses:
+    for place, each in enumerate(guesses):
         report, run = each.report, each.decision.execution
-        is_saved = ours.get(report.lead_id)
+        is_saved = ours.get(place)
         if is_saved is None:
             settled.stale += 1
             continue
@@ -600,10 +593,10 @@ async def settle_guessed(
         settled.applied += 1
         settled.finished += run.status.is_final
         settled.outcomes.append(each.decision)
-        if report.basis is not None:
-            moves.append(move(report.organization_id, report.basis.run, each.decision))
-        effects += [(report, effect, run) for effect in each.decision.effects]
-        workflows[report.lead_id] = each.workflow
+        moves.append(move(report.organization_id, each.basis.run, each.decision))
+        if each.decision.effects:
+            effects += [(report, effect, run) for effect in each.decision.effects]
+            workflows[report.lead_id] = each.basis.workflow
     await count(conn, moves)
     await _notify(conn, effects, lambda report: workflows[report.lead_id], now)
     if changed:

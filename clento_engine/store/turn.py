@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from psycopg import AsyncConnection
 
@@ -26,7 +25,6 @@ from clento_engine.store.settle import (
     settle_guessed,
     write_unchanged,
 )
-from clento_engine.store.workflows import load_workflows
 
 
 @dataclass(slots=True)
@@ -51,15 +49,7 @@ async def turn(
     The outcomes that may change more than their own lead (refusals, troubles, what nobody knows)
     are settled first, in a transaction of their own.  Safe to run again, as `settle` is.
     """
-    workflows = await load_workflows(
-        conn,
-        {
-            (report.organization_id, report.basis.workflow_version_id)
-            for report in reports
-            if report.basis is not None
-        },
-    )
-    guesses, others = guess(reports, workflows, now)
+    guesses, others = guess(reports, now)
     done = await settle(conn, others, now=now, actor=actor)
     if not guesses:
         return Turned(done, Claim([]) if wanted is None else await claim(conn, wanted))
@@ -69,10 +59,10 @@ async def turn(
         await refresh(conn)
         written = await write_unchanged(conn, guesses, now=now, actor=actor)
         asked = None if wanted is None else await ask(conn, wanted)
-        ours: dict[UUID, bool] = dict(await written.fetchall())
+        ours: dict[int, bool] = dict(await written.fetchall())
         if wanted is not None and asked is not None:
             # The claim writes first: what is decided anew then wakes the lanes as it left them.
-            changed = {lead_id for lead_id, is_saved in ours.items() if not is_saved}
+            changed = {guesses[place].report.lead_id for place in ours if not ours[place]}
             claimed = await take(conn, wanted, asked, without=changed)
         settled = await settle_guessed(conn, guesses, ours, now=now, actor=actor)
         if wanted is not None and not claimed.taken:

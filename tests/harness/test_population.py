@@ -128,10 +128,11 @@ def test_the_server_counts_commits_and_rows_of_one_database_alone(bench: BenchSe
         conn.execute("update t set n = n + 1")
     with bench.admin() as other:
         other.execute("create table if not exists elsewhere (n int)")
-        other.execute("insert into elsewhere select generate_series(1, 1000)")
+        for _ in range(100):
+            other.execute("insert into elsewhere select generate_series(1, 10)")
     counted = bench.count("counted").since(before)
     assert counted.rows == 200
-    assert 21 <= counted.commits <= 26  # and those of who counts
+    assert 21 <= counted.commits < 100  # and those of who counts, and of autovacuum
     assert counted.wal_bytes > 200 * 30
     assert counted.cpu_s >= 0
     assert bench.updated("counted", "t") == 100

@@ -13,6 +13,7 @@ from clento_engine.domain.failure import Wait
 from clento_engine.domain.intent import Intent
 from clento_engine.domain.limits import Tier
 from clento_engine.domain.operation import Budget, Operation
+from clento_engine.domain.workflow import Workflow
 from clento_engine.provider.port import Invitation, Profile, Provider, Sent
 from clento_engine.runtime.act import act
 from clento_engine.runtime.clock import VirtualClock
@@ -52,7 +53,7 @@ def claimed(operation: Operation) -> Claimed:
         None,
         Sender(uuid4(), "acc", Tier.SALES_NAVIGATOR, None, troubled=False),
         NOW + TIME_LEFT,
-        Basis(run, uuid4(), 1),
+        Basis(run, Workflow("one", {}), 1),
         intent=Intent(operation, "ACoAAX", "Hello", "Subject", tier=Tier.SALES_NAVIGATOR),
         ticket=Ticket(uuid4(), uuid4(), "n0", operation, (Budget.INMAIL,), NOW),
     )
