@@ -5,7 +5,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
@@ -28,6 +28,12 @@ CONTENDED = 0.02  # seconds until lanes that another ticker holds are looked at 
 GATHER = 0.05
 
 MUCH = 50  # steps of one turn that make a second one beside it worth its connection
+
+# How long the requests of a turn take, measured in turns.  Where it is less, two rows have turns at
+# once; where it is more they alternate; and where it is a lot, one row hides its turns behind them.
+BRIEF, LONG = 0.5, 4.0
+
+AT_ONCE = 4  # requests begun before the other row's turn is looked at: it must not wait for all
 
 NEW_SEEN_S = 2.0  # seconds that the list of organisations is taken to be the same
 
@@ -83,14 +89,14 @@ class Flights:
         if len(self._landed) >= self._needed:
             self._enough.set()
 
-    async def answers(self, *, wait: bool) -> list[Report]:
+    async def answers(self, *, wait: bool, left: int) -> list[Report]:
         """Take the reports that are there.
 
-        `wait`: for a first one; and, for `GATHER` at most, until half of the slots are free.
+        `wait`: for a first one; and, for `GATHER` at most, until no more than `left` are missing.
         """
         if wait and len(self):
             await self._until(1, None)
-            await self._until(len(self) - self._world.slots // 2, GATHER)
+            await self._until(len(self) - left, GATHER)
         taken, self._landed = self._landed, []
         return [task.result() for task in taken]
 
@@ -132,9 +138,8 @@ async def tick(
 class _Tick:
     """One tick: a row of turns and, while there is much to do, a second one beside it.
 
-    PostgreSQL does the turn of one while Python does that of the other.  To the database they are
-    two tickers, each with a connection of its own.  While requests are on their way Python has work
-    enough, and a second row would only make the batches smaller.
+    PostgreSQL does the turn of one while Python does the requests, or the turn, of the other.  To
+    the database they are two tickers, each with a connection of its own.
     """
 
     def __init__(self, world: World, may_claim: Callable[[], bool]) -> None:
@@ -143,6 +148,8 @@ class _Tick:
         self._may_claim = may_claim
         self._flights: list[Flights] = []  # of each row
         self._second: asyncio.Task[None] | None = None
+        self._turning = asyncio.Lock()
+        self._requests_took = LONG  # in turns
 
     async def run(self) -> None:
         try:
@@ -172,17 +179,24 @@ class _Tick:
                         wanted = _wanted(world, served, free, lanes)
                     elif not in_flight and not reports:
                         break
-                    turned = await _turn(world, conn, reports, wanted, ticked)
+                    async with self._turning if self._requests_took > BRIEF else nullcontext():
+                        began = time.monotonic()
+                        turned = await _turn(world, conn, reports, wanted, ticked)
+                        ended = time.monotonic()
                     batch = turned.claim.taken
                     lanes = lanes if wanted is None else enough_lanes(wanted, turned.claim)
                     ticked.steps.update(item.run.operation.value for item in batch)
                     reports = [event_report(item) for item in batch if item.intent is None]
-                    for item in batch:
+                    for number, item in enumerate(batch, start=1):
                         if item.intent is not None:
                             in_flight.start(item)
-                    reports += await in_flight.answers(wait=not reports)
-                    if not in_flight:
-                        self._overlap(len(reports))
+                        if number % AT_ONCE == 0:
+                            await asyncio.sleep(0)
+                    left = world.slots // 2 if len(self._flights) == 1 else 0
+                    reports += await in_flight.answers(wait=not reports, left=left)
+                    if len(reports) >= MUCH:
+                        self._requests_took = (time.monotonic() - ended) / (ended - began)
+                        self._overlap()
                     if not reports:
                         ticked.due = turned.due or await due(conn)
                         if not first or wanted is None or not _has_lanes(ticked.due, world):
@@ -203,9 +217,9 @@ class _Tick:
         share = slots if len(self._flights) == 1 else slots // 2
         return min(share - len(in_flight), slots - sum(map(len, self._flights)))
 
-    def _overlap(self, answered: int) -> None:
-        """Begin a second row of turns where the provider is done with much before a turn is."""
-        if answered < MUCH or not self._world.overlapping:
+    def _overlap(self) -> None:
+        """Begin a second row of turns, where one cannot hide them behind its requests."""
+        if self._requests_took > LONG or not self._world.overlapping:
             return
         if self._second is None or self._second.done():
             if self._second is not None:

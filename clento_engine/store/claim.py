@@ -342,9 +342,7 @@ async def claim(conn: AsyncConnection[Any], wanted: Wanted) -> Claim:
     the commit is the last look at campaign, suppression and reply.
     """
     async with conn.pipeline(), conn.transaction():
-        asked = await ask(conn, wanted)
-        await look(asked, wanted.now)  # without waiting: something is due, or nobody had asked
-        return await take(conn, wanted, asked)
+        return await take(conn, wanted, await ask(conn, wanted))
 
 
 @dataclass(slots=True)
@@ -354,11 +352,13 @@ class Asked:
     lanes: AsyncCursor[dict[str, Any]]
     used: AsyncCursor[Any]
     heads: AsyncCursor[dict[str, Any]]
-    looked: bool = False
 
 
 async def ask(conn: AsyncConnection[Any], wanted: Wanted) -> Asked:
-    """Lock what is ready, inside the caller's transaction and pipeline."""
+    """Lock what is ready and look at it, inside the caller's transaction and pipeline.
+
+    All in one flight: something is due, or nobody had asked.
+    """
     asked = Asked(
         conn.cursor(row_factory=dict_row), conn.cursor(), conn.cursor(row_factory=dict_row)
     )
@@ -372,7 +372,14 @@ async def ask(conn: AsyncConnection[Any], wanted: Wanted) -> Asked:
             "lanes": min(MOST_LANES, wanted.lanes),
         },
     )
+    await look(asked, wanted.now)
     return asked
+
+
+async def look(asked: Asked, now: datetime) -> None:
+    """Ask what is used and in flight, and for the heads of the lanes that the lock has got."""
+    await asked.used.execute(_USED, _since(now))
+    await asked.heads.execute(_HEADS, {"now": now})
 
 
 def _since(now: datetime) -> dict[str, datetime]:
@@ -382,13 +389,6 @@ def _since(now: datetime) -> dict[str, datetime]:
         "week": counted_since(WEEK, now),
         "month": counted_since(MONTH, now),
     }
-
-
-async def look(asked: Asked, now: datetime) -> None:
-    """Ask what is used and in flight, and for the heads of the lanes that the lock has got."""
-    asked.looked = True
-    await asked.used.execute(_USED, _since(now))
-    await asked.heads.execute(_HEADS, {"now": now})
 
 
 async def take(
@@ -406,8 +406,6 @@ async def take(
     lanes = [Lane(row, wanted.now) for row in await asked.lanes.fetchall()]
     if not lanes:
         return Claim([])
-    if not asked.looked:
-        await look(asked, wanted.now)
     picker = Picker(wanted.now, wanted.slots, wanted.lease, wanted.request_limit)
     await _see(conn, lanes, picker, asked, without)
     picker.pick(lane for lane in lanes if lane.gate <= wanted.now)

@@ -1,8 +1,8 @@
 """A ticker's turn: the outcomes of one batch and the claim of the next, in one transaction.
 
-One commit a batch, and three flights to the server instead of five, two where nothing is due: the
-intents of the next batch still precede its requests, and the outcomes of the last are as safe as
-in a transaction of their own.  What the claim looks at is read after the outcomes were written,
+One commit a batch, and two flights to the server instead of four: the intents of the next batch
+still precede its requests, and the outcomes of the last are as safe as in a transaction of their
+own.  What the claim looks at is read after the outcomes were written,
 under its own locks.
 """
 

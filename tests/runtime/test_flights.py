@@ -29,8 +29,8 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> Provider:
     return provider
 
 
-def flights(slots: int, flying: int) -> Flights:
-    world: Any = SimpleNamespace(slots=slots, provider=None, clock=None)
+def flights(flying: int) -> Flights:
+    world: Any = SimpleNamespace(provider=None, clock=None)
     begun = Flights(world)
     item: Any = None
     for _ in range(flying):
@@ -44,12 +44,12 @@ async def everybody_waits() -> None:
         await asyncio.sleep(0)
 
 
-async def test_while_most_slots_are_busy_answers_wait_for_others(
+async def test_answers_wait_until_few_enough_are_missing(
     provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ticker, "GATHER", 60)
-    begun = flights(slots=4, flying=4)
-    taking = asyncio.create_task(begun.answers(wait=True))
+    begun = flights(flying=4)
+    taking = asyncio.create_task(begun.answers(wait=True, left=2))
     await everybody_waits()
     provider.asked[2].set_result("two")
     await everybody_waits()
@@ -60,12 +60,12 @@ async def test_while_most_slots_are_busy_answers_wait_for_others(
     await begun.abandon()
 
 
-async def test_while_most_slots_are_free_the_first_answer_is_taken_alone(
+async def test_where_few_are_missing_already_the_first_answer_is_taken_alone(
     provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ticker, "GATHER", 60)
-    begun = flights(slots=10, flying=3)
-    taking = asyncio.create_task(begun.answers(wait=True))
+    begun = flights(flying=3)
+    taking = asyncio.create_task(begun.answers(wait=True, left=5))
     await everybody_waits()
     provider.asked[1].set_result("one")
     assert list(map(str, await taking)) == ["one"]
@@ -76,8 +76,8 @@ async def test_answers_wait_for_others_no_longer_than_they_may(
     provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ticker, "GATHER", 0)
-    begun = flights(slots=2, flying=2)
-    taking = asyncio.create_task(begun.answers(wait=True))
+    begun = flights(flying=2)
+    taking = asyncio.create_task(begun.answers(wait=True, left=1))
     await everybody_waits()
     provider.asked[0].set_result("nought")
     assert list(map(str, await taking)) == ["nought"]
@@ -87,8 +87,8 @@ async def test_answers_wait_for_others_no_longer_than_they_may(
 async def test_nothing_is_waited_for_where_nothing_flies_or_nobody_asks(
     provider: Provider,
 ) -> None:
-    assert await flights(slots=2, flying=0).answers(wait=True) == []
-    begun = flights(slots=2, flying=1)
-    assert await begun.answers(wait=False) == []
+    assert await flights(flying=0).answers(wait=True, left=1) == []
+    begun = flights(flying=1)
+    assert await begun.answers(wait=False, left=1) == []
     await begun.abandon()
     assert len(begun._flying) == 0

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from datetime import UTC, datetime, timedelta
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,10 @@ class Counted:
 
 @pytest.fixture
 def much(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let one step be much."""
+    """Let one step be much, whatever its request took, and rows have their turns at once."""
     monkeypatch.setattr(ticker, "MUCH", 1)
+    monkeypatch.setattr(ticker, "LONG", inf)
+    monkeypatch.setattr(ticker, "BRIEF", inf)
 
 
 async def busy(database: Database) -> Play:
@@ -66,10 +69,13 @@ async def busy(database: Database) -> Play:
 
 
 @pytest.mark.usefixtures("much")
-async def test_two_turns_at_once_keep_every_promise_and_share_the_slots(
-    database: Database, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("brief", "at_once"), [(inf, 2), (0, 1)])
+async def test_two_rows_of_turns_keep_every_promise_and_share_the_slots(
+    database: Database, monkeypatch: pytest.MonkeyPatch, brief: float, at_once: int
 ) -> None:
-    turns, requests = Counted(), Counted()
+    """Where requests are brief, the rows have their turns at once; else they alternate."""
+    monkeypatch.setattr(ticker, "BRIEF", brief)
+    turns, requests, rows = Counted(), Counted(), set()
 
     async def counted_turn(
         conn: Conn,
@@ -79,6 +85,7 @@ async def test_two_turns_at_once_keep_every_promise_and_share_the_slots(
         now: datetime,
         actor: str,
     ) -> Turned:
+        rows.add(conn)
         with turns:
             return await turn(conn, reports, wanted, now=now, actor=actor)
 
@@ -94,7 +101,8 @@ async def test_two_turns_at_once_keep_every_promise_and_share_the_slots(
     assert all(row["outcome"] is not None for row in (await play.leads()).values())
     verdict = await play.verdict()
     assert verdict.is_clean, verdict
-    assert turns.most == 2
+    assert turns.most == at_once
+    assert len(rows) > 1
     assert 1 < requests.most <= SLOTS
 
 
