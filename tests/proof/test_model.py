@@ -676,7 +676,7 @@ def a_lost_answer_is_taken_for_a_no(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def settle_wakes_no_lane(monkeypatch: pytest.MonkeyPatch) -> None:
-    for form in ("_WRITE_ALL", "_WRITE_UNCHANGED"):
+    for form in ("_WRITE", "_WRITE_UNCHANGED"):
         edit(monkeypatch, f"settle.{form}", "(t.before is null or t.before > t.at)", "false")
 
 
