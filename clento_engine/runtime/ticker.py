@@ -90,13 +90,13 @@ class Flights:
             self._enough.set()
 
     async def answers(self, *, wait: bool, left: int) -> list[Report]:
-        """Take the reports that are there.
+        """Take the reports that are there once, or `GATHER` later, no more than `left` are missing.
 
-        `wait`: for a first one; and, for `GATHER` at most, until no more than `left` are missing.
+        `wait`: for a first one before that, however long it takes.
         """
         if wait and len(self):
             await self._until(1, None)
-            await self._until(len(self) - left, GATHER)
+        await self._until(len(self) - left, GATHER)
         taken, self._landed = self._landed, []
         return [task.result() for task in taken]
 
@@ -192,7 +192,9 @@ class _Tick:
                             in_flight.start(item)
                         if number % AT_ONCE == 0:
                             await asyncio.sleep(0)
-                    left = world.slots // 2 if len(self._flights) == 1 else 0
+                    # what is scarce is all in flight: a free slot would find nothing to begin
+                    scarce = wanted is not None and len(batch) < wanted.slots
+                    left = 0 if scarce or len(self._flights) > 1 else world.slots // 2
                     reports += await in_flight.answers(wait=not reports, left=left)
                     if len(reports) >= MUCH:
                         self._requests_took = (time.monotonic() - ended) / (ended - began)

@@ -72,6 +72,23 @@ async def test_where_few_are_missing_already_the_first_answer_is_taken_alone(
     await begun.abandon()
 
 
+@pytest.mark.parametrize("wait", [True, False])
+async def test_where_none_may_be_missing_all_that_come_together_are_taken_together(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch, *, wait: bool
+) -> None:
+    monkeypatch.setattr(ticker, "GATHER", 60)
+    begun = flights(flying=3)
+    taking = asyncio.create_task(begun.answers(wait=wait, left=0))
+    await everybody_waits()
+    for number in (1, 0):
+        provider.asked[number].set_result(str(number))
+        await everybody_waits()
+        assert not taking.done()
+    provider.asked[2].set_result("2")
+    assert sorted(map(str, await taking)) == ["0", "1", "2"]
+    await begun.abandon()
+
+
 async def test_answers_wait_for_others_no_longer_than_they_may(
     provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
