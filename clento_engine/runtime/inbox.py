@@ -127,6 +127,8 @@ async def apply_inbox(world: World) -> int:
     applied = 0
     while some := await _apply_some(world):
         applied += some
+        if some < BATCH:  # there are no more, or the next round finds them
+            break
     return applied
 
 
