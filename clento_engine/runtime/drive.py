@@ -10,9 +10,13 @@ from clento_engine.runtime.world import World
 
 BUDGET = timedelta(minutes=10)  # of real time, for what is due at one virtual instant
 
-# The clock moves on by at least this, as if a timer ran the ticker: steps of several senders
-# that fall together are taken together.
-LEAST = timedelta(minutes=7)
+# As if a timer ran the ticker: what falls due within this of the first thing is done with it.
+LATENESS = timedelta(minutes=6)
+
+# Where nothing else is due, news are heard a while after the first of them, and lists are read a
+# while after their time, which is random anyhow: most moments of a night had one of either.
+NEWS_WAIT = timedelta(minutes=30)
+SWEEPS_WAIT = timedelta(hours=1)
 
 Advance = Callable[[datetime], Awaitable[datetime]]
 
@@ -24,14 +28,16 @@ async def drive(
     advance: Advance,
     *,
     until: datetime,
-    least: timedelta = timedelta(0),
+    late: timedelta = timedelta(0),
+    sweeps_wait: timedelta = timedelta(0),
     is_over: Callable[[], Awaitable[bool]],
 ) -> bool:
     """Work off what is due, move the clock to what comes next, and so on until `is_over`.
 
     `advance(to)` lets the outside world live on to `to`, or to its first news before that, and
-    returns the moment reached; `world.clock` must be `clock`.  The clock moves on by `least` or
-    more.  Returns False when `until` came first.
+    returns the moment reached; `world.clock` must be `clock`.  The clock stops `late` after the
+    first thing that is due; for a sweep alone, when `sweeps_wait` is over too.  Returns False when
+    `until` came first.
     """
     while True:
         worked = await work(world, outbox, BUDGET)
@@ -41,5 +47,6 @@ async def drive(
         now = clock()
         if now >= until:
             return False
-        to = max(now + least, worked.next_at or until)
+        next_at = None if worked.due is None else worked.due.earliest(sweeps_wait=sweeps_wait)
+        to = until if next_at is None else max(now, next_at) + late
         clock.move_to(await advance(min(until, to)))

@@ -22,7 +22,7 @@ LEAST_PAUSE_S = 0.05  # between two looks, when what is due is another ticker's
 
 @dataclass(slots=True)
 class Worked:
-    """What was done.  `completed`: campaigns; `next_at`: when the next thing with a time is due."""
+    """What was done.  `completed`: campaigns; `due`: what is left to do, and when."""
 
     ticked: Ticked = field(default_factory=Ticked)
     applied: int = 0
@@ -30,7 +30,12 @@ class Worked:
     swept: int = 0
     posted: int = 0
     completed: int = 0
-    next_at: datetime | None = None
+    due: Due | None = None
+
+    @property
+    def next_at(self) -> datetime | None:
+        """When the next thing with a time is due."""
+        return None if self.due is None else self.due.earliest()
 
 
 async def work(
@@ -53,7 +58,7 @@ async def work(
         if found is None:
             async with world.database.connection() as conn:
                 found = await due(conn)
-        worked.next_at = found.earliest()
+        worked.due = found
         left = until - time.monotonic()
         if left <= 0 or stopping():
             break
@@ -109,7 +114,7 @@ async def attend(world: World, outbox: Outbox, budget: timedelta, *, stop: async
         total.swept += more.swept
         total.posted += more.posted
         total.completed += more.completed
-        total.next_at = more.next_at
+        total.due = more.due
     return total
 
 

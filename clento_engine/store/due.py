@@ -1,7 +1,7 @@
 """What is due, and when the next thing will be: one round trip, one index probe each."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from psycopg import AsyncConnection, AsyncCursor
@@ -20,11 +20,10 @@ class Due:
     outbox: datetime | None
     sweep: datetime | None
 
-    def earliest(self) -> datetime | None:
-        """Return when the next work that has a time is due."""
-        times = [
-            at for at in (self.lanes, self.doubtful, self.outbox, self.sweep) if at is not None
-        ]
+    def earliest(self, *, sweeps_wait: timedelta = timedelta(0)) -> datetime | None:
+        """Return when the next work that has a time is due; sweeps, `sweeps_wait` after theirs."""
+        sweep = None if self.sweep is None else self.sweep + sweeps_wait
+        times = [at for at in (self.lanes, self.doubtful, self.outbox, sweep) if at is not None]
         return min(times, default=None)
 
 

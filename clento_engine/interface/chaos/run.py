@@ -33,7 +33,7 @@ from clento_engine.interface.chaos.storm import FAMILIES, SECRET, Done, Storm
 from clento_engine.interface.demo.processes import free_port
 from clento_engine.provider.unipile import CONNECT_TIMEOUT, READ_TIMEOUT, UnipileClient
 from clento_engine.runtime.clock import VirtualClock
-from clento_engine.runtime.drive import LEAST, drive
+from clento_engine.runtime.drive import LATENESS, drive
 from clento_engine.runtime.outbox import Outbox
 from clento_engine.runtime.world import World
 from clento_engine.simulator.remote import RemoteSimulator
@@ -365,9 +365,9 @@ async def _settle(
                 world,
                 Outbox(client),
                 clock,
-                lambda to: remote.advance(to, LEAST),
+                lambda to: remote.advance(to, LATENESS),
                 until=min(until, clock() + timedelta(hours=6)),
-                least=LEAST,
+                late=LATENESS,
                 is_over=is_over,
             )
         stop.set()

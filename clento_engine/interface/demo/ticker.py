@@ -7,11 +7,12 @@ from datetime import datetime
 from uuid import UUID
 
 import httpx
+from httpx_aiohttp import AiohttpTransport
 
 from clento_engine.interface.api import create_app, serve
 from clento_engine.provider.unipile import UnipileClient
 from clento_engine.runtime.clock import VirtualClock
-from clento_engine.runtime.drive import LEAST, drive
+from clento_engine.runtime.drive import LATENESS, NEWS_WAIT, SWEEPS_WAIT, drive
 from clento_engine.runtime.outbox import Outbox
 from clento_engine.runtime.registration import register
 from clento_engine.runtime.world import World
@@ -47,7 +48,7 @@ async def run_ticker(role: Role) -> bool:
         Database(role.database_url, max_connections=6) as database,
         RemoteSimulator(role.simulator_url) as simulator,
         UnipileClient(role.simulator_url, TOKEN) as provider,
-        httpx.AsyncClient() as client,
+        httpx.AsyncClient(transport=AiohttpTransport()) as client,
     ):
         clock = VirtualClock(await simulator.now())
         # the same seed must give the same numbers: no turn may overtake another
@@ -80,9 +81,10 @@ async def run_ticker(role: Role) -> bool:
             world,
             Outbox(client, redirect=role.notices_url),
             clock,
-            lambda to: simulator.advance(to, LEAST),
+            lambda to: simulator.advance(to, NEWS_WAIT),
             until=role.until,
-            least=LEAST,
+            late=LATENESS,
+            sweeps_wait=SWEEPS_WAIT,
             is_over=over,
         )
         stop.set()
