@@ -6,8 +6,8 @@ from bench import core as core_
 from bench import environments
 from bench.core import Core
 from bench.environments import Missing, Peer
-from bench.figures import Measured, Spread, ratio, spreads
-from bench.result import Bar, Result
+from bench.figures import Measured, ratio, spreads
+from bench.result import Bar, Result, Rows
 from bench.server import BenchServer
 from bench.worker import WorkerFailed
 
@@ -64,7 +64,13 @@ def race(
     for name in runs:
         if name != OURS:
             rows[name]["ours_over_theirs"] = ratio(ours, rows[name]["steps_per_s"].runs)
-    told = [f"{peer.name}: {peer.versions}; {peer.settings}" for peer in ready]
+    told = (f"{peer.name}: {peer.versions}; {peer.settings}" for peer in ready)
+    return result(rows, core, peers, (*notes, *told))
+
+
+def result(rows: Rows, core: Core, peers: Sequence[Peer], notes: Sequence[str] = ()) -> Result:
+    """Hold our figures against the peers' and against the bars."""
+    ours = rows.get(OURS)
     return Result(
         "core",
         "Core",
@@ -75,14 +81,23 @@ def race(
         rows,
         (
             *_faster(rows, peers),
-            Bar("Core: commits a step", MOST_COMMITS, rows[OURS]["commits"].median),
-            Bar("Core: WAL a step", MOST_WAL_BYTES, rows[OURS]["wal_bytes"].median, " B"),
+            Bar(
+                "Core: commits a step",
+                MOST_COMMITS,
+                None if ours is None else ours["commits"].median,
+            ),
+            Bar(
+                "Core: WAL a step",
+                MOST_WAL_BYTES,
+                None if ours is None else ours["wal_bytes"].median,
+                " B",
+            ),
         ),
-        (*notes, *told),
+        tuple(notes),
     )
 
 
-def _faster(rows: dict[str, dict[str, Spread]], peers: Sequence[Peer]) -> list[Bar]:
+def _faster(rows: Rows, peers: Sequence[Peer]) -> list[Bar]:
     bars = []
     for peer in peers:
         if peer.name not in LEAST:

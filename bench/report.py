@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,6 @@ from bench.result import Result, from_json
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results.json"
 README = HERE / "README.md"
-
-ORDER = ("core", "end-to-end", "growth", "timers", "fleet", "operators", "weeks", "soak")
 
 UNITS = {
     "steps_per_s": "a second",
@@ -64,26 +62,36 @@ UNITS = {
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
 
-def save(results: Iterable[Result], *, now: datetime, settings: dict[str, str]) -> None:
-    """Put the results among those of earlier runs, and write both files anew."""
+def save(
+    result: Result,
+    empty: Mapping[str, Result],
+    *,
+    now: datetime,
+    minutes: float,
+    settings: dict[str, str],
+) -> None:
+    """Put the result, which took so many minutes, among the others; write both files anew.
+
+    `empty` has every scenario, in the page's order, as it is when it was not measured.
+    """
     saved: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     about = {
         "when": f"{now:%Y-%m-%d %H:%M} UTC",
+        "minutes": round(minutes, 1),
         "commit": commit(),
         "postgresql": settings,
         **machine(),
     }
-    for result in results:
-        saved[result.name] = {"about": about, **result.to_json()}
-    kept = {name: saved[name] for name in ORDER if name in saved}
+    saved[result.name] = {"about": about, **result.to_json()}
+    kept = {name: saved[name] for name in empty if name in saved}
     RESULTS.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
-    README.write_text(page(kept))
+    README.write_text(page(kept, empty))
 
 
-def page(saved: dict[str, Any]) -> str:
-    """Return the page of all results."""
+def page(saved: Mapping[str, Any], empty: Mapping[str, Result]) -> str:
+    """Return the page of all results; a scenario that was not measured has bars and no table."""
     results = {name: from_json(name, each) for name, each in saved.items()}
-    bars = [bar for result in results.values() for bar in result.bars]
+    bars = [bar for result in {**empty, **results}.values() for bar in result.bars]
     blocks = [
         _HEAD,
         "## Bars",
@@ -93,7 +101,8 @@ def page(saved: dict[str, Any]) -> str:
         about = saved[name]["about"]
         blocks += [f"## {result.title}", result.how, markdown(table(result))]
         blocks += ["\n".join(f"- {note}" for note in result.notes)] if result.notes else []
-        blocks.append(f"Measured {about['when']} at {about['commit']}.")
+        took = f" in {about['minutes']} minutes" if "minutes" in about else ""
+        blocks.append(f"Measured {about['when']} at {about['commit']}{took}.")
     blocks += [_where(each["about"]) for each in list(saved.values())[-1:]]
     return "\n\n".join(block.strip() for block in blocks) + "\n"
 

@@ -1,14 +1,15 @@
 """Every scenario holds its figures against its bars, and says what was not measured."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import pytest
 
-from bench import fleet, growth, operators, soak, timers, weeks
+from bench import fleet, operators, soak, timers
+from bench.__main__ import EMPTY
 from bench.figures import Spread
 from bench.operators import STARTS, run
-from bench.result import Result, Rows
+from bench.result import Result
 from bench.worker import WorkerFailed, answer_of
 
 
@@ -21,11 +22,12 @@ def verdicts(result: Result) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "result",
-    [fleet.result, growth.result, operators.result, soak.result, timers.result, weeks.result],
+    "empty",
+    EMPTY.values(),
+    ids=EMPTY,
 )
-def test_nothing_measured_meets_nothing(result: Callable[[Rows], Result]) -> None:
-    assert set(verdicts(result({})).values()) == {"not measured"}
+def test_nothing_measured_meets_nothing(empty: Result) -> None:
+    assert set(verdicts(empty).values()) == {"not measured"}
 
 
 def test_the_latest_timers_are_judged_whatever_is_parked() -> None:

@@ -22,8 +22,10 @@ RESULT = Result(
     (FASTER, LEAN),
     ("a peer is missing: no network",),
 )
+SLOW = Result("slow", "Slow", "How it was done.", {}, (Bar("memory", 150.0, None, " MB"),))
 ABOUT = {
     "when": "2026-03-02 10:00 UTC",
+    "minutes": 2.5,
     "commit": "abc1234",
     "postgresql": {"server_version": "18.6", "fsync": "on"},
     "cpu": "2 × CPU",
@@ -75,9 +77,11 @@ def test_a_table_has_a_column_for_every_figure_and_a_gap_where_there_is_none() -
 
 
 def test_the_page_has_bars_tables_notes_and_where_it_was_measured() -> None:
-    written = page({"core": {"about": ABOUT, **RESULT.to_json()}})
+    written = page({"core": {"about": ABOUT, **RESULT.to_json()}}, {"core": RESULT, "slow": SLOW})
     assert "| bytes a step | ≤ 1,500 B | 3,000 B | NOT met |" in written
     assert "| ours | 20.0 (10.0-30.0) | 0.5 |  |" in written
     assert "\n- a peer is missing: no network\n" in written
-    assert "Measured 2026-03-02 10:00 UTC at abc1234." in written
+    assert "Measured 2026-03-02 10:00 UTC at abc1234 in 2.5 minutes." in written
     assert "server_version 18.6, fsync on" in written
+    assert "| memory | ≤ 150 MB | – | not measured |" in written
+    assert "## Slow" not in written
