@@ -36,9 +36,19 @@ BROKEN = ("duplicates", "over_cap", "outside_hours", "after_reply", "lost")
 
 @pytest.fixture
 def leads(tmp_path: Path) -> Path:
-    file = tmp_path / "leads.csv"
+    return leads_file(tmp_path, 90)
+
+
+@pytest.fixture
+def many_leads(tmp_path: Path) -> Path:
+    """People enough for a campaign that outlives the killing."""
+    return leads_file(tmp_path, 240)
+
+
+def leads_file(folder: Path, rows: int) -> Path:
+    file = folder / "leads.csv"
     script = str(ROOT / "scripts" / "make_leads.py")
-    make = [sys.executable, script, "--rows", "90", "--seed", "5", "--out", str(file)]
+    make = [sys.executable, script, "--rows", str(rows), "--seed", "5", "--out", str(file)]
     subprocess.run(make, check=True)
     return file
 
@@ -68,10 +78,10 @@ def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(leads: Pat
     assert first["funnel"][0]["entered"] == first["imported"]
 
 
-def test_a_ticker_killed_at_random_moments_breaks_no_promise(leads: Path) -> None:
+def test_a_ticker_killed_at_random_moments_breaks_no_promise(many_leads: Path) -> None:
     chance = random.Random(11)  # noqa: S311  of moments, not of secrets
     running = psutil.Popen(
-        [*CLENTO, "demo", "--json", "--leads", str(leads), "--senders", "2"],
+        [*CLENTO, "demo", "--json", "--leads", str(many_leads), "--senders", "2"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
