@@ -15,7 +15,7 @@ SLOTS = 1_000
 CLAIM = 200  # steps a claim, where the claim itself is timed
 IDLE_TICKS = 300
 ROUND_S = 3600.0  # of the engine's time, from one round in a database to the next
-TOO_LARGE_TO_COPY = 2_000_000  # parked leads; the few that a round adds change nothing there
+TOO_LARGE_TO_COPY = 1_000_000  # parked leads; the few that a round adds change nothing there
 
 BASE = Population(parked=10_000, senders=1_000, campaigns=20)
 
