@@ -7,13 +7,14 @@ a guess is reported with its row and a fix, because a guessed name is sent to a 
 import codecs
 import csv
 import re
+import sqlite3
 import unicodedata
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from clento_engine.domain.lead import (
     Identity,
@@ -156,7 +157,7 @@ def read_leads(
     `mapping` names the column of a field where the header would be misread, for instance
     `{"profile_url": "Person"}`.  `encoding` is for files that are not UTF-8; a byte order mark is
     always believed.  Of a person met twice the first row counts.  Rows are read as they are asked
-    for: only the identities met stay in memory, about 150 bytes each.
+    for, and the identities met are kept on disk: a file of any size takes the same memory.
 
     Raises UnreadableFile, at once and not at the first row, when the file as a whole has no
     meaning: not a CSV, not UTF-8, no column that says who is meant.
@@ -337,9 +338,8 @@ def _named(column: str, names: Sequence[str]) -> list[int]:
 
 
 def _rows(path: Path, layout: Layout) -> Iterator[LeadRow | RejectedRow]:
-    seen: dict[str, int] = {}  # each identity met, and its row
     width = len(layout.columns)
-    with path.open(encoding=layout.encoding, newline="") as text:
+    with _Met() as met, path.open(encoding=layout.encoding, newline="") as text:
         for _ in islice(text, layout.header_lines):
             pass
         for row_number, line_number, record in _records(text, layout):
@@ -369,9 +369,7 @@ def _rows(path: Path, layout: Layout) -> Iterator[LeadRow | RejectedRow]:
                 yield _rejected(row_number, line_number, value, who)
                 continue
             names = [name for name in (who.key, who.provider_id) if name is not None]
-            first = min((seen[name] for name in names if name in seen), default=row_number)
-            for name in names:
-                seen.setdefault(name, first)
+            first = met.first(names, row_number)
             if first != row_number:
                 yield RejectedRow(
                     row_number,
@@ -384,6 +382,38 @@ def _rows(path: Path, layout: Layout) -> Iterator[LeadRow | RejectedRow]:
                 )
                 continue
             yield _lead(row_number, who, cells, layout, notes)
+
+
+class _Met:
+    """The names met in a file, and the row in which each person was met first.
+
+    A temporary database of SQLite's own, which goes to disk beyond its cache: a dictionary of a
+    million names took 110 MB.
+    """
+
+    def __enter__(self) -> Self:
+        self._kept = sqlite3.connect("", isolation_level=None)
+        self._kept.execute("pragma cache_size = -4000")  # KiB
+        self._kept.execute("create table met (name text primary key, row integer) without rowid")
+        self._kept.execute("begin")  # one for all: it is never committed, only dropped
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._kept.close()
+
+    def first(self, names: Sequence[str], row: int) -> int:
+        """Note the names of a row's person; return the row in which that person was met first."""
+        known = []
+        for name in names:
+            added = self._kept.execute("insert or ignore into met values (?, ?)", (name, row))
+            if not added.rowcount:
+                found = self._kept.execute("select row from met where name = ?", (name,))
+                known.append(int(found.fetchone()[0]))
+        first = min(known, default=row)
+        if 0 < len(known) < len(names):  # the name added now is theirs as well
+            renamed = ((first, name, row) for name in names)
+            self._kept.executemany("update met set row = ? where name = ? and row = ?", renamed)
+        return first
 
 
 def _records(
