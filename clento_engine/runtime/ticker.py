@@ -35,6 +35,8 @@ BRIEF, LONG = 0.5, 4.0
 
 AT_ONCE = 4  # requests begun before the other row's turn is looked at: it must not wait for all
 
+TURNS = 32  # organisations whose turn it is in one claim
+
 NEW_SEEN_S = 2.0  # seconds that the list of organisations is taken to be the same
 
 _known: WeakKeyDictionary[Database, tuple[float, list[UUID]]] = WeakKeyDictionary()
@@ -150,6 +152,7 @@ class _Tick:
         self._second: asyncio.Task[None] | None = None
         self._turning = asyncio.Lock()
         self._requests_took = LONG  # in turns
+        self._next_turn = int(world.clock().timestamp())  # of an organisation; not all begin alike
 
     async def run(self) -> None:
         try:
@@ -176,7 +179,7 @@ class _Tick:
                     free = self._free(in_flight)
                     wanted = None
                     if free > 0 and self._may_claim():
-                        wanted = _wanted(world, served, free, lanes)
+                        wanted = self._wanted(served, free, lanes)
                     elif not in_flight and not reports:
                         break
                     async with self._turning if self._requests_took > BRIEF else nullcontext():
@@ -213,6 +216,14 @@ class _Tick:
             finally:
                 self._flights.remove(in_flight)
 
+    def _wanted(self, served: Sequence[UUID], slots: int, lanes: int) -> Wanted:
+        world, turns = self._world, []
+        if len(served) > 1:
+            self._next_turn %= len(served)
+            turns = [*served[self._next_turn :], *served[: self._next_turn]][:TURNS]
+            self._next_turn += TURNS
+        return Wanted(served, world.clock(), slots, world.lease, world.request_limit, lanes, turns)
+
     def _free(self, in_flight: Flights) -> int:
         """Return how many more requests a row may begin: beside another, half of all."""
         slots = self._world.slots
@@ -227,10 +238,6 @@ class _Tick:
             if self._second is not None:
                 self._second.result()  # raises what it raised
             self._second = asyncio.create_task(self._turns(first=False))
-
-
-def _wanted(world: World, served: Sequence[UUID], slots: int, lanes: int) -> Wanted:
-    return Wanted(served, world.clock(), slots, world.lease, world.request_limit, lanes)
 
 
 def _has_lanes(found: Due, world: World) -> bool:

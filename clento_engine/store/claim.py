@@ -62,13 +62,16 @@ MANY_LEADS = 10_000
 # `take` is how many heads may run at once: one where there is a gap between two, else the lane's
 # share of twice the slots.
 #
+# The lanes that have waited longest come first, whoever's they are; and, of each organisation whose
+# turn it is, its oldest: behind all the lanes of a tenant with a million leads it would wait for
+# long.
+#
 # A campaign is locked so that its newest row is read, and nobody passed over.  What it spends
 # itself, its next start and its leads in flight, needs it `alone`: its lanes that start leads, and
 # all of a campaign whose most in flight may be reached, go to one claim at a time.  Neither holds
 # up the other lanes, nor a stop: that locks every lane of the campaign, behind the claims that
 # have them.
-_LOCK = f"""
-with locked as (
+_READY = f"""
     select l.organization_id, l.campaign_id, l.account_id, l.operation, l.budget, l.ready_at,
            a.unipile_account_id, a.tier, a.time_zone, a.provider_id, a.warmup_days,
            a.warmup_started_at, a.spacing_shortest as account_shortest,
@@ -90,12 +93,32 @@ with locked as (
                         and b.account_id = l.account_id and b.operation = l.budget
       join campaigns c on c.organization_id = l.organization_id and c.id = l.campaign_id
       join lead_lists t on t.organization_id = c.organization_id and t.id = c.list_id
-     where l.organization_id = any(%(organizations)s) and l.active and l.ready_at <= %(now)s
-       and a.status = 'active' and c.status = 'running'
+     where l.active and l.ready_at <= %(now)s and a.status = 'active' and c.status = 'running'
+"""
+
+_LOCK = f"""
+with turns as materialized (
+    select k.* from unnest(%(turns)s::uuid[]) o(id)
+     cross join lateral ({_READY}
+       and l.organization_id = o.id
+     order by l.ready_at
+     limit 1
+       for no key update of l, b, a skip locked
+       for key share of c skip locked) k),
+oldest as materialized ({_READY}
+       and l.organization_id = any(%(organizations)s)
      order by l.ready_at
      limit %(lanes)s
        for no key update of l, b, a skip locked
        for key share of c skip locked),
+locked as (
+    select *, true as is_turn from turns
+     union all
+    select k.*, false from oldest k
+     where not exists (select 1 from turns t
+                        where t.organization_id = k.organization_id
+                          and t.campaign_id = k.campaign_id and t.account_id = k.account_id
+                          and t.operation = k.operation)),
 alone as materialized (
     select c.organization_id, c.id as campaign_id, c.next_start_at from campaigns c
      where (c.organization_id, c.id) in (
@@ -302,7 +325,8 @@ class Wanted:
     """What a claim may take: at most `slots` steps of these organisations, due at `now`.
 
     `request_limit` is the most time that one request may take; it must end inside `lease`.
-    `lanes` are the most that it locks; see `enough_lanes`.
+    `lanes` are the most that it locks (see `enough_lanes`), besides one of each of `turns`, the
+    organisations whose turn it is.
     """
 
     organizations: Sequence[UUID]
@@ -311,6 +335,7 @@ class Wanted:
     lease: timedelta = LEASE
     request_limit: timedelta = timedelta(seconds=110)
     lanes: int = MOST_LANES
+    turns: Sequence[UUID] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,6 +395,7 @@ async def ask(conn: AsyncConnection[Any], wanted: Wanted) -> Asked:
             "now": wanted.now,
             "slots": wanted.slots,
             "lanes": min(MOST_LANES, wanted.lanes),
+            "turns": list(wanted.turns),
         },
     )
     await look(asked, wanted.now)

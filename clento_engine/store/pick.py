@@ -254,7 +254,10 @@ class Picker:
     token: UUID = field(default_factory=uuid4)
 
     def pick(self, lanes: Iterable[Lane]) -> None:
-        """Go through the lanes, those nearest to a path's end first, and take what may run."""
+        """Go through the lanes and take what may run.
+
+        Those of organisations whose turn it is come first; then those nearest to a path's end.
+        """
         for lane in sorted(lanes, key=self._order):
             taking = _Taking(self, lane)
             for head in lane.heads:
@@ -263,11 +266,12 @@ class Picker:
                 taking.take(head)
                 lane.passed += 1
 
-    def _order(self, lane: Lane) -> tuple[int, int, datetime, UUID]:
+    def _order(self, lane: Lane) -> tuple[bool, int, int, datetime, UUID]:
         first = lane.heads[0] if lane.heads else None
         starting = lane.operation is Operation.START
         begun = self.senders.get((lane.key[1], lane.key[2])) if starting else None
         return (
+            not lane.row["is_turn"],
             lane.operation.priority,
             0 if begun is None else begun["starts"],
             self.now if first is None else first["next_run_at"],

@@ -463,6 +463,13 @@ lanes = Table(
     _one_of("operation", Operation),
     # is there work?
     Index("lanes_ready", "ready_at", postgresql_where=text("active AND ready_at IS NOT NULL")),
+    # and of an organisation whose turn it is?
+    Index(
+        "lanes_turn",
+        "organization_id",
+        "ready_at",
+        postgresql_where=text("active AND ready_at IS NOT NULL"),
+    ),
     # pausing an account
     Index("lanes_account", "organization_id", "account_id"),
     postgresql_with={"fillfactor": "50"},

@@ -3,9 +3,12 @@
 import asyncio
 import json
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from math import inf
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from play import BUSY, Play, set_up
@@ -130,3 +133,16 @@ async def test_the_error_of_either_row_ends_the_tick(
     with pytest.raises(ConnectionResetError, match="has gone"):
         await tick(play.world, timedelta(minutes=5))
     assert len(rows) == 2
+
+
+def test_each_of_many_organisations_has_its_turn() -> None:
+    world: Any = SimpleNamespace(
+        clock=lambda: START, slots=SLOTS, lease=timedelta(1), request_limit=timedelta(0)
+    )
+    row = ticker._Tick(world, lambda: True)
+    served = [uuid4() for _ in range(2 * ticker.TURNS + 3)]
+    turns = [row._wanted(served, SLOTS, 1).turns for _ in range(3)]
+    assert {len(each) for each in turns} == {ticker.TURNS}
+    assert {*chain(*turns)} == {*served}
+    assert [*row._wanted(served[:1], SLOTS, 1).turns] == []  # nobody waits for it
+    assert {*row._wanted(served[:3], SLOTS, 1).turns} == {*served[:3]}
