@@ -7,14 +7,13 @@ a guess is reported with its row and a fix, because a guessed name is sent to a 
 import codecs
 import csv
 import re
-import sqlite3
 import unicodedata
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
 from clento_engine.domain.lead import (
     Identity,
@@ -23,6 +22,7 @@ from clento_engine.domain.lead import (
     email_address,
     identity,
 )
+from clento_engine.store.met import Met
 
 
 class UnreadableFile(Exception):
@@ -339,7 +339,7 @@ def _named(column: str, names: Sequence[str]) -> list[int]:
 
 def _rows(path: Path, layout: Layout) -> Iterator[LeadRow | RejectedRow]:
     width = len(layout.columns)
-    with _Met() as met, path.open(encoding=layout.encoding, newline="") as text:
+    with Met() as met, path.open(encoding=layout.encoding, newline="") as text:
         for _ in islice(text, layout.header_lines):
             pass
         for row_number, line_number, record in _records(text, layout):
@@ -382,38 +382,6 @@ def _rows(path: Path, layout: Layout) -> Iterator[LeadRow | RejectedRow]:
                 )
                 continue
             yield _lead(row_number, who, cells, layout, notes)
-
-
-class _Met:
-    """The names met in a file, and the row in which each person was met first.
-
-    A temporary database of SQLite's own, which goes to disk beyond its cache: a dictionary of a
-    million names took 110 MB.
-    """
-
-    def __enter__(self) -> Self:
-        self._kept = sqlite3.connect("", isolation_level=None)
-        self._kept.execute("pragma cache_size = -4000")  # KiB
-        self._kept.execute("create table met (name text primary key, row integer) without rowid")
-        self._kept.execute("begin")  # one for all: it is never committed, only dropped
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._kept.close()
-
-    def first(self, names: Sequence[str], row: int) -> int:
-        """Note the names of a row's person; return the row in which that person was met first."""
-        known = []
-        for name in names:
-            added = self._kept.execute("insert or ignore into met values (?, ?)", (name, row))
-            if not added.rowcount:
-                found = self._kept.execute("select row from met where name = ?", (name,))
-                known.append(int(found.fetchone()[0]))
-        first = min(known, default=row)
-        if 0 < len(known) < len(names):  # the name added now is theirs as well
-            renamed = ((first, name, row) for name in names)
-            self._kept.executemany("update met set row = ? where name = ? and row = ?", renamed)
-        return first
 
 
 def _records(
