@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
+import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
@@ -111,6 +112,11 @@ class DeliveryCounts:
     duplicated: int = 0
 
 
+def _session() -> aiohttp.ClientSession:
+    """Return a session that says no content type of its own: Unipile does not (section 4)."""
+    return aiohttp.ClientSession(skip_auto_headers=("Content-Type",))
+
+
 @dataclass(slots=True)
 class Courier:
     """Sends by HTTP.  Opens its client at first use, so that it lives in the running loop."""
@@ -122,7 +128,9 @@ class Courier:
         if self._client is None:
             # a third of what httpx's own transport costs the demo's core
             self._client = httpx.AsyncClient(
-                transport=AiohttpTransport(), timeout=ANSWER_WITHIN_S, trust_env=False
+                transport=AiohttpTransport(client=_session),
+                timeout=ANSWER_WITHIN_S,
+                trust_env=False,
             )
         try:
             answer = await self._client.post(url, content=body, headers=headers)

@@ -11,6 +11,7 @@ In the end all faults heal, all holds are lifted, and everybody must arrive.
 import asyncio
 import itertools
 import os
+import re
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -22,6 +23,7 @@ from uuid import UUID
 import pytest
 from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis import strategies as st
+from hypothesis.errors import FlakyFailure
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
@@ -750,5 +752,8 @@ def test_the_model_sees_which_promise_breaks(
 ) -> None:
     record_property(CONTROL, broken.__name__)
     broken(monkeypatch)
-    with pytest.raises(AssertionError, match=rf"^[I1-7, ]*\b{promise}\b[^:]*:"):
+    with pytest.raises((AssertionError, FlakyFailure)) as caught:
         play(dsn, monkeypatch, BREAKING)
+    # what runs side by side, or by dice, may go well when Hypothesis plays the story again
+    met = caught.value.exceptions if isinstance(caught.value, FlakyFailure) else [caught.value]
+    assert any(re.match(rf"[I1-7, ]*\b{promise}\b[^:]*:", str(each)) for each in met), met
