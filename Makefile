@@ -51,7 +51,7 @@ chaos: $(MADE) ## Kill, stall, cut and crash it for ten minutes, and see that no
 	@$(BIN)/clento chaos $(ARGS)
 
 .PHONY: bench
-bench: $(MADE) ## Measure it, beside its peers, but for the soak; writes bench/README.md; takes half an hour
+bench: $(MADE) ## Measure it, beside its peers, but for the soak; writes bench/README.md; takes 40 minutes
 	@$(BIN)/python -m bench all $(ARGS)
 
 .PHONY: check

@@ -57,15 +57,7 @@ FEW_LANES = 16  # locked by the first claim of a tick
 LEAST_LANES = 4  # locked in any case: one that is ready may turn out to be empty
 # leads in flight that no fleet reaches: a campaign that may have more is bound by its senders only
 MANY_LEADS = 10_000
-# What is asked next in the same flight reads which lanes are ours from the transaction's own
-# setting: it must not wait for this answer, and must not touch a lane that another ticker holds.
-# `take` is how many heads may run at once: one where there is a gap between two, else the lane's
-# share of twice the slots.
-#
-# The lanes that have waited longest come first, whoever's they are; and, of each organisation whose
-# turn it is, its oldest: behind all the lanes of a tenant with a million leads it would wait for
-# long.
-#
+
 # A campaign is locked so that its newest row is read, and nobody passed over.  What it spends
 # itself, its next start and its leads in flight, needs it `alone`: its lanes that start leads, and
 # all of a campaign whose most in flight may be reached, go to one claim at a time.  Neither holds
@@ -96,6 +88,14 @@ _READY = f"""
      where l.active and l.ready_at <= %(now)s and a.status = 'active' and c.status = 'running'
 """
 
+# What is asked next in the same flight reads which lanes are ours from the transaction's own
+# setting: it must not wait for this answer, and must not touch a lane that another ticker holds.
+# `take` is how many heads may run at once: one where there is a gap between two, else the lane's
+# share of twice the slots.
+#
+# The lanes that have waited longest come first, whoever's they are; and, of each organisation whose
+# turn it is, its oldest: behind all the lanes of a tenant with a million leads it would wait for
+# long.
 _LOCK = f"""
 with turns as materialized (
     select k.* from unnest(%(turns)s::uuid[]) o(id)

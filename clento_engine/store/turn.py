@@ -2,8 +2,7 @@
 
 One commit a batch, and two flights to the server instead of four: the intents of the next batch
 still precede its requests, and the outcomes of the last are as safe as in a transaction of their
-own.  What the claim looks at is read after the outcomes were written,
-under its own locks.
+own.  What the claim looks at is read after the outcomes were written, under its own locks.
 """
 
 from collections.abc import Sequence
