@@ -6,6 +6,9 @@ on as it is, never overwritten.
 
 Locks are taken in one order, so that no two transactions wait for each other: actions, executions
 (by key), lanes (by key), budgets and accounts, counters.  A claim never waits for any but the last.
+Out of this order, at the end of a turn, are only lanes that slept when it began (`_WAKE_LAST`), and
+rows that changed meanwhile (`settle_guessed`): should two wait for each other there, PostgreSQL
+undoes one, which runs again.
 """
 
 import logging
@@ -179,13 +182,13 @@ _HISTORY_COLUMNS = "left_node_id text, kind text, result text, entered text, det
 _LEARNED_COLUMNS = """learned_id text, chat_id text, invitation_id text, connected_at timestamptz,
            replied_at timestamptz"""
 
-# The lanes that the executions `held` now stand in.
+# The lanes that the executions `held` now stand in, or some of them.
 #
 # Whoever leaves an execution in a lane says so there: a claim that could not see the execution,
 # because we hold its lock, has put the lane to sleep without it.  A moment before the account is
 # free again would only be looked at in vain.  The lane's moment is compared as the lock found it:
 # the update's own scan still sees what stood there before a claim that we waited for.
-_WAKE = """
+_WAKE_SOME = """
 stood as (
     select organization_id, campaign_id, account_id, operation, min(next_run_at) as at
       from held
@@ -197,6 +200,7 @@ touched as materialized (
       from stood t
       join lanes l using (organization_id, campaign_id, account_id, operation)
       join connected_accounts a on a.organization_id = l.organization_id and a.id = l.account_id
+     where {some}
      order by l.organization_id, l.campaign_id, l.account_id, l.operation
        for no key update of l),
 woken as (
@@ -206,6 +210,18 @@ woken as (
      where l.organization_id = t.organization_id and l.campaign_id = t.campaign_id
        and l.account_id = t.account_id and l.operation = t.operation
        and (t.before is null or t.before > t.at))"""
+_WAKE = _WAKE_SOME.format(some="true")
+
+# Those that another claim may have, or that our own should see.  All others are woken right before
+# the commit: whoever moves leads of the same senders has no turn of ours to wait for.
+_WAKE_READY = _WAKE_SOME.format(some="l.ready_at <= %(now)s or t.at <= %(now)s")
+_WAKE_LAST = f"""
+with held as (
+    select * from json_to_recordset(%(stands)s) as r(organization_id uuid, campaign_id uuid,
+           account_id uuid, operation text, next_run_at timestamptz)),
+{_WAKE}
+select 1
+"""
 
 # Executions that we have locked, their history, and what the accounts learned.
 _WRITE = f"""
@@ -257,7 +273,7 @@ recorded as ({_RECORD}
       from held r),
 learned as ({_LEARN}
       from held r where r.learned{_OR_ADD}),
-{_WAKE}
+{_WAKE_READY}
 select r.place, h.place is not null as is_saved
   from ours r left join held h using (place)
 """
@@ -578,8 +594,8 @@ async def settle_guessed(
     PostgreSQL, or we are, and runs again.
     """
     settled, changed = Settled(), []
-    moves: list[Move] = []
     effects: list[tuple[Report, ex.Effect, Execution]] = []
+    saved: list[Guess] = []
     workflows = {}
     for place, each in enumerate(guesses):
         report, run = each.report, each.decision.execution
@@ -593,11 +609,13 @@ async def settle_guessed(
         settled.applied += 1
         settled.finished += run.status.is_final
         settled.outcomes.append(each.decision)
-        moves.append(move(report.organization_id, each.basis.run, each.decision))
+        saved.append(each)
         if each.decision.effects:
             effects += [(report, effect, run) for effect in each.decision.effects]
             workflows[report.lead_id] = each.basis.workflow
-    await count(conn, moves)
+    await count(
+        conn, [move(each.report.organization_id, each.basis.run, each.decision) for each in saved]
+    )
     await _notify(conn, effects, lambda report: workflows[report.lead_id], now)
     if changed:
         locked = await _locked(await _lock(conn, changed))
@@ -605,7 +623,30 @@ async def settle_guessed(
         settled.applied += late.applied
         settled.finished += late.finished
         settled.outcomes += late.outcomes
+    if stands := _later_stands(saved, now):
+        await conn.execute(_WAKE_LAST, {"stands": recordset(stands)})
     return settled
+
+
+def _later_stands(saved: Iterable[Guess], now: datetime) -> list[dict[str, Any]]:
+    """Return when, after `now`, the first of those saved is due in each lane."""
+    first: dict[tuple[int, int, Operation], tuple[datetime, Guess]] = {}
+    for each in saved:
+        run = each.decision.execution
+        if (at := run.next_run_at) is not None and at > now:
+            lane = (run.campaign_id.int, each.report.account_id.int, run.operation)
+            if lane not in first or at < first[lane][0]:
+                first[lane] = (at, each)
+    return [
+        {
+            "organization_id": each.report.organization_id,
+            "campaign_id": each.report.campaign_id,
+            "account_id": each.report.account_id,
+            "operation": each.decision.execution.operation,
+            "next_run_at": at,
+        }
+        for at, each in first.values()
+    ]
 
 
 def _recorded(

@@ -1,7 +1,7 @@
 """Two at once: each race is staged with open transactions, never hoped for."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -22,7 +22,7 @@ from builders import (
     report,
     set_stage,
 )
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncCursor
 
 from clento_engine.domain import execution as ex
 from clento_engine.domain import failure as on
@@ -53,8 +53,10 @@ from clento_engine.store.database import (
 )
 from clento_engine.store.doubtful import take_doubtful
 from clento_engine.store.pick import AGAIN, Claimed
+from clento_engine.store.settle import Guess, guess, settle_guessed, write_unchanged
 from clento_engine.store.suppressions import in_flight, suppress
 from clento_engine.store.tables import metadata
+from clento_engine.store.turn import turn
 
 Conn = AsyncConnection[Any]
 Connect = Callable[[], Awaitable[Conn]]
@@ -62,6 +64,8 @@ T = TypeVar("T")
 VISITING = Operation.PROFILE_VISIT
 FOLLOWUP = Operation.SEND_FOLLOWUP
 LINE = line(VISITING, FOLLOWUP)
+SOON, LONG = timedelta(seconds=1), timedelta(hours=1)
+IN_AN_HOUR = line(VISITING, FOLLOWUP, delay=LONG)
 SIGNED_OUT = ex.Failed(on.Pause("signed out"))
 
 
@@ -501,6 +505,48 @@ async def test_a_lead_that_came_before_a_claim_could_look_is_not_lost(
     async with while_open(one, stage.settle(done(visit), conn=one)):
         assert await stage.claim(conn=two) == []  # its lane is locked
     assert len(await stage.claim(conn=two)) == 2
+
+
+async def end_turn(conn: Conn, guesses: Sequence[Guess], written: AsyncCursor[Any]) -> None:
+    ours = dict(await written.fetchall())
+    await settle_guessed(conn, guesses, ours, now=NOW, actor="test")
+
+
+async def test_a_lead_that_comes_while_a_claim_empties_a_lane_that_slept_is_not_lost(
+    conn: Conn, connect: Connect
+) -> None:
+    stage = await set_stage(conn, IN_AN_HOUR, leads=2)
+    await conn.execute("update lanes set ready_at = null")
+    await stage.stand(VISITING, leads=stage.leads[:1])
+    [visit] = await stage.claim()
+    await stage.stand(FOLLOWUP, "n1", leads=stage.leads[1:], at=NOW + SOON)
+    one, two = await connect(), await connect()
+    guesses, _ = guess([done(visit)], NOW)
+    async with while_open(one, write_unchanged(one, guesses, now=NOW, actor="test")) as [written]:
+        stage.now = NOW + SOON
+        [taken] = await stage.claim(conn=two)  # the lane is ready now, and empty without the lead
+        assert taken.run.lead_id == stage.leads[1]
+        assert (await stage.lane(FOLLOWUP))["ready_at"] is None
+        await end_turn(one, guesses, written)
+    assert (await stage.lane(FOLLOWUP))["ready_at"] == NOW + LONG
+
+
+async def test_two_turns_that_move_leads_of_one_sender_do_not_wait_for_each_other(
+    conn: Conn, connect: Connect
+) -> None:
+    stage = await begun(conn, IN_AN_HOUR, VISITING, leads=2)
+    first, second = await stage.claim()
+    one, two = await connect(), await connect()
+    await two.execute("set lock_timeout = '2s'")
+    guesses, _ = guess([done(first)], NOW)
+    async with while_open(one, write_unchanged(one, guesses, now=NOW, actor="test")) as [written]:
+        turned = await turn(two, [done(second)], None, now=NOW, actor="test")
+        assert turned.settled.applied == 1
+        await end_turn(one, guesses, written)
+    assert {row["node_id"] for row in await stage.rows("select * from campaign_executions")} == {
+        "n1"
+    }
+    assert (await stage.lane(FOLLOWUP))["ready_at"] == NOW + LONG
 
 
 @pytest.mark.parametrize("commits", [True, False])
