@@ -35,7 +35,7 @@ BRIEF, LONG = 0.5, 4.0
 
 AT_ONCE = 4  # requests begun before the other row's turn is looked at: it must not wait for all
 
-TURNS = 32  # organisations whose turn it is in one claim
+ROTATED = 32  # organisations that come first in one claim, in rotation
 
 NEW_SEEN_S = 2.0  # seconds that the list of organisations is taken to be the same
 
@@ -152,7 +152,7 @@ class _Tick:
         self._second: asyncio.Task[None] | None = None
         self._turning = asyncio.Lock()
         self._requests_took = LONG  # in turns
-        self._next_turn = int(world.clock().timestamp())  # of an organisation; not all begin alike
+        self._rotation = int(world.clock().timestamp())  # who is next; not all tickers begin alike
 
     async def run(self) -> None:
         try:
@@ -217,12 +217,13 @@ class _Tick:
                 self._flights.remove(in_flight)
 
     def _wanted(self, served: Sequence[UUID], slots: int, lanes: int) -> Wanted:
-        world, turns = self._world, []
+        world = self._world
+        first: Sequence[UUID] = []
         if len(served) > 1:
-            self._next_turn %= len(served)
-            turns = [*served[self._next_turn :], *served[: self._next_turn]][:TURNS]
-            self._next_turn += TURNS
-        return Wanted(served, world.clock(), slots, world.lease, world.request_limit, lanes, turns)
+            self._rotation %= len(served)
+            first = [*served[self._rotation :], *served[: self._rotation]][:ROTATED]
+            self._rotation += ROTATED
+        return Wanted(served, world.clock(), slots, world.lease, world.request_limit, lanes, first)
 
     def _free(self, in_flight: Flights) -> int:
         """Return how many more requests a row may begin: beside another, half of all."""

@@ -93,12 +93,12 @@ _READY = f"""
 # `take` is how many heads may run at once: one where there is a gap between two, else the lane's
 # share of twice the slots.
 #
-# The lanes that have waited longest come first, whoever's they are; and, of each organisation whose
-# turn it is, its oldest: behind all the lanes of a tenant with a million leads it would wait for
-# long.
+# The lanes that have waited longest are taken, whoever's they are; and before them the oldest of
+# each organisation that comes first: behind all the lanes of a tenant with a million leads it would
+# wait for long.
 _LOCK = f"""
-with turns as materialized (
-    select k.* from unnest(%(turns)s::uuid[]) o(id)
+with rotated as materialized (
+    select k.* from unnest(%(first)s::uuid[]) o(id)
      cross join lateral ({_READY}
        and l.organization_id = o.id
      order by l.ready_at
@@ -112,10 +112,10 @@ oldest as materialized ({_READY}
        for no key update of l, b, a skip locked
        for key share of c skip locked),
 locked as (
-    select *, true as is_turn from turns
+    select *, true as comes_first from rotated
      union all
     select k.*, false from oldest k
-     where not exists (select 1 from turns t
+     where not exists (select 1 from rotated t
                         where t.organization_id = k.organization_id
                           and t.campaign_id = k.campaign_id and t.account_id = k.account_id
                           and t.operation = k.operation)),
@@ -325,8 +325,8 @@ class Wanted:
     """What a claim may take: at most `slots` steps of these organisations, due at `now`.
 
     `request_limit` is the most time that one request may take; it must end inside `lease`.
-    `lanes` are the most that it locks (see `enough_lanes`), besides one of each of `turns`, the
-    organisations whose turn it is.
+    `lanes` are the most that it locks (see `enough_lanes`), besides one of each organisation that
+    comes `first`: each does, in rotation.
     """
 
     organizations: Sequence[UUID]
@@ -335,7 +335,7 @@ class Wanted:
     lease: timedelta = LEASE
     request_limit: timedelta = timedelta(seconds=110)
     lanes: int = MOST_LANES
-    turns: Sequence[UUID] = ()
+    first: Sequence[UUID] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,7 +395,7 @@ async def ask(conn: AsyncConnection[Any], wanted: Wanted) -> Asked:
             "now": wanted.now,
             "slots": wanted.slots,
             "lanes": min(MOST_LANES, wanted.lanes),
-            "turns": list(wanted.turns),
+            "first": list(wanted.first),
         },
     )
     await look(asked, wanted.now)

@@ -256,7 +256,8 @@ class Picker:
     def pick(self, lanes: Iterable[Lane]) -> None:
         """Go through the lanes and take what may run.
 
-        Those of organisations whose turn it is come first; then those nearest to a path's end.
+        First those of the organisations whose place in the rotation it is; then those nearest to a
+        path's end.
         """
         for lane in sorted(lanes, key=self._order):
             taking = _Taking(self, lane)
@@ -271,7 +272,7 @@ class Picker:
         starting = lane.operation is Operation.START
         begun = self.senders.get((lane.key[1], lane.key[2])) if starting else None
         return (
-            not lane.row["is_turn"],
+            not lane.row["comes_first"],
             lane.operation.priority,
             0 if begun is None else begun["starts"],
             self.now if first is None else first["next_run_at"],

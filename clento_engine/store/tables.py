@@ -463,7 +463,7 @@ lanes = Table(
     _one_of("operation", Operation),
     # is there work?
     Index("lanes_ready", "ready_at", postgresql_where=text("active AND ready_at IS NOT NULL")),
-    # and of an organisation whose turn it is?
+    # and of an organisation that comes first, in rotation?
     Index(
         "lanes_turn",
         "organization_id",

@@ -651,27 +651,27 @@ async def test_a_claim_locks_no_more_lanes_than_it_is_told(conn: Conn) -> None:
     assert had.locked == 2
 
 
-@pytest.mark.parametrize(("has_turn", "served"), [(False, "big"), (True, "small")])
-async def test_who_has_a_turn_is_served_before_the_older_lanes_of_others(
-    conn: Conn, *, has_turn: bool, served: str
+@pytest.mark.parametrize(("comes_first", "served"), [(False, "big"), (True, "small")])
+async def test_who_comes_first_is_served_before_the_older_lanes_of_others(
+    conn: Conn, *, comes_first: bool, served: str
 ) -> None:
     big = await set_stage(conn, VISIT, leads=3, senders=3, name="big")
     await big.stand(VISITING, at=NOW - HOUR)
     small = await set_stage(conn, VISIT, name="small")
     await small.stand(VISITING, at=NOW - MINUTE)
     everybody = [big.organization_id, small.organization_id]
-    turns = [small.organization_id] if has_turn else []
-    had = await claim(conn, Wanted(everybody, NOW, slots=1, lanes=1, turns=turns))
+    first = [small.organization_id] if comes_first else []
+    had = await claim(conn, Wanted(everybody, NOW, slots=1, lanes=1, first=first))
     of = {"big": big, "small": small}[served]
     assert [item.organization_id for item in had.taken] == [of.organization_id]
 
 
-async def test_a_lane_is_taken_once_by_turn_and_by_age(conn: Conn) -> None:
+async def test_a_lane_is_taken_once_by_rotation_and_by_age(conn: Conn) -> None:
     stage = await begun(conn, VISIT, VISITING, leads=2)
     cursor = await conn.execute(
         "select count(*) from lanes where active and ready_at <= %s", (NOW,)
     )
     ready = await cursor.fetchone()
     organization = [stage.organization_id]
-    had = await claim(conn, Wanted(organization, stage.now, 100, turns=organization))
+    had = await claim(conn, Wanted(organization, stage.now, 100, first=organization))
     assert (had.locked,) == ready
