@@ -8,6 +8,11 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Self
 
+# There is no room for it, or no folder that may be written to.
+NotKept = sqlite3.OperationalError
+
+CACHE_KIB = 4000
+
 
 class Met:
     """The names met in a file, and the row in which each person was met first."""
@@ -15,7 +20,7 @@ class Met:
     def __enter__(self) -> Self:
         """Begin with none."""
         self._kept = sqlite3.connect("", isolation_level=None)
-        self._kept.execute("pragma cache_size = -4000")  # KiB
+        self._kept.execute(f"pragma cache_size = -{CACHE_KIB}")
         self._kept.execute("create table met (name text primary key, row integer) without rowid")
         self._kept.execute("begin")  # one for all: it is never committed, only dropped
         return self

@@ -1,6 +1,9 @@
 """What each command does, answers, and refuses."""
 
 import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -8,6 +11,8 @@ from typing import Any
 import psycopg
 import pytest
 from commanded import BROKEN, GREET, NOTIFY, VISIT, Clento
+
+from clento_engine.store import met
 
 NO_TIME = timedelta(microseconds=1)
 PEOPLE = ("lea-moreau", "hugo-legoff", "zoe-ashgrove")
@@ -256,6 +261,30 @@ def test_leads_are_imported_with_a_report_per_bad_row(clento: Clento) -> None:
     assert [(each["name"], each["leads"]) for each in clento.json("leads", "lists")] == [
         ("spring", 1)
     ]
+
+
+def test_an_import_without_room_for_its_notes_says_what_to_do(
+    clento: Clento, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(met, "CACHE_KIB", 1)
+    path = clento.file(
+        "many.csv", "url\n" + "".join(f"linkedin.com/in/p-{n}\n" for n in range(3000))
+    )
+    with largest_file(16_384):
+        said = clento("leads", "import", path, "--list", "spring", "--dry-run", status=1)
+    assert "whom the file names cannot be noted" in said.err
+    assert "TMPDIR" in said.err
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Let nothing be written beyond so many bytes of a file, as where a disk is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_dry_run_imports_nothing(clento: Clento) -> None:

@@ -24,6 +24,7 @@ from clento_engine.store.database import (
     Denied,
     Lost,
 )
+from clento_engine.store.met import NotKept
 from clento_engine.store.server import ServerError
 
 FAILED = 1
@@ -80,6 +81,11 @@ def explained(error: BaseException) -> Failure | None:
             return Failure(_first_line(error), "connect as a role that may do this")
         case Lost():
             return Failure(f"the database failed: {_first_line(error)}", "try again")
+        case NotKept():
+            problem = f"whom the file names cannot be noted: {_first_line(error)}"
+            return Failure(
+                problem, "make room for temporary files, or set TMPDIR to another folder"
+            )
         case click.UsageError():
             usage = error.ctx.get_usage() if error.ctx is not None else None
             hint = None if error.ctx is None else f"see `{error.ctx.command_path} --help`"
