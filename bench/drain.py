@@ -9,8 +9,9 @@ from typing import Any, TypeVar, cast
 
 from bench.figures import percentile
 from bench.noop import Noop
-from bench.peers.runner import new_runner, peak_rss_mb
+from bench.peers.runner import peak_rss_mb
 from bench.population import NOW
+from clento_engine.loop import new_runner
 from clento_engine.provider.port import Profile, Provider
 from clento_engine.runtime.act import act
 from clento_engine.runtime.clock import Clock, SpeedClock
@@ -42,7 +43,7 @@ def noop_world(database: Database, slots: int, after_s: float) -> World:
 
 
 def on_loop(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on the loop that the product runs on."""
+    """Run a coroutine as the product's processes do."""
     with new_runner() as runner:
         return runner.run(work)
 

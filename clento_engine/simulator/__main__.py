@@ -1,12 +1,11 @@
 """`python -m clento_engine.simulator`: the simulator as a process of its own."""
 
 import argparse
-import asyncio
 import json
 import sys
-from contextlib import suppress
 from datetime import UTC, datetime
 
+from clento_engine.loop import new_runner
 from clento_engine.simulator.senders import Tier
 from clento_engine.simulator.server import NotLoopback, Settings, serve
 from clento_engine.simulator.world import START
@@ -31,12 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(settings: Settings) -> None:
-    factory = None
-    with suppress(ImportError):  # uvloop knows no Windows
-        import uvloop  # noqa: PLC0415
-
-        factory = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
+    with new_runner() as runner:
         runner.run(serve(settings, on_ready=_say_ready))
 
 

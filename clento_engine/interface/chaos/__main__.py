@@ -3,13 +3,12 @@
 TOLD is JSON: seed, speed, start, accounts ([id, name, tier]).  Its people answer within hours.
 """
 
-import asyncio
-import contextlib
 import json
 import sys
 from datetime import datetime, timedelta
 from typing import Any
 
+from clento_engine.loop import new_runner
 from clento_engine.simulator.people import Chances
 from clento_engine.simulator.senders import Tier
 from clento_engine.simulator.server import Settings, serve
@@ -37,7 +36,7 @@ RELIABILITY = Reliability(noticed_within=timedelta(hours=1), lost=0.05, duplicat
 def main(argument: str) -> int:
     """Serve until stopped; the first line on stdout is `{"url": ...}`."""
     told = json.loads(argument)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with new_runner() as runner:
         runner.run(_serve(told))
     return 0
 
@@ -60,14 +59,6 @@ async def _serve(told: dict[str, Any]) -> None:
 def _say_ready(url: str) -> None:
     sys.stdout.write(json.dumps({"url": url}) + "\n")
     sys.stdout.flush()
-
-
-def _loop_factory() -> Any:  # noqa: ANN401
-    with contextlib.suppress(ImportError):  # uvloop knows no Windows
-        import uvloop  # noqa: PLC0415
-
-        return uvloop.new_event_loop
-    return None
 
 
 if __name__ == "__main__":

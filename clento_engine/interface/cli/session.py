@@ -16,6 +16,7 @@ import click
 from clento_engine.config import Settings, clock_for, read_settings, set_up_logging
 from clento_engine.interface.cli.failures import Refused
 from clento_engine.interface.cli.output import note
+from clento_engine.loop import new_runner
 from clento_engine.runtime.clock import Clock
 from clento_engine.store.accounts import organizations
 from clento_engine.store.database import Conn, Database, require_schema, schema_revision
@@ -73,7 +74,7 @@ def run(work: Coroutine[Any, Any, T], settings: Settings, *, level: int = loggin
     SIGTERM ends it as Ctrl-C does: what was opened is closed, no server or process is left behind.
     """
     set_up_logging(settings, sys.stderr, level=level)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with new_runner() as runner:
         try:
             return runner.run(_until_told(work))
         except asyncio.CancelledError:
@@ -134,11 +135,3 @@ async def _organization(conn: Conn, name: str | None) -> UUID:
         if name in (each, str(organization_id)):
             return organization_id
     raise Refused(f"there is no organisation {name!r}", "`clento org list` shows what there is")
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop  # noqa: PLC0415 - not there on Windows
-    except ImportError:
-        return None
-    return uvloop.new_event_loop

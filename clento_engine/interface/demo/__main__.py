@@ -3,9 +3,6 @@
 ROLE is the JSON of a `Role`.  Exit status 0: the campaign ended; 3: its days were over first.
 """
 
-import asyncio
-import contextlib
-import gc
 import json
 import logging
 import sys
@@ -13,6 +10,7 @@ from datetime import datetime
 from uuid import UUID
 
 from clento_engine.interface.demo.ticker import Role, run_ticker
+from clento_engine.loop import new_runner
 
 DAYS_OVER = 3
 
@@ -30,15 +28,7 @@ def main(argument: str) -> int:
         until=datetime.fromisoformat(told["until"]),
     )
     logging.basicConfig(level=logging.WARNING)
-    # A twentieth of the demo's time went into looking for cycles among what lives to the end.
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
-    factory = None
-    with contextlib.suppress(ImportError):  # uvloop knows no Windows
-        import uvloop  # noqa: PLC0415
-
-        factory = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
+    with new_runner() as runner:
         return 0 if runner.run(run_ticker(role)) else DAYS_OVER
 
 
