@@ -135,7 +135,7 @@ taken as materialized (
 told as (
     select set_config('clento.lanes', coalesce(json_agg(k), '[]')::text, true)
       from (select place, organization_id, campaign_id, account_id, operation, budget, take, tier,
-                   unipile_account_id,
+                   unipile_account_id, is_alone,
                    case when per_month is not null then %(month)s::timestamptz
                         when per_week is not null then %(week)s
                         when per_day is not null then %(day)s
@@ -147,23 +147,24 @@ select taken.* from taken, told
 # not set when there was nothing to lock; empty once a transaction set it
 _LANES = "json_to_recordset(nullif(current_setting('clento.lanes', true), '')::json)"
 
-# What each budget gave, what it is capped at, and how many leads its campaign has in flight.
+# What each budget gave, what it is capped at, and how many leads its campaign has in flight, where
+# their most may be reached: counting them reads what was in flight lately as well.
 # An action may take a unit of a second budget; its account is locked, so nobody else spends it.
 _USED = f"""
 with asked as materialized (
-    select organization_id, account_id, x.budget, campaign_id, min(x.since) as since
+    select organization_id, account_id, x.budget, campaign_id, is_alone, min(x.since) as since
       from {_LANES} as k(organization_id uuid, campaign_id uuid, account_id uuid, operation text,
-           budget text, tier text, since timestamptz)
+           budget text, tier text, since timestamptz, is_alone boolean)
      cross join lateral (values
            (k.budget, k.since),
            (case when k.operation = 'send_connection_request' then '{Budget.NOTE.value}'
                  when k.operation = 'send_inmail' and k.tier = '{Tier.SALES_NAVIGATOR.value}'
                  then '{Budget.PROFILE.value}' end, %(month)s)) x(budget, since)
      where x.budget <> '{Budget.NONE.value}'
-     group by 1, 2, 3, 4),
+     group by 1, 2, 3, 4, 5),
 flying as materialized (
     select organization_id, campaign_id, count(*) as leads
-      from (select distinct organization_id, campaign_id from asked) k
+      from (select distinct organization_id, campaign_id from asked where is_alone) k
       join actions x using (organization_id, campaign_id)
      where x.state = 'intended'
      group by 1, 2)
