@@ -355,7 +355,7 @@ def enough_lanes(wanted: Wanted, had: Claim) -> int:
     from other tickers, and to look at all that is ready cost five times what the steps did.
     """
     if len(had.taken) >= wanted.slots:
-        return max(LEAST_LANES, min(MOST_LANES, had.gave + had.gave // 4))
+        return max(LEAST_LANES, min(MOST_LANES, had.gave + max(1, had.gave // 16)))
     if had.locked >= wanted.lanes:
         return min(MOST_LANES, 4 * wanted.lanes)
     return wanted.lanes

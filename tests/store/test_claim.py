@@ -629,7 +629,7 @@ async def test_a_spent_budget_that_another_lane_takes_from_as_well_lets_both_sle
 @pytest.mark.parametrize(
     ("lanes", "taken", "locked", "gave", "enough"),
     [
-        (16, 100, 16, 16, 20),  # they filled the slots: as many, and a quarter more
+        (48, 100, 48, 32, 34),  # they filled the slots: as many, and few more
         (200, 100, 200, 1, LEAST_LANES),  # most of them for nothing
         (16, 40, 16, 16, 64),  # too few
         (64, 90, 64, 60, MOST_LANES),
