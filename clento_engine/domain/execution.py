@@ -116,8 +116,8 @@ class ProfileRead:
     """A profile was read, or visited: who it is to the sender."""
 
     provider_id: str
-    connected: bool
-    invitation_pending: bool
+    connected: bool = False
+    invitation_pending: bool = False
 
 
 @dataclass(frozen=True, slots=True)

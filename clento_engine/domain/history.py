@@ -12,13 +12,16 @@ _EVENTS = {kind.__name__: kind for kind in get_args(Event)}
 _FAILURES = {kind.__name__: kind for kind in (Retry, Wait, Skip, Fail, Pause)}
 _WORDS = {"scope": Scope, "means": Means}
 _FIELDS = {
-    kind: tuple(field.name for field in fields(kind))
+    kind: tuple((field.name, field.default) for field in fields(kind))
     for kind in (*_EVENTS.values(), *_FAILURES.values())
 }
 
 
 def recorded(event: Event) -> tuple[str, dict[str, Any]]:
-    """Return the event's kind and its fields as JSON values."""
+    """Return the event's kind, and as JSON values its fields that are not as they usually are.
+
+    A default is part of what was recorded: with another, old events would read differently.
+    """
     return type(event).__name__, _plain(event)
 
 
@@ -30,7 +33,11 @@ def recalled(kind: str, detail: Mapping[str, Any]) -> Event:
 
 
 def _plain(value: object) -> dict[str, Any]:
-    return {name: _plain_value(getattr(value, name)) for name in _FIELDS[type(value)]}
+    return {
+        name: _plain_value(told)
+        for name, usual in _FIELDS[type(value)]
+        if (told := getattr(value, name)) != usual
+    }
 
 
 def _plain_value(value: object) -> object:
