@@ -35,6 +35,11 @@ class Operation(StrEnum):
         return self in _WRITES
 
     @property
+    def can_be_answered(self) -> bool:
+        """Whether the person may connect or write to us because of it."""
+        return self in _ANSWERABLE
+
+    @property
     def priority(self) -> int:
         """Which lane of an account goes first when its spacing allows one action: least first.
 
@@ -85,6 +90,8 @@ _WRITES = frozenset(
         Operation.WITHDRAW_REQUEST,
     }
 )
+
+_ANSWERABLE = _WRITES - {Operation.PROFILE_VISIT, Operation.WITHDRAW_REQUEST}
 
 _PRIORITIES = (
     Operation.WEBHOOK,

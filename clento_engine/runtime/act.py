@@ -191,9 +191,11 @@ def _seen(item: Claimed, profile: Profile, now: datetime) -> Report:
             "profile has moved",
             extra={"lead_id": str(item.run.lead_id), "from": asked, "to": slug},
         )
-    learned = Learned(
-        provider_id=profile.provider_id, connected_at=now if profile.connected else None
-    )
+    learned = None
+    if profile.connected or profile.invitation_pending:  # they may write to us; others seldom will
+        learned = Learned(
+            provider_id=profile.provider_id, connected_at=now if profile.connected else None
+        )
     seen = ex.ProfileRead(profile.provider_id, profile.connected, profile.invitation_pending)
     return _report(item, "done", seen, learned=learned)
 

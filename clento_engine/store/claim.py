@@ -266,19 +266,35 @@ select organization_id, account_id, operation, bucket_at, used
  order by bucket_at
 """
 
-# Intents, units, gaps and the lanes' next moments, all at once: every row but the counters' is
-# locked already, so their order does not matter.
+# Intents, units, gaps and the lanes' next moments, all at once: every row but the counters' and the
+# contacts' is locked already, so their order does not matter.
+#
+# Whoever may answer what is about to be done is known by the provider's id before it is done.  A
+# mere visit is not worth a row: the few who write because of one are heard by `wrote_at`.
 _WRITE = """
 with intended as (
-    insert into actions (organization_id, id, campaign_id, lead_id, account_id, node_id, operation,
+    insert into actions (organization_id, campaign_id, lead_id, account_id, node_id, operation,
                          budgets, bucket_at, state, token, check_at, target, text, subject,
                          intended_at)
-    select r.organization_id, r.id, r.campaign_id, r.lead_id, r.account_id, r.node_id, r.operation,
+    select r.organization_id, r.campaign_id, r.lead_id, r.account_id, r.node_id, r.operation,
            r.budgets, %(bucket)s, 'intended', %(token)s, %(check_at)s, r.target, r.text, r.subject,
            %(now)s
-      from json_to_recordset(%(intents)s) as r(organization_id uuid, id uuid, campaign_id uuid,
+      from json_to_recordset(%(intents)s) as r(organization_id uuid, campaign_id uuid,
            lead_id uuid, account_id uuid, node_id text, operation text, budgets text[],
            target text, text text, subject text)),
+met as (
+    insert into contacts as k (organization_id, account_id, lead_id, provider_id)
+    select distinct on (r.account_id, r.lead_id)
+           r.organization_id, r.account_id, r.lead_id, r.provider_id
+      from json_to_recordset(%(met)s) as r(organization_id uuid, account_id uuid, lead_id uuid,
+           provider_id text)
+     where not exists (select from contacts k
+                        where k.organization_id = r.organization_id
+                          and k.account_id = r.account_id and k.lead_id = r.lead_id
+                          and k.provider_id = r.provider_id)
+     order by r.account_id, r.lead_id
+        on conflict (organization_id, account_id, lead_id) do update
+       set provider_id = excluded.provider_id),
 counted as (
     insert into rate_counters as n (organization_id, account_id, operation, bucket_at, used)
     select r.organization_id, r.account_id, r.operation, %(bucket)s, r.used
@@ -549,6 +565,16 @@ async def _write(conn: AsyncConnection[Any], lanes: Sequence[Lane], picker: Pick
             "token": picker.token,
             "check_at": now + picker.lease,
             "intents": recordset(_intended(item) for item in acting),
+            "met": recordset(
+                {
+                    "organization_id": item.organization_id,
+                    "account_id": item.sender.account_id,
+                    "lead_id": item.run.lead_id,
+                    "provider_id": item.run.provider_id,
+                }
+                for item in acting
+                if item.run.operation.can_be_answered and item.run.provider_id is not None
+            ),
             "units": recordset(
                 {**dict(zip(budget, key, strict=True)), "used": purse.spent}
                 for key, purse in picker.purses.items()

@@ -462,8 +462,8 @@ class Machine(RuleBasedStateMachine):
         stage = self.stage
         known = self.do(
             stage.rows(
-                "select 1 from contacts k join leads p on p.id = k.lead_id"
-                " where p.identity = %(slug)s and k.provider_id is not null",
+                "select 1 from campaign_executions e join leads p on p.id = e.lead_id"
+                " where p.identity = %(slug)s and e.provider_id is not null",
                 slug=slug,
             )
         )
