@@ -156,7 +156,6 @@ def _statements(who: Population, now: datetime) -> Iterator[tuple[str, dict[str,
         yield _SPENT, {"bucket": bucket_at(now - timedelta(minutes=20))}
     if who.actions:  # of the parked, whom `bench_leads` holds now
         yield _ACTIONS, {"actions": who.actions, "now": now}
-        yield _EVENTS, {"now": now}
         yield _LEFT, {}
 
 
@@ -423,30 +422,24 @@ select organization_id, account_id, operation, %(bucket)s, per_day from rate_lim
 
 # One visit after another, long ago: what the ledger holds after months.
 _ACTIONS = """
-insert into actions (organization_id, id, campaign_id, lead_id, account_id, node_id, operation,
-       budgets, bucket_at, state, token, target, intended_at, settled_at)
-select b.organization_id, uuidv7(), b.campaign_id, b.lead_id, b.account_id,
+insert into actions (organization_id, campaign_id, lead_id, account_id, node_id, operation,
+       budgets, bucket_at, state, token, target, intended_at, settled_at, number, kind, result,
+       entered, detail)
+select b.organization_id, b.campaign_id, b.lead_id, b.account_id,
        'visit', 'profile_visit', '{profile_visit}', date_trunc('hour', t.at), 'done', uuidv4(),
-       'ACoAA' || b.number, t.at, t.at + interval '1 second'
+       'ACoAA' || b.number, t.at, t.at + interval '1 second', nextval('events_id_seq'),
+       'ProfileRead', 'done', 'invite',
+       jsonb_build_object('provider_id', 'ACoAA' || b.number)
   from (select *, count(*) over () as leads from bench_leads) b,
        lateral (select %(now)s::timestamptz - interval '40 days'
                        + interval '10 second' * g.n as at
                   from generate_series(b.n, %(actions)s, b.leads) g(n)) t
 """
 
-_EVENTS = """
-insert into events (organization_id, subject_id, campaign_id, at, kind, actor, node_id, result,
-                    entered, detail)
-select organization_id, lead_id, campaign_id, settled_at, 'ProfileRead', 'ticker', node_id, 'done',
-       'invite', jsonb_build_object('provider_id', target, 'connected', false,
-                                    'invitation_pending', false)
-  from actions
-"""
-
 _LEFT = """
 insert into campaign_moves
 select organization_id, campaign_id, 0, node_id, '', result, entered, '', '', '', count(*)
-  from events where result is not null group by 1, 2, 4, 6, 7
+  from history where result is not null group by 1, 2, 4, 6, 7
 """
 
 

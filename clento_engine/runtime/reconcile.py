@@ -70,7 +70,7 @@ async def reconcile(world: World, *, most: int = 200) -> int:
         if isinstance(answer, Exception):  # its lease ends, and it is asked about again
             log.error(
                 "question failed",
-                extra={"action_id": str(action.ticket.action_id), "alert": True},
+                extra={"lead_id": str(action.lead_id), "alert": True},
                 exc_info=answer,
             )
         elif isinstance(answer, BaseException):
@@ -258,7 +258,7 @@ def _out_of_order(action: Doubtful, failure: Failure, now: datetime) -> Report:
         return later
     log.warning(
         "nobody can say whether an action happened",
-        extra={"action_id": str(action.ticket.action_id), "alert": True},
+        extra={"lead_id": str(action.lead_id), "alert": True},
     )
     reason = f"whether {action.ticket.operation} happened cannot be found out: {failure.reason}"
     return _report(action, "unknown", ex.Unknowable(reason), now, check_at=now + timedelta(days=1))
@@ -282,7 +282,7 @@ def _report(
     log.info(
         "reconciled",
         extra={
-            "action_id": str(action.ticket.action_id),
+            "lead_id": str(action.lead_id),
             "operation": action.ticket.operation,
             "state": state,
             "age_s": (now - action.intended_at).total_seconds(),

@@ -15,7 +15,6 @@ from clento_engine.store.moves import miscounted
 class Written:
     """One action of the ledger; `account` is the provider's id of the sender."""
 
-    id: UUID
     account: str
     campaign_id: UUID
     lead_id: UUID
@@ -140,12 +139,12 @@ async def books(database: Database) -> Books:
 
 
 _ACTIONS = """
-select x.id, a.unipile_account_id as account, x.campaign_id, x.lead_id, x.node_id, x.operation,
+select a.unipile_account_id as account, x.campaign_id, x.lead_id, x.node_id, x.operation,
        x.state, x.budgets, x.bucket_at, x.target, x.text, x.checks, x.check_at, x.intended_at,
        x.settled_at
   from actions x
   join connected_accounts a on a.organization_id = x.organization_id and a.id = x.account_id
- order by x.intended_at, x.id
+ order by x.intended_at, x.lead_id
 """
 
 _EXECUTIONS = """

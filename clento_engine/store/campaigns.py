@@ -400,9 +400,15 @@ async def complete_campaigns(conn: AsyncConnection[Any], now: datetime) -> list[
             """
             update campaigns c set status = 'completed', completed_at = %(now)s
              where c.status = 'running'
-               and not exists (select 1 from campaign_executions e
-                                where e.organization_id = c.organization_id
-                                  and e.campaign_id = c.id and e.outcome is null)
+               and not exists (
+                   select from lanes l
+                    cross join lateral (
+                          select from campaign_executions e
+                           where e.organization_id = l.organization_id and e.lane = l.lane
+                             and e.campaign_id = l.campaign_id and e.account_id = l.account_id
+                             and e.operation = l.operation and e.outcome is null
+                           limit 1) e
+                    where l.organization_id = c.organization_id and l.campaign_id = c.id)
             returning c.organization_id, c.id
             """,
             {"now": now},
@@ -437,7 +443,7 @@ async def steps_recorded(
 ) -> int:
     """Count the events in the histories of the campaign's leads."""
     cursor = await conn.execute(
-        "select count(*) from events where organization_id = %s and campaign_id = %s",
+        "select count(*) from history where organization_id = %s and campaign_id = %s",
         (organization_id, campaign_id),
     )
     row = await cursor.fetchone()

@@ -64,7 +64,8 @@ MANY_LEADS = 10_000
 # up the other lanes, nor a stop: that locks every lane of the campaign, behind the claims that
 # have them.
 _READY = f"""
-    select l.organization_id, l.campaign_id, l.account_id, l.operation, l.budget, l.ready_at,
+    select l.organization_id, l.campaign_id, l.account_id, l.operation, l.lane, l.budget,
+           l.ready_at,
            a.unipile_account_id, a.tier, a.time_zone, a.provider_id, a.warmup_days,
            a.warmup_started_at, a.spacing_shortest as account_shortest,
            a.spacing_longest as account_longest, a.next_free_at as account_free_at,
@@ -134,8 +135,8 @@ taken as materialized (
      where not k.is_alone or x.campaign_id is not null),
 told as (
     select set_config('clento.lanes', coalesce(json_agg(k), '[]')::text, true)
-      from (select place, organization_id, campaign_id, account_id, operation, budget, take, tier,
-                   unipile_account_id, is_alone,
+      from (select place, organization_id, campaign_id, account_id, operation, lane, budget, take,
+                   tier, unipile_account_id, is_alone,
                    case when per_month is not null then %(month)s::timestamptz
                         when per_week is not null then %(week)s
                         when per_day is not null then %(day)s
@@ -223,12 +224,12 @@ select k.place, h.due_at, e.seen, e.workflow_version_id, {EXECUTION},
                                     'send_followup', 'send_inmail')) as done_to,
        i.is_unheard, i.wrote_at
   from {_LANES} as k(place int, organization_id uuid, campaign_id uuid, account_id uuid,
-       operation text, take int, unipile_account_id text)
+       operation text, lane bigint, take int, unipile_account_id text)
   left join lateral (
        select e.lead_id, e.next_run_at as due_at from campaign_executions e
-        where e.organization_id = k.organization_id and e.campaign_id = k.campaign_id
-          and e.account_id = k.account_id and e.operation = k.operation
-          and e.outcome is null and e.next_run_at is not null
+        where e.organization_id = k.organization_id and e.lane = k.lane
+          and e.campaign_id = k.campaign_id and e.account_id = k.account_id
+          and e.operation = k.operation and e.outcome is null and e.next_run_at is not null
           and not exists (select 1 from actions x
                            where x.organization_id = e.organization_id
                              and x.campaign_id = e.campaign_id and x.lead_id = e.lead_id
@@ -632,7 +633,6 @@ def _intended(item: Claimed) -> dict[str, Any]:
     assert item.ticket is not None  # noqa: S101
     return {
         "organization_id": item.organization_id,
-        "id": item.ticket.action_id,
         "campaign_id": item.run.campaign_id,
         "lead_id": item.run.lead_id,
         "account_id": item.sender.account_id,

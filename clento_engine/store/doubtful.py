@@ -48,7 +48,7 @@ async def take_doubtful(
     await cursor.execute(
         """
         with due as materialized (  -- joined as a subquery it might be run again for each row
-            select organization_id, id from actions
+            select organization_id, campaign_id, lead_id from actions
              where state in ('intended', 'unknown') and check_at <= %(now)s
              order by check_at
              limit %(most)s
@@ -58,9 +58,10 @@ async def take_doubtful(
                set state = 'unknown', token = %(token)s, check_at = %(until)s,
                    checks = a.checks + 1
               from due
-             where a.organization_id = due.organization_id and a.id = due.id
+             where a.organization_id = due.organization_id and a.campaign_id = due.campaign_id
+               and a.lead_id = due.lead_id and a.state in ('intended', 'unknown')
             returning a.*)
-        select t.organization_id, t.campaign_id, t.lead_id, t.account_id, t.id, t.token, t.node_id,
+        select t.organization_id, t.campaign_id, t.lead_id, t.account_id, t.token, t.node_id,
                t.operation, t.budgets, t.bucket_at, t.target, t.text, t.subject, t.intended_at,
                t.checks, o.unipile_account_id, o.provider_id as own_provider_id,
                coalesce(e.provider_id, k.provider_id) as provider_id, k.chat_id,
@@ -68,7 +69,7 @@ async def take_doubtful(
                       where x.organization_id = t.organization_id
                         and x.campaign_id = t.campaign_id and x.lead_id = t.lead_id
                         and x.operation = t.operation and x.state = 'done'
-                        and x.reference is not null) as known
+                        and x.reference is not null and x.number is not null) as known
           from taken t
           join connected_accounts o on o.organization_id = t.organization_id
                                    and o.id = t.account_id
@@ -85,7 +86,6 @@ async def take_doubtful(
 
 def _doubtful(row: dict[str, Any]) -> Doubtful:
     ticket = Ticket(
-        row["id"],
         row["token"],
         row["node_id"],
         Operation(row["operation"]),

@@ -34,7 +34,7 @@ WAIT_FOR_THE_OTHER = wait_fixed(0.2)
 # Not-null constraints (contype n, PostgreSQL 18) are told with their column.
 _DESCRIPTION = """
 with ours as (
-  select c.oid, c.oid::regclass::text as name, c.reloptions
+  select c.oid, c.oid::regclass::text as name, c.reloptions, c.relreplident
   from pg_class c
   join pg_namespace n on n.oid = c.relnamespace
   where c.relkind in ('r', 'p')
@@ -42,7 +42,14 @@ with ours as (
     and c.relname <> 'alembic_version'
     and not exists (select from pg_depend d where d.objid = c.oid and d.deptype = 'e')
 )
-select 'table ' || name, coalesce(array_to_string(reloptions, ', '), '') from ours
+select 'table ' || name, concat_ws(' ', array_to_string(reloptions, ', '),
+                                   'replica identity ' || nullif(relreplident::text, 'd')) from ours
+union all
+select 'view ' || c.oid::regclass, concat_ws(' ', array_to_string(c.reloptions, ', '),
+                                             pg_get_viewdef(c.oid))
+  from pg_class c
+ where c.relkind = 'v' and c.relnamespace = 'public'::regnamespace
+   and not exists (select from pg_depend d where d.objid = c.oid and d.deptype = 'e')
 union all
 select format('column %s.%I', name, a.attname),
   concat_ws(' ',
@@ -110,9 +117,9 @@ def heads() -> list[str]:
 def check(url: str, expected: MetaData = metadata) -> list[str]:
     """Return how the database at `url` differs from `expected`, one line each; none if it does not.
 
-    Compared are tables, columns with type and default, constraints and indexes, as PostgreSQL
-    describes them, with a database made from `expected` beside it (role needs CREATEDB) and
-    dropped again.  The order of columns is no difference.
+    Compared are tables, columns with type and default, constraints, indexes and views, as
+    PostgreSQL describes them, with a database made from `expected` beside it (role needs
+    CREATEDB) and dropped again.  The order of columns is no difference.
     """
     with _scratch_database(url) as scratch:
         with connection(scratch) as conn:

@@ -141,7 +141,7 @@ select organization_id, campaign_id, '' as node_id, '' as status, '' as result, 
 union all
 select organization_id, campaign_id, coalesce(node_id, '') as left_id, '',
        coalesce(result, '') as became, coalesce(entered, '') as came_to, '', '', '', count(*)
-  from events
+  from history
  where campaign_id is not null and (result is not null or entered is not null)
  group by 1, 2, left_id, became, came_to
 """

@@ -10,7 +10,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct, json
-from uuid_utils.compat import uuid4, uuid7
+from uuid_utils.compat import uuid4
 
 from clento_engine.domain import execution as ex
 from clento_engine.domain.execution import Execution, Rules
@@ -424,7 +424,6 @@ class _Taking:
         picker.slots -= 1
         if isinstance(next_step, Intent) and node is not None:
             ticket = Ticket(
-                uuid7(),
                 picker.token,
                 node.id,
                 run.operation,

@@ -50,7 +50,7 @@ select e.organization_id, e.workflow_version_id, c.name as campaign, p.identity 
                 'number', v.id, 'at', v.at, 'kind', v.kind, 'detail', v.detail,
                 'node_id', v.node_id, 'result', v.result, 'entered', v.entered)
                 order by v.id), '[]') as history
-         from events v
+         from history v
         where v.organization_id = e.organization_id and v.subject_id = e.lead_id
           and v.campaign_id = e.campaign_id) h
  where e.organization_id = %(organization_id)s

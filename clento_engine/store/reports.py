@@ -523,7 +523,7 @@ async def history(
                        null as reference, coalesce(v.detail -> 'cause' ->> 'reason',
                                                    v.detail ->> 'reason') as reason,
                        null as text, v.detail
-                  from events v
+                  from history v
                  where v.organization_id = %(organization_id)s
                    and v.subject_id = any(%(leads)s)
                    and (%(campaign_id)s::uuid is null or v.campaign_id = %(campaign_id)s)
@@ -531,8 +531,16 @@ async def history(
                 select a.intended_at, 2, 0, a.operation, a.campaign_id, s.name, a.node_id, a.state,
                        null, null, a.settled_at, a.reference, a.reason, a.text, '{}'::jsonb
                   from campaign_executions e
-                  join actions a on a.organization_id = e.organization_id
-                                and a.campaign_id = e.campaign_id and a.lead_id = e.lead_id
+                 cross join lateral (
+                       select * from actions o
+                        where o.organization_id = e.organization_id
+                          and o.campaign_id = e.campaign_id and o.lead_id = e.lead_id
+                          and o.state in ('intended', 'unknown')
+                        union all
+                       select * from actions o
+                        where o.organization_id = e.organization_id
+                          and o.campaign_id = e.campaign_id and o.lead_id = e.lead_id
+                          and o.number is not null) a
                   join connected_accounts s on s.organization_id = a.organization_id
                                            and s.id = a.account_id
                  where e.organization_id = %(organization_id)s and e.lead_id = any(%(leads)s)
@@ -572,7 +580,7 @@ async def walk(
     """Return a lead's walk in a campaign.  Raises NotFound."""
     cursor = await conn.execute(
         """
-        select e.account_id, e.status, e.reason, a.id, a.token, a.node_id, a.operation, a.budgets,
+        select e.account_id, e.status, e.reason, a.token, a.node_id, a.operation, a.budgets,
                a.bucket_at
           from campaign_executions e
           left join actions a on a.organization_id = e.organization_id
@@ -585,8 +593,8 @@ async def walk(
     row = await cursor.fetchone()
     if row is None:
         raise NotFound("the lead is not in this campaign: `clento lead list` shows who is")
-    account_id, status, reason, action_id, token, node_id, operation, budgets, bucket_at = row
+    account_id, status, reason, token, node_id, operation, budgets, bucket_at = row
     ticket = None
-    if action_id is not None:
-        ticket = Ticket(action_id, token, node_id, Operation(operation), tuple(budgets), bucket_at)
+    if token is not None:
+        ticket = Ticket(token, node_id, Operation(operation), tuple(budgets), bucket_at)
     return WalkRow(campaign_id, lead_id, account_id, status, reason, ticket)

@@ -49,9 +49,8 @@ log = logging.getLogger(__name__)
 
 
 class Ticket(Struct, frozen=True):
-    """What ties an outcome to the action it is of: its id, and the token that proves it ours."""
+    """What ties an outcome to its lead's open action: the token that proves it ours."""
 
-    action_id: UUID
     token: UUID
     node_id: str
     operation: Operation
@@ -120,15 +119,19 @@ class Settled:
     outcomes: list[Decision] = field(default_factory=list)
 
 
-_FENCE = """
+# The sequence that numbers the history.
+_NUMBER = "nextval('events_id_seq')"
+
+_FENCE = f"""
 update actions a
    set state = r.state, check_at = r.check_at, reference = coalesce(r.reference, a.reference),
-       reason = r.reason, settled_at = case when r.state = 'unknown' then null else %(now)s end
-  from json_to_recordset(%(rows)s) as r(organization_id uuid, id uuid, token uuid, state text,
-       check_at timestamptz, reference text, reason text)
- where a.organization_id = r.organization_id and a.id = r.id and a.token = r.token
-   and a.state in ('intended', 'unknown')
-returning a.id
+       reason = r.reason, settled_at = case when r.state = 'unknown' then null else %(now)s end,
+       number = case when r.state = 'unknown' then null else {_NUMBER} end
+  from json_to_recordset(%(rows)s) as r(organization_id uuid, campaign_id uuid, lead_id uuid,
+       token uuid, state text, check_at timestamptz, reference text, reason text)
+ where a.organization_id = r.organization_id and a.campaign_id = r.campaign_id
+   and a.lead_id = r.lead_id and a.token = r.token and a.state in ('intended', 'unknown')
+returning a.campaign_id, a.lead_id, a.token
 """
 
 _LOCK = f"""
@@ -149,14 +152,15 @@ _COLUMNS = """organization_id uuid, campaign_id uuid,
            expires_at timestamptz, deadline_at timestamptz, outcome text, reason text,
            finished_at timestamptz"""
 
-_SAVE = """
+# What a step seldom changes, and never to null, is left out of most rows.
+_SELDOM = ("attempt", "relooked", "connected", "replied", "started_at", "expires_at")
+_SAVE = f"""
     update campaign_executions e
        set status = r.status, node_id = r.node_id, operation = r.operation,
-           next_run_at = r.next_run_at, attempt = r.attempt, posts = r.posts,
-           relooked = r.relooked, provider_id = r.provider_id, connected = r.connected,
-           replied = r.replied, started_at = r.started_at, expires_at = r.expires_at,
+           next_run_at = r.next_run_at, posts = r.posts, provider_id = r.provider_id,
            deadline_at = r.deadline_at, outcome = r.outcome, reason = r.reason,
-           finished_at = r.finished_at"""
+           finished_at = r.finished_at,
+           {", ".join(f"{name} = coalesce(r.{name}, e.{name})" for name in _SELDOM)}"""
 
 _RECORD = """
     insert into events (organization_id, subject_id, campaign_id, at, kind, actor, node_id, result,
@@ -244,23 +248,26 @@ select 1
 # Steps that were decided on before their rows were locked: all at once, of those whose action is
 # still ours and whose row is still the one that was decided on.  Where it is not, the action is
 # settled all the same, and the step is told as not saved.  Actions first, then executions by key.
+#
+# What became of the lead is told with its action: one row less, and one index entry, for each step.
 _WRITE_UNCHANGED = f"""
 with decided as (
-    select * from json_to_recordset(%(steps)s) as r({_COLUMNS}, place int, seen xid, action_id uuid,
-           token uuid, state text, reference text, refusal text, {_HISTORY_COLUMNS},
+    select * from json_to_recordset(%(steps)s) as r({_COLUMNS}, place int, seen xid, token uuid,
+           state text, reference text, refusal text, {_HISTORY_COLUMNS},
            learned boolean, {_LEARNED_COLUMNS})),
 fenced as (
     update actions a
        set state = r.state, check_at = null, reference = coalesce(r.reference, a.reference),
-           reason = r.refusal, settled_at = %(now)s
+           reason = r.refusal, settled_at = %(now)s, number = {_NUMBER}, kind = r.kind,
+           result = r.result, entered = r.entered, detail = r.detail
       from decided r
-     where a.organization_id = r.organization_id and a.id = r.action_id and a.token = r.token
-       and a.state in ('intended', 'unknown')
-    returning a.organization_id, a.id),
+     where a.organization_id = r.organization_id and a.campaign_id = r.campaign_id
+       and a.lead_id = r.lead_id and a.token = r.token and a.state in ('intended', 'unknown')
+    returning r.place),
 ours as materialized (
     select r.* from decided r
-      left join fenced f on f.organization_id = r.organization_id and f.id = r.action_id
-     where r.action_id is null or f.id is not null
+      left join fenced f using (place)
+     where r.token is null or f.place is not null
      order by r.campaign_id, r.lead_id),
 saved as ({_SAVE}
       from ours r
@@ -270,12 +277,22 @@ saved as ({_SAVE}
 held as materialized (
     select * from saved),
 recorded as ({_RECORD}
-      from held r),
+      from held r where r.token is null),
 learned as ({_LEARN}
       from held r where r.learned{_OR_ADD}),
 {_WAKE_READY}
 select r.place, h.place is not null as is_saved
   from ours r left join held h using (place)
+"""
+
+# Of steps that were not saved: what becomes of their leads is another line of the history.
+_UNTELL = """
+update actions a
+   set kind = null, result = null, entered = null, detail = null
+  from json_to_recordset(%(rows)s) as r(organization_id uuid, campaign_id uuid, lead_id uuid,
+       token uuid)
+ where a.organization_id = r.organization_id and a.lead_id = r.lead_id
+   and a.campaign_id = r.campaign_id and a.token = r.token and a.number is not null
 """
 
 _WELL = """
@@ -323,9 +340,10 @@ select p.organization_id, p.id, %(now)s, 'AccountPaused', %(actor)s,
 """
 
 # A hold that a person lifted: what nobody could find out about is settled by that word.
-_LIFT = """
+_LIFT = f"""
 update actions a
-   set state = 'absent', check_at = null, settled_at = %(now)s, reason = 'released by a person'
+   set state = 'absent', check_at = null, settled_at = %(now)s, reason = 'released by a person',
+       number = {_NUMBER}
   from json_to_recordset(%(rows)s) as r(organization_id uuid, campaign_id uuid, lead_id uuid)
  where a.organization_id = r.organization_id and a.campaign_id = r.campaign_id
    and a.lead_id = r.lead_id and a.state = 'unknown'
@@ -394,9 +412,7 @@ async def apply(
     """Do what `settle` does, inside the caller's transaction; fastest inside a pipeline too."""
     tickets = [
         {
-            "organization_id": r.organization_id,
-            "id": r.ticket.action_id,
-            "token": r.ticket.token,
+            **_action(r),
             "state": r.state,
             "check_at": r.check_at,
             "reference": r.reference,
@@ -410,13 +426,16 @@ async def apply(
     if tickets:
         fence = await conn.execute(_FENCE, {"rows": recordset(tickets), "now": now})
     if lifted:
-        names = ("organization_id", "campaign_id", "lead_id")
-        of = recordset({name: getattr(r, name) for name in names} for r in lifted)
+        of = recordset(_walk(r) for r in lifted)
         await conn.execute(_LIFT, {"rows": of, "now": now})
     locking = await _lock(conn, reports)  # the answers come later
-    fenced = set() if fence is None else {row[0] for row in await fence.fetchall()}
+    fenced = set() if fence is None else set(await fence.fetchall())
     held = [
-        r for r in reports if r.ticket is None or r.state is None or r.ticket.action_id in fenced
+        r
+        for r in reports
+        if r.ticket is None
+        or r.state is None
+        or (r.campaign_id, r.lead_id, r.ticket.token) in fenced
     ]
     settled = await decide_all(conn, held, await _locked(locking), now=now, actor=actor)
     settled.stale += len(reports) - len(held)
@@ -427,11 +446,24 @@ async def _lock(
     conn: AsyncConnection[Any], reports: Iterable[Report]
 ) -> AsyncCursor[dict[str, Any]]:
     """Lock the executions that the reports tell of; the answer is their rows."""
-    names = ("organization_id", "campaign_id", "lead_id")
-    heard = [{name: getattr(r, name) for name in names} for r in reports if r.event is not None]
+    heard = [_walk(r) for r in reports if r.event is not None]
     rows = conn.cursor(row_factory=dict_row)
     await rows.execute(_LOCK, {"rows": recordset(heard)})
     return rows
+
+
+def _walk(report: Report) -> dict[str, Any]:
+    """Return the key of the execution that a report is of."""
+    return {
+        "organization_id": report.organization_id,
+        "campaign_id": report.campaign_id,
+        "lead_id": report.lead_id,
+    }
+
+
+def _action(report: Report) -> dict[str, Any]:
+    """Return the key of the action that a report is of, while it is open: none without a ticket."""
+    return {**_walk(report), "token": report.ticket and report.ticket.token}
 
 
 async def _locked(rows: AsyncCursor[dict[str, Any]]) -> dict[RunKey, dict[str, Any]]:
@@ -517,14 +549,24 @@ class Guess(Struct, frozen=True):
     decision: Decision
 
     def row(self, place: int) -> dict[str, Any]:
-        """Return what `_WRITE_UNCHANGED` is told of it."""
-        report, basis = self.report, self.basis
-        row = _saved(report.organization_id, report.account_id, self.decision.execution)
-        row |= _recorded(report, basis.run, self.event, self.decision)
+        """Return what `_WRITE_UNCHANGED` is told of it: null is what is not said."""
+        report, basis, run = self.report, self.basis, self.decision.execution
+        row = _recorded(report, basis.run, self.event, self.decision)
+        row["account_id"] = report.account_id
         row["place"] = place
         row["seen"] = basis.seen
+        row["status"] = run.status
+        row["node_id"] = run.node_id
+        row["operation"] = run.operation
+        row["next_run_at"] = run.next_run_at
+        row["provider_id"] = run.provider_id
+        for name in ("posts", "deadline_at", "outcome", "reason", "finished_at"):
+            if value := getattr(run, name):
+                row[name] = value
+        for name in _SELDOM:
+            if (value := getattr(run, name)) != getattr(basis.run, name):
+                row[name] = value
         if report.ticket is not None:
-            row["action_id"] = report.ticket.action_id
             row["token"] = report.ticket.token
             row["state"] = report.state
             row["reference"] = report.reference
@@ -618,6 +660,7 @@ async def settle_guessed(
     )
     await _notify(conn, effects, lambda report: workflows[report.lead_id], now)
     if changed:
+        await conn.execute(_UNTELL, {"rows": recordset(map(_action, changed))})
         locked = await _locked(await _lock(conn, changed))
         late = await decide_all(conn, changed, locked, now=now, actor=actor)
         settled.applied += late.applied

@@ -45,7 +45,7 @@ def test_a_population_is_as_asked_for_and_without_fault(populated: psycopg.Conne
         "send_connection_request": 189,
     }
     told = populated.execute(
-        "select (select count(*) from actions), (select count(*) from events),"
+        "select (select count(*) from actions), (select count(*) from history),"
         " (select count(*) from lanes), (select count(*) from campaign_senders)"
     ).fetchone()
     assert told == (500, 500, 6 * 7, 6)

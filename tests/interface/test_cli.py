@@ -619,9 +619,9 @@ def test_releasing_closes_the_action_whose_outcome_nobody_knows(
     who = hold(peopled)
     with psycopg.connect(peopled.environment["DATABASE_URL"]) as conn:
         conn.execute(
-            "insert into actions (organization_id, id, campaign_id, lead_id, account_id, node_id,"
+            "insert into actions (organization_id, campaign_id, lead_id, account_id, node_id,"
             " operation, budgets, bucket_at, state, token, check_at, target, intended_at)"
-            " select organization_id, gen_random_uuid(), campaign_id, lead_id, account_id, node_id,"
+            " select organization_id, campaign_id, lead_id, account_id, node_id,"
             " operation, '{profile_visit}', now(), 'unknown', gen_random_uuid(), now(), 'x', now()"
             " from campaign_executions where status = 'held'"
         )

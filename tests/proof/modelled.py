@@ -471,7 +471,7 @@ async def check(stage: Stage) -> None:
                            and l.operation = e.operation
           left join actions a on a.campaign_id = e.campaign_id and a.lead_id = e.lead_id
                              and a.state in ('intended', 'unknown')
-         where e.outcome is null and a.id is null
+         where e.outcome is null and a.token is null
            and not (e.status = 'held' and e.reason is not null)
            and (e.next_run_at is null or l.ready_at is null
                 or e.status = 'awaiting' and s.next_sweep_at is null)

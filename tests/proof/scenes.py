@@ -51,10 +51,13 @@ LONGEST = timedelta(days=40)
 PLAIN = Chances(
     missing=0, locked=0, connected=0, accepts=0, replies=0, changed_slug=0, posts=1, takes_inmail=1
 )
-TABLES = [table.name for table in metadata.sorted_tables]
+TABLES = {
+    table.name: [column.name for column in table.columns if column.computed is None]
+    for table in metadata.sorted_tables
+}
 # what is drawn at random or numbered on, and rows made by the server's own clock
 NOTICE = ("webhook_deliveries", "payload")  # holds its id
-_NAMES = {"id", "token", "created_at"}
+_NAMES = {"id", "number", "token", "created_at"}
 STATE = "select md5(concat({}))".format(
     ", ".join(
         "(select json_agg(r order by r::text) from (select {} from {}) r)".format(
@@ -399,16 +402,17 @@ async def _at_once(_seconds: float) -> None: ...
 async def _put_back(conn: AsyncConnection[Any]) -> str:
     """Return the SQL that puts every table's rows back as they are now."""
     statements = ["begin", *(f"delete from {name}" for name in reversed(TABLES))]
-    for name in TABLES:
+    for name, columns in TABLES.items():
         cursor = await conn.execute(f"select json_agg(t) from {name} t".encode())
         row = await cursor.fetchone()
         if row is not None and row[0] is not None:
             cursor = await conn.execute("select quote_literal(%s::text)", (dumps(row[0]),))
             quoted = await cursor.fetchone()
             assert quoted is not None
+            listed = ", ".join(columns)
             statements.append(
-                f"insert into {name} overriding system value"
-                f" select * from json_populate_recordset(null::{name}, {quoted[0]})"
+                f"insert into {name} ({listed}) overriding system value"
+                f" select {listed} from json_populate_recordset(null::{name}, {quoted[0]})"
             )
     return "; ".join([*statements, "commit"])
 

@@ -18,7 +18,6 @@ CAMPAIGN, LEAD = uuid4(), uuid4()
 BUCKET = NOW
 
 ACTION = Written(
-    id=uuid4(),
     account="acc",
     campaign_id=CAMPAIGN,
     lead_id=LEAD,

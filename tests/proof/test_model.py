@@ -619,7 +619,7 @@ NUMBERED = {  # by module of the store
     "campaigns": ("uuid7",),
     "doubtful": ("uuid4",),
     "leads": ("uuid7",),
-    "pick": ("uuid7", "uuid4"),
+    "pick": ("uuid4",),
     "settle": ("uuid7",),
 }
 

@@ -55,7 +55,7 @@ def claimed(operation: Operation) -> Claimed:
         NOW + TIME_LEFT,
         Basis(run, Workflow("one", {}), 1),
         intent=Intent(operation, "ACoAAX", "Hello", "Subject", tier=Tier.SALES_NAVIGATOR),
-        ticket=Ticket(uuid4(), uuid4(), "n0", operation, (Budget.INMAIL,), NOW),
+        ticket=Ticket(uuid4(), "n0", operation, (Budget.INMAIL,), NOW),
     )
 
 

@@ -155,7 +155,7 @@ async def test_03_passes_over_the_step_that_ai_should_have_written(database: Dat
         "invitation",
         "message",
     ]
-    skipped = await play.rows("select node_id from events where result = 'skipped'")
+    skipped = await play.rows("select node_id from history where result = 'skipped'")
     assert [row["node_id"] for row in skipped] == ["send_followup-1768207216844"]
     assert (await play.leads())["keen"]["outcome"] == "finished"
 

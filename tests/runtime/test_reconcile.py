@@ -53,7 +53,7 @@ def doubtful(operation: Operation) -> Doubtful:
         account_id=uuid4(),
         unipile_account_id="acc",
         own_provider_id="ACoAAME",
-        ticket=Ticket(uuid4(), uuid4(), "n0", operation, (), NOW),
+        ticket=Ticket(uuid4(), "n0", operation, (), NOW),
         target="ACoAAX",
         text="Hello",
         subject=None,

@@ -98,7 +98,7 @@ async def test_a_campaign_with_faults_replies_and_holds_is_replayed(database: Da
     found = await replayed(play)
     assert found.differing == []
     assert found.walks == 24
-    kinds = {row["kind"] for row in await play.rows("select distinct kind from events")}
+    kinds = {row["kind"] for row in await play.rows("select distinct kind from history")}
     assert kinds >= {
         *("Began", "ProfileRead", "PostsFound", "Done", "Failed", "Absent", "Missing"),
         *("Accepted", "Replied", "Released"),

@@ -250,7 +250,7 @@ async def test_what_sweep_and_webhook_tell_at_once_happens_once(
         assert run["outcome"] == "replied"
     else:
         assert (run["node_id"], run["status"]) == ("n1", "waiting")
-        assert await scene.stage.value("select count(*) from events where entered = 'n1'") == 1
+        assert await scene.stage.value("select count(*) from history where entered = 'n1'") == 1
 
 
 async def test_what_is_known_is_not_told_again(scene: Scene) -> None:

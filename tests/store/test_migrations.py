@@ -69,6 +69,53 @@ def test_an_upgrade_waits_for_the_one_under_way(empty_dsn: str) -> None:
     assert applied[-1] == newest_revision()
 
 
+# An execution, its open action, and one that was settled before: nothing else of 0006 is moved.
+OF_0006 = """
+alter table campaign_executions
+    drop constraint campaign_executions_leads_fkey,
+    drop constraint campaign_executions_campaigns_fkey,
+    drop constraint campaign_executions_connected_accounts_fkey,
+    drop constraint campaign_executions_workflow_versions_fkey;
+insert into campaign_executions (organization_id, campaign_id, lead_id, account_id,
+       workflow_version_id, status, node_id, operation, next_run_at)
+select id, id, id, id, id, 'waiting', 'n0', 'send_followup', now()
+  from (select gen_random_uuid() as id) e;
+insert into actions (organization_id, id, campaign_id, lead_id, account_id, node_id, operation,
+       budgets, bucket_at, state, token, check_at, checks, target, text, intended_at, settled_at)
+select e.organization_id, gen_random_uuid(), e.campaign_id, e.lead_id, e.account_id, 'n0',
+       'send_followup', '{message}', now(), a.state, gen_random_uuid(), a.check_at, a.checks,
+       a.target, 'Hello', now(), a.settled_at
+  from campaign_executions e,
+       (values ('unknown', now(), 3, 'two', null), ('done', null, 0, 'one', now()))
+         a(state, check_at, checks, target, settled_at);
+insert into events (organization_id, subject_id, campaign_id, at, kind, actor, node_id, result)
+select organization_id, lead_id, campaign_id, now(), 'Done', 'ticker', 'n0', 'done'
+  from campaign_executions
+"""
+
+
+def test_the_ledger_of_a_database_under_way_is_kept(empty_dsn: str) -> None:
+    migrate.upgrade(empty_dsn, "0006")
+    with connect(empty_dsn) as conn:
+        conn.execute(OF_0006)
+        kept = (
+            "select organization_id, campaign_id, lead_id, account_id, node_id, operation, budgets,"
+            " bucket_at, state, token, check_at, checks, target, text, intended_at, settled_at"
+            " from actions order by target"
+        )
+        before = conn.execute(kept).fetchall()
+
+        migrate.upgrade(empty_dsn)
+
+        assert conn.execute(kept).fetchall() == before
+        assert len(before) == 2
+        numbered = "select state from actions where number is not null and kind is null"
+        assert conn.execute(numbered).fetchall() == [("done",)]
+        assert conn.execute("select kind, node_id from history").fetchall() == [("Done", "n0")]
+        [(lane,)] = conn.execute("select lane from campaign_executions").fetchall()
+        assert lane is not None
+
+
 def test_every_kind_of_difference_is_told(dsn: str) -> None:
     planted = {
         "create table strangers (id int primary key)": "table strangers: only in the database",
@@ -95,8 +142,11 @@ def test_every_kind_of_difference_is_told(dsn: str) -> None:
             "index extra: only in the database"
         ),
         # the same index but for its predicate
-        "drop index actions_check; create index actions_check on actions (check_at)": (
-            "index actions_check: the database has"
+        "drop index actions_settled; create unique index actions_settled on actions"
+        " (organization_id, lead_id, number)": "index actions_settled: the database has",
+        "alter table actions replica identity nothing": "table actions: the database has",
+        "create or replace view history as select * from events": (
+            "view history: the database has"
         ),
     }
     with connect(dsn) as conn:

@@ -745,7 +745,7 @@ async def test_a_settle_that_waits_for_reconcile_to_take_over_is_stale(
     takes = take_doubtful(one, now=stage.now, lease=LEASE, most=10)
     async with while_open(one, takes) as [[doubtful]]:
         settled = await waiting(conn, two, stage.settle(done(item), conn=two))
-    assert doubtful.ticket.action_id == (item.ticket and item.ticket.action_id)
+    assert doubtful.lead_id == item.run.lead_id
     assert (await settled).stale == 1
     assert (await stage.run())["outcome"] is None
 
@@ -769,8 +769,7 @@ async def test_two_reconciles_never_take_the_same_action(conn: Conn, connect: Co
     async with while_open(one, takes) as [first]:
         second = await take_doubtful(two, now=stage.now, lease=LEASE, most=10)
     assert (len(first), len(second)) == (3, 2)
-    ids = {each.ticket.action_id for each in [*first, *second]}
-    assert len(ids) == 5
+    assert len({each.lead_id for each in [*first, *second]}) == 5
     assert await take_doubtful(conn, now=stage.now, lease=LEASE, most=10) == []
 
 

@@ -57,7 +57,8 @@ BRANCHING = workflow(
 
 
 async def action(stage: Stage) -> dict[str, object]:
-    return (await stage.rows("select * from actions order by intended_at desc, id desc"))[0]
+    newest = "select * from actions order by intended_at desc, number desc nulls first limit 1"
+    return (await stage.rows(newest))[0]
 
 
 # --- whose outcome counts ------------------------------------------------------------------------
@@ -438,7 +439,7 @@ async def test_the_history_tells_each_step_and_replays_to_the_same_place(conn: C
     stage.now += HOUR
     await stage.walk()
     rows = await stage.rows(
-        "select * from events where subject_id = %s order by id", stage.leads[0]
+        "select * from history where subject_id = %s order by id", stage.leads[0]
     )
     assert [(row["kind"], row["node_id"], row["result"], row["entered"]) for row in rows] == [
         ("Began", None, None, "ask"),

@@ -73,7 +73,7 @@ async def test_a_lead_that_changed_meanwhile_is_decided_on_as_it_is_and_its_lane
     # the claim looked before the changed lead had moved on: its lane must not sleep without it
     assert [item.run.lead_id for item in claimed] == [two.run.lead_id]
     assert [item.run.lead_id for item in await stage.claim()] == [one.run.lead_id]
-    history = await stage.rows("select subject_id from events where kind = 'Done'")
+    history = await stage.rows("select subject_id from history where kind = 'Done'")
     assert sorted(row["subject_id"] for row in history) == sorted(stage.leads)
 
 
