@@ -403,10 +403,12 @@ async def complete_campaigns(conn: AsyncConnection[Any], now: datetime) -> list[
                and not exists (
                    select from lanes l
                     cross join lateral (
-                          select from campaign_executions e
-                           where e.organization_id = l.organization_id and e.lane = l.lane
+                          select from (select * from campaign_executions e
+                                        where e.lane = l.lane and e.outcome is null
+                                       offset 0) e
+                           where e.organization_id = l.organization_id
                              and e.campaign_id = l.campaign_id and e.account_id = l.account_id
-                             and e.operation = l.operation and e.outcome is null
+                             and e.operation = l.operation
                            limit 1) e
                     where l.organization_id = c.organization_id and l.campaign_id = c.id)
             returning c.organization_id, c.id

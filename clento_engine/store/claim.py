@@ -199,13 +199,15 @@ select account_id, operation, per_hour, per_day, per_week, per_month from rate_l
 """
 
 # As many heads as may run, and one more: its time is when the lane must be looked at again.
-# Asking once more for "what is left" would cost thirty times as much.  Whether it is in flight is
-# asked of each head (`offset 0`): a join reads all that the campaign has open, for every lane.  A
-# head that somebody else has locked comes back without a lead: its holder wakes the lane when it
-# commits, but nobody does when it is rolled back.  `done_to` is the ledger's word on whom the node
-# has reached already; `seen` tells settle whether the row is still the one that was decided on.
-# What the person wrote and nobody has heard: `is_unheard`, it waits in the inbox; `wrote_at`, it
-# came since the walk began, and nobody knew then who they were.
+# Asking once more for "what is left" would cost thirty times as much.  They are found by the lane's
+# number alone, in its order (`offset 0`): with the key asked for beside it, all leads of a campaign
+# were looked up for each lane.  Whether it is in flight is asked of each head (`offset 0` again): a
+# join reads all that the campaign has open, for every lane.  A head that somebody else has locked
+# comes back without a lead: its holder wakes the lane when it commits, but nobody does when it is
+# rolled back.  `done_to` is the ledger's word on whom the node has reached already; `seen` tells
+# settle whether the row is still the one that was decided on.  What the person wrote and nobody has
+# heard: `is_unheard`, it waits in the inbox; `wrote_at`, it came since the walk began, and nobody
+# knew then who they were.
 _HEADS = f"""
 select k.place, h.due_at, e.seen, e.workflow_version_id, {EXECUTION},
        p.public_identifier, p.provider_id as listed_id, p.first_name, p.last_name, p.company,
@@ -226,10 +228,13 @@ select k.place, h.due_at, e.seen, e.workflow_version_id, {EXECUTION},
   from {_LANES} as k(place int, organization_id uuid, campaign_id uuid, account_id uuid,
        operation text, lane bigint, take int, unipile_account_id text)
   left join lateral (
-       select e.lead_id, e.next_run_at as due_at from campaign_executions e
-        where e.organization_id = k.organization_id and e.lane = k.lane
-          and e.campaign_id = k.campaign_id and e.account_id = k.account_id
-          and e.operation = k.operation and e.outcome is null and e.next_run_at is not null
+       select e.lead_id, e.next_run_at as due_at
+         from (select * from campaign_executions e
+                where e.lane = k.lane and e.outcome is null and e.next_run_at is not null
+                order by e.next_run_at, e.lead_id
+               offset 0) e
+        where e.organization_id = k.organization_id and e.campaign_id = k.campaign_id
+          and e.account_id = k.account_id and e.operation = k.operation
           and not exists (select 1 from actions x
                            where x.organization_id = e.organization_id
                              and x.campaign_id = e.campaign_id and x.lead_id = e.lead_id
