@@ -230,11 +230,11 @@ select 1
 # Executions that we have locked, their history, and what the accounts learned.
 _WRITE = f"""
 with held as (
-    select * from json_to_recordset(%(executions)s) as r({_COLUMNS}, changed boolean)),
+    select * from json_to_recordset(%(executions)s) as r({_COLUMNS}, told boolean)),
 saved as ({_SAVE}
       from held r
      where e.organization_id = r.organization_id and e.campaign_id = r.campaign_id
-       and e.lead_id = r.lead_id and r.changed),
+       and e.lead_id = r.lead_id and r.told),
 recorded as ({_RECORD}
       from json_to_recordset(%(history)s) as r(organization_id uuid, lead_id uuid,
            campaign_id uuid, {_HISTORY_COLUMNS})),
@@ -488,7 +488,7 @@ async def decide_all(
         key: execution(row, rules(row["stop_on_reply"], row["on_missing"], row["max_duration"]))
         for key, row in locked.items()
     }
-    before = dict(runs)
+    told = set()
     history: list[dict[str, Any]] = []
     moves: list[Move] = []
     effects: list[tuple[Report, ex.Effect, Execution]] = []
@@ -500,6 +500,7 @@ async def decide_all(
         workflow = versions[locked[key]["workflow_version_id"]]
         event, decision = _decided(workflow, run, report, report.event, now)
         runs[key] = decision.execution
+        told.add(key)
         settled.outcomes.append(decision)
         effects += [(report, effect, decision.execution) for effect in decision.effects]
         history.append(_recorded(report, run, event, decision))
@@ -511,11 +512,13 @@ async def decide_all(
         {
             "now": now,
             "actor": actor,
-            # a lane may have slept while its execution was in flight, even if the row stays as is
+            # A lane may have slept while its execution was in flight, even if the row stays as is.
+            # Where something is told it is saved anyhow: a step that waits for it was decided
+            # before, and must not be told as if it had come first.
             "executions": recordset(
                 {
                     **_saved(locked[key]["organization_id"], locked[key]["account_id"], run),
-                    "changed": run != before[key],
+                    "told": key in told,
                 }
                 for key, run in runs.items()
             ),

@@ -756,4 +756,6 @@ def test_the_model_sees_which_promise_breaks(
         play(dsn, monkeypatch, BREAKING)
     # what runs side by side, or by dice, may go well when Hypothesis plays the story again
     met = caught.value.exceptions if isinstance(caught.value, FlakyFailure) else [caught.value]
-    assert any(re.match(rf"[I1-7, ]*\b{promise}\b[^:]*:", str(each)) for each in met), met
+    assert any(re.match(rf"[I1-7, ]*\b{promise}\b[^:]*:", str(each)) for each in met), [
+        str(each) for each in met
+    ]

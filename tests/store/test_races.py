@@ -735,6 +735,25 @@ async def test_two_starts_that_both_know_their_senders_do_not_wait_for_each_othe
 # --- settling ------------------------------------------------------------------------------------
 
 
+async def test_a_step_is_told_after_what_was_heard_while_it_waited(
+    conn: Conn, connect: Connect
+) -> None:
+    path = line(Operation.SEND_FOLLOWUP, Operation.SEND_FOLLOWUP)
+    stage = await begun(conn, path, Operation.SEND_FOLLOWUP, stop_on_reply=False)
+    await stage.event(ex.Replied())
+    [item] = await stage.claim()
+    one, two = await connect(), await connect()
+    locks = one.execute("select from campaign_executions for no key update")
+    async with while_open(one, locks):
+        turns = turn(two, [done(item)], None, now=stage.now, actor="ticker")
+        turned = await waiting(conn, two, turns)
+        await stage.settle(stage.heard(ex.Replied()), conn=one)  # which changes nothing of the lead
+    assert (await turned).settled.applied == 1
+    told = await stage.rows("select kind from history where node_id = 'n0' order by id")
+    assert [row["kind"] for row in told] == ["Replied", "Replied", "Done"]
+    assert (await stage.run())["node_id"] == "n1"
+
+
 async def test_a_settle_that_waits_for_reconcile_to_take_over_is_stale(
     conn: Conn, connect: Connect
 ) -> None:
