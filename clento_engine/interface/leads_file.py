@@ -179,8 +179,13 @@ def layout(
             raise UnreadableFile(
                 f"there is no field {name!r}", f"the fields are {', '.join(FIELDS)}"
             )
-    with path.open("rb") as file:
-        encoding = _encoding(file, encoding)
+    try:
+        with path.open("rb") as file:
+            encoding = _encoding(file, encoding)
+    except OSError as error:
+        raise UnreadableFile(
+            f"{path} cannot be read: {error.strerror}", "give a CSV file"
+        ) from None
     with path.open(encoding=encoding, newline="") as text:
         lines = list(islice(text, _SAMPLE_LINES))
     sep = _SEP_LINE.fullmatch(lines[0]) if lines else None  # Excel's way to name the delimiter

@@ -305,6 +305,9 @@ def test_a_file_that_has_nobody_fails_and_makes_no_list(clento: Clento) -> None:
 def test_a_file_that_cannot_be_read_says_why(clento: Clento) -> None:
     missing = clento("leads", "import", "/nowhere.csv", "--list", "spring", status=1)
     assert "/nowhere.csv cannot be read: No such file" in missing.err
+    shown = clento("demo", "--leads", "/nowhere.csv", status=1)
+    assert "/nowhere.csv cannot be read: No such file" in shown.err
+    assert "starting PostgreSQL" not in shown.out + shown.err
     path = clento.file("people.csv", "Name,Town\nLea,Paris\n")
     told = clento.json("leads", "import", path, "--list", "spring", status=1)
     assert "no column with profile addresses" in told["error"]

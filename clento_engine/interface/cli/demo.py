@@ -19,6 +19,7 @@ from clento_engine.interface.cli.values import Value
 from clento_engine.interface.demo.processes import TickerFailed
 from clento_engine.interface.demo.run import Glimpse, Plan, Played, play
 from clento_engine.interface.demo.stage import START, Stage
+from clento_engine.interface.leads_file import layout
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -85,6 +86,7 @@ def demo(
 
     Example: clento demo --seed 11 --senders 5
     """
+    layout(leads)  # an unreadable file is refused before anything is started
     plan = Plan(leads, read_document(workflow), days, senders, seed, hours)
     picture = _Silence() if as_json else (_Live() if sys.stdout.isatty() else _Lines())
     try:

@@ -10,7 +10,6 @@ from pathlib import Path
 import click
 
 from clento_engine.domain.lead import LeadRow
-from clento_engine.interface.cli.failures import Refused
 from clento_engine.interface.cli.output import Table, answer
 from clento_engine.interface.cli.session import Here, json_option, org_option, within
 from clento_engine.interface.cli.values import MAPPED, NAME
@@ -77,11 +76,8 @@ def import_(
       clento leads import leads.csv --list spring --map profile_url="Person Linkedin Url"
     """
     columns = dict(mapping)
-    try:
-        read_as = layout(file, columns, encoding=encoding)
-        rows = _Sorted(read_leads(file, columns, encoding=encoding))
-    except OSError as error:
-        raise Refused(f"{file} cannot be read: {error.strerror}", "give a CSV file") from None
+    read_as = layout(file, columns, encoding=encoding)
+    rows = _Sorted(read_leads(file, columns, encoding=encoding))
     leads = rows.leads()
     if dry_run:
         for _ in leads:
