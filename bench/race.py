@@ -76,8 +76,9 @@ def result(rows: Rows, core: Core, peers: Sequence[Peer], notes: Sequence[str] =
         "Core",
         f"{core.leads:,} due leads over {core.senders:,} senders and {core.campaigns} campaigns, "
         f"{core.parked:,} parked beside them, {core.slots:,} at once; a provider in process that "
-        "answers at once; one process. A step of ours reserves a unit, writes an intent, decides, "
-        "and writes what was learned, the next state and the history; a peer's job is a no-op.",
+        "answers at once; one process. A step of ours, a first visit, reserves a unit, writes an "
+        "intent, decides, and writes the next state, what was learned and the history; a peer's "
+        "job is a no-op.",
         rows,
         (
             *_faster(rows, peers),
