@@ -35,7 +35,8 @@ class Written:
 class Standing:
     """Where a lead stands, and what is to wake it.
 
-    `names`: every name its account may meet the person under.  `lane_ready_at` and `lane_active`
+    `names`: every name its account may meet the person under; `is_listed`: their list says the
+    provider's id, which a webhook calls them by.  `lane_ready_at` and `lane_active`
     are those of the lane it stands in, None when there is no such lane; `check_at` is of its open
     action; `connected_at` and `replied_at` are what the account knows.
     """
@@ -51,6 +52,7 @@ class Standing:
     stop_on_reply: bool
     lead_id: UUID
     names: list[str]
+    is_listed: bool
     status: str
     operation: str
     next_run_at: datetime | None
@@ -154,6 +156,7 @@ select a.unipile_account_id as account, a.time_zone as zone, a.status as account
        e.lead_id,
        array_remove(array[e.provider_id, k.provider_id, p.provider_id, p.public_identifier,
                           p.identity], null) as names,
+       p.provider_id is not null as is_listed,
        e.status, e.operation, e.next_run_at, e.outcome, e.reason, e.finished_at,
        k.connected_at, k.replied_at,
        l.ready_at as lane_ready_at, l.active as lane_active, x.check_at

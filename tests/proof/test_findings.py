@@ -45,6 +45,7 @@ RUN = Standing(
     stop_on_reply=True,
     lead_id=LEAD,
     names=["ACoAAada", "ada"],
+    is_listed=False,
     status="waiting",
     operation=Operation.SEND_FOLLOWUP.value,
     next_run_at=NOW + HOUR,
@@ -192,6 +193,21 @@ def test_what_was_begun_after_a_reply_was_known_is_found_unless_replies_do_not_s
     ledger.replies.append(Signal(NOW - HOUR, "acc", "ACoAAada", "ada", told_at=NOW - MINUTE))
     assert found(ledger) == {"after_stop": 1}
     assert found(ledger, books(run=replace(RUN, stop_on_reply=False))) == {}
+
+
+@pytest.mark.parametrize("first", [Operation.PROFILE_VISIT, Operation.PROFILE_LOOKUP])
+def test_who_replies_before_a_profile_said_who_they_are_can_be_heard_after_it(
+    first: Operation,
+) -> None:
+    ledger = landed(NOW)
+    ledger.replies.append(Signal(NOW - HOUR, "acc", "ACoAAada", "ada", told_at=NOW - HOUR))
+    read = replace(ACTION, operation=first.value, node_id="n1", settled_at=NOW - MINUTE)
+    later = replace(read, settled_at=NOW + MINUTE)
+    listed = replace(RUN, is_listed=True)
+    assert "after_stop" in found(ledger, books(read, ACTION))
+    assert "after_stop" not in found(ledger, books(later, ACTION))
+    assert "after_stop" not in found(ledger, books(replace(read, checks=1), ACTION))
+    assert "after_stop" in found(ledger, books(later, ACTION, run=listed))
 
 
 def test_what_a_read_showed_may_have_been_lost_on_its_way() -> None:

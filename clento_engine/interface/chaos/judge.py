@@ -7,7 +7,7 @@ the books first.  Call either when the dust has settled: every ticker has ended 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from clento_engine.domain.execution import Status
@@ -39,6 +39,8 @@ _LOOKS = {
     Operation.LIKE_POST: Budget.POST_READ,
     Operation.COMMENT_POST: Budget.POST_READ,
 }
+_READS = frozenset({Operation.PROFILE_VISIT, Operation.PROFILE_LOOKUP})  # tell who somebody is
+_NEVER = datetime.max.replace(tzinfo=UTC)
 _PENDING = {Effect.INVITATION: 1, Effect.WITHDRAW: -1}  # invitations that stand open
 _OPEN = frozenset({"intended", "unknown"})
 _HAPPENED = _OPEN | {"done"}  # or may have
@@ -168,15 +170,17 @@ class _Bench:
                 self._invitations[entry.account, entry.provider_id].append((entry.at, change))
         for signal in ledger.acceptances:
             self._invitations[signal.account, signal.provider_id].append((signal.at, -1))
-        # By a webhook that was answered; what a read showed may have been lost on its way, and with
-        # it whoever had asked.  Where replies stop nothing, they are none here.
+        # By a webhook that was answered, once we knew whom it means; what a read showed may have
+        # been lost on its way, and with it whoever had asked.  Where replies stop nothing, they are
+        # none here.
         self._replied: dict[Person, datetime] = {}
+        known_since = self._known_since()
         for reply in ledger.replies:
             person = reply.account, reply.provider_id
             stops = all(run.stop_on_reply for run in self._known.get(person, ()))
             if reply.told_at is not None and stops:
-                since = self._replied.get(person, reply.told_at)
-                self._replied[person] = min(since, reply.told_at)
+                heard_at = max(reply.told_at, known_since.get(person, reply.told_at))
+                self._replied[person] = min(heard_at, self._replied.get(person, heard_at))
         self._landed: dict[Key, list[Entry]] = defaultdict(list)
         for entry in sorted(ledger.entries, key=lambda entry: entry.at):
             self._landed[_entry_key(entry)].append(entry)
@@ -186,6 +190,21 @@ class _Bench:
             if key is not None:
                 self._written[key].append(action)
         self._pairs = list(self._paired())
+
+    def _known_since(self) -> Mapping[Person, datetime]:
+        """Return when a profile told us the id by which webhooks call a person; not who was listed.
+
+        A profile that was read, and whose answer was lost, told us nothing.
+        """
+        since: dict[Person, datetime] = {}
+        for action in self._books.actions:
+            run = self._executions[action.campaign_id, action.lead_id]
+            if Operation(action.operation) in _READS and not run.is_listed:
+                is_told = action.state == "done" and action.checks == 0
+                at = action.settled_at if is_told and action.settled_at else _NEVER
+                person = self._person(run)
+                since[person] = min(at, since.get(person, at))
+        return since
 
     def _person(self, run: Standing) -> Person:
         ids = (self._ids[name] for name in run.names if name in self._ids)
@@ -460,7 +479,7 @@ def _once(key: Key, target: str | None) -> Key:
 
 
 def _is_after(at: datetime, since: datetime | None, grace: timedelta) -> bool:
-    return since is not None and at > since + grace
+    return since is not None and at - grace > since
 
 
 def _named(entry: Entry) -> str:
