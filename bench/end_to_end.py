@@ -15,8 +15,12 @@ from bench.result import Bar, Result, Rows
 from bench.server import BenchServer, cpu_s
 from bench.wire import OWN_TRANSPORT
 from bench.worker import measured, running
+from clento_engine.runtime.world import SLOTS
 
-ENGINE, BARE, OWN = "engine", "bare client", "engine, httpx's own transport"
+FEW = 100  # at once, besides as many as a ticker has unless told otherwise
+ENGINE, BARE = "engine", "bare client"
+ENGINE_FEW, BARE_FEW = f"engine, {FEW} at once", f"bare client, {FEW} at once"
+OWN = f"engine, {FEW} at once, httpx's own transport"
 # One in a hundred people does not exist, one in a hundred profiles cannot be read.
 LEAST_DONE = 0.95
 
@@ -25,26 +29,30 @@ LEAST_DONE = 0.95
 class Trial:
     """How much of it.  httpx's own transport is so slow that it is given `few` leads."""
 
-    leads: int = 10_000
+    leads: int = 50_000
     few: int = 1_500
-    senders: int = 500
-    campaigns: int = 5
-    at_once: int = 100
+    senders: int = 2_000
+    campaigns: int = 20
 
 
 def end_to_end(server: BenchServer, *, rounds: int, trial: Trial = Trial()) -> Result:
-    """Measure the three in turn, each with a simulator of its own."""
+    """Measure the five in turn, each with a simulator of its own."""
     for template, leads in (("many", trial.leads), ("few", trial.few)):
         core_.prepare(server, Core(leads, trial.senders, trial.campaigns, 0), template)
-    runs: dict[str, list[Measured]] = {ENGINE: [], BARE: [], OWN: []}
+    runs: dict[str, list[Measured]] = {
+        name: [] for name in (ENGINE, BARE, ENGINE_FEW, BARE_FEW, OWN)
+    }
     for _ in range(rounds):
-        runs[BARE].append(_bare(trial))
-        runs[ENGINE].append(_engine(server, trial, "many", trial.leads, ""))
-        runs[OWN].append(_engine(server, trial, "few", trial.few, OWN_TRANSPORT))
+        runs[BARE].append(_bare(trial, SLOTS))
+        runs[ENGINE].append(_engine(server, trial, "many", SLOTS))
+        runs[BARE_FEW].append(_bare(trial, FEW))
+        runs[ENGINE_FEW].append(_engine(server, trial, "many", FEW))
+        runs[OWN].append(_engine(server, trial, "few", FEW, OWN_TRANSPORT))
     rows = {name: spreads(measured_) for name, measured_ in runs.items()}
-    ours = rows[ENGINE]["steps_per_s"].runs
-    for name in (BARE, OWN):
-        rows[name]["ours_over_theirs"] = ratio(ours, rows[name]["steps_per_s"].runs)
+    for ours, theirs in ((ENGINE, BARE), (ENGINE_FEW, BARE_FEW), (ENGINE_FEW, OWN)):
+        rows[theirs]["ours_over_theirs"] = ratio(
+            rows[ours]["steps_per_s"].runs, rows[theirs]["steps_per_s"].runs
+        )
     return result(rows, trial)
 
 
@@ -54,9 +62,10 @@ def result(rows: Rows, trial: Trial = Trial()) -> Result:
     return Result(
         "end-to-end",
         "End to end",
-        f"{trial.leads:,} due leads over {trial.senders} senders, {trial.at_once} requests at "
-        "once, to the simulator in another process.  The bare client sends the same requests and "
-        f"does nothing else; httpx's own transport is given {trial.few:,}.",
+        f"{trial.leads:,} due leads over {trial.senders:,} senders, to the simulator in another "
+        f"process; {SLOTS} requests at once, as many as a ticker has unless told otherwise, and "
+        f"{FEW}.  The bare client sends the same requests, as many at once, and does nothing else. "
+        f"httpx's own transport is given {trial.few:,} leads.",
         rows,
         (
             Bar(
@@ -78,8 +87,9 @@ def result(rows: Rows, trial: Trial = Trial()) -> Result:
 
 
 def _engine(
-    server: BenchServer, trial: Trial, template: str, leads: int, transport: str
+    server: BenchServer, trial: Trial, template: str, at_once: int, transport: str = ""
 ) -> Measured:
+    leads = {"many": trial.leads, "few": trial.few}[template]
     url = server.create("measured", template)
     server.settle_down("measured")
     before = server.count("measured")
@@ -90,7 +100,7 @@ def _engine(
             "over_http",
             url=url,
             simulator=simulator_url,
-            slots=trial.at_once,
+            slots=at_once,
             transport=transport,
         )
         busy = cpu_s(simulator_process) - busy
@@ -107,7 +117,7 @@ def _engine(
     }
 
 
-def _bare(trial: Trial) -> Measured:
+def _bare(trial: Trial, at_once: int) -> Measured:
     with simulator() as (url, process):
         measured("add_senders", simulator=url, senders=trial.senders)
         busy = cpu_s(process)
@@ -115,7 +125,7 @@ def _bare(trial: Trial) -> Measured:
             "bare",
             simulator=url,
             requests=trial.leads,
-            at_once=trial.at_once,
+            at_once=at_once,
             senders=trial.senders,
         )
         busy = cpu_s(process) - busy

@@ -4,6 +4,7 @@ import http.client
 import json
 import logging
 import os
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ _NEVER_LOGGED = frozenset(
 )
 _PLAIN_RECORD = logging.makeLogRecord({}).__dict__.keys() | {"message", "asctime", "taskName"}
 _SHORTEST_SECRET = 4  # anything shorter would blank ordinary words
+_MOST_AT_ONCE = 1_000  # each is a connection, and an unknown outcome after a crash
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +55,7 @@ class Settings:
     webhook_secret: str | None = field(default=None, repr=False)
     log_format: LogFormat = LogFormat.TEXT
     organization: str | None = None
+    requests_at_once: int | None = None  # of one ticker
     clock_jump: str | None = None  # of `clento chaos`; heard only where Unipile is simulated
 
     @property
@@ -97,8 +100,20 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         webhook_secret=value("CLENTO_WEBHOOK_SECRET"),
         log_format=LogFormat(form),
         organization=value("CLENTO_ORG"),
+        requests_at_once=_requests_at_once(value("CLENTO_REQUESTS_AT_ONCE")),
         clock_jump=value("CLENTO_CHAOS_CLOCK_JUMP"),
     )
+
+
+def _requests_at_once(given: str | None) -> int | None:
+    if given is None:
+        return None
+    if not re.fullmatch("[0-9]{1,4}", given) or not 1 <= int(given) <= _MOST_AT_ONCE:
+        raise BadSetting(
+            f"CLENTO_REQUESTS_AT_ONCE is {given!r}",
+            f"set it to a number from 1 to {_MOST_AT_ONCE:,}, or leave it out",
+        )
+    return int(given)
 
 
 def _data_dir(environment: Mapping[str, str]) -> Path:

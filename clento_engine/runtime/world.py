@@ -15,6 +15,10 @@ from clento_engine.store.settle import Report, Settled, settle
 
 T = TypeVar("T")
 
+# Half of what is under way is settled and claimed in one turn, and much of what a turn costs is the
+# same for 10 steps and for 100: with 100 at once a fifth fewer are taken, with 400 hardly more.
+SLOTS = 200
+
 
 @dataclass(frozen=True, slots=True)
 class World:
@@ -28,7 +32,7 @@ class World:
     database: Database
     provider: Provider
     clock: Clock
-    slots: int = 100
+    slots: int = SLOTS
     lease: timedelta = LEASE
     request_limit: timedelta = timedelta(seconds=110)
     overlapping: bool = True

@@ -91,7 +91,7 @@ class Clento:
 _NONE = dict.fromkeys(
     (
         *("DATABASE_URL", "UNIPILE_DSN", "UNIPILE_ACCESS_TOKEN", "CLENTO_ORG", "CLENTO_DATA_DIR"),
-        *("CLENTO_LOG_FORMAT", "CLENTO_WEBHOOK_SECRET"),
+        *("CLENTO_LOG_FORMAT", "CLENTO_WEBHOOK_SECRET", "CLENTO_REQUESTS_AT_ONCE"),
     ),
     "",
 )

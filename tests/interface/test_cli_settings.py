@@ -58,6 +58,15 @@ def test_a_wrong_or_missing_setting_has_its_fix() -> None:
         read_settings({"UNIPILE_DSN": "api8.unipile.com:13443"}).unipile()
 
 
+@pytest.mark.parametrize("given", ["0", "1001", "many", "-5", "2.5", "\u0663"])
+def test_requests_at_once_are_a_number_a_ticker_can_have(given: str) -> None:
+    with pytest.raises(BadSetting, match="set it to a number from 1 to 1,000") as refused:
+        read_settings({"CLENTO_REQUESTS_AT_ONCE": given})
+    assert given in str(refused.value)
+    assert read_settings({"CLENTO_REQUESTS_AT_ONCE": "1000"}).requests_at_once == 1000
+    assert read_settings({}).requests_at_once is None
+
+
 def test_settings_show_no_secret() -> None:
     settings = read_settings(
         {

@@ -29,7 +29,7 @@ from clento_engine.runtime.clock import (
 from clento_engine.runtime.outbox import Outbox, posting
 from clento_engine.runtime.registration import NotRegistered, register
 from clento_engine.runtime.work import Worked, attend, housekeeping
-from clento_engine.runtime.world import World
+from clento_engine.runtime.world import SLOTS, World
 from clento_engine.store.accounts import organizations
 from clento_engine.store.database import PATIENCE, Database, server_time
 
@@ -193,7 +193,8 @@ async def _working(settings: Settings) -> AsyncIterator[tuple[World, Outbox, asy
             outbox = await opening.enter_async_context(posting())
             database = await opening.enter_async_context(opened(settings, patience=PATIENCE))
             await _require_agreement(settings, database, clock)
-            yield World(database, provider, clock), outbox, stop
+            slots = settings.requests_at_once or SLOTS
+            yield World(database, provider, clock, slots=slots), outbox, stop
 
 
 def _clock(settings: Settings) -> Clock:
