@@ -16,6 +16,7 @@ from clento_engine.domain.operation import Operation
 from clento_engine.domain.schedule import WorkingHours
 from clento_engine.domain.workflow import Workflow
 from clento_engine.store.accounts import AlreadyExists, NotFound, record, set_lanes
+from clento_engine.store.inbox import NOBODY_KNOWN
 from clento_engine.store.moves import count_enrolled
 from clento_engine.store.suppressions import is_about
 
@@ -191,6 +192,7 @@ async def start_campaign(
             "start_at": start_at,
             "now": now,
         }
+        await conn.execute(_REMEMBER, of)
         cursor = await conn.execute(_ENROLL, of)
         enrolled = cursor.rowcount
         if enrolled == 0:
@@ -211,6 +213,33 @@ async def start_campaign(
         await record(conn, organization_id, campaign_id, "CampaignStarted", "operator", now, None)
     return enrolled
 
+
+# Whom an earlier walk of the list visited, and no more, has no contact yet; whether they wrote
+# after its end is in the inbox.  Of walks that are not over their own claims take care.
+_REMEMBER = f"""
+insert into contacts (organization_id, account_id, lead_id, provider_id, replied_at)
+select distinct on (e.account_id, e.lead_id)
+       e.organization_id, e.account_id, e.lead_id, e.provider_id, w.at
+  from campaigns c
+  join campaigns o on o.organization_id = c.organization_id and o.list_id = c.list_id
+                  and o.id <> c.id
+  join campaign_executions e on e.organization_id = o.organization_id and e.campaign_id = o.id
+                            and e.provider_id is not null
+                            and (e.outcome is not null or o.status = 'stopped')
+  join connected_accounts a on a.organization_id = e.organization_id and a.id = e.account_id
+ cross join lateral (
+       select max(i.received_at) as at from inbox_events i
+        where i.organization_id = e.organization_id and i.result = '{NOBODY_KNOWN}'
+          and i.payload -> 'sender' ->> 'attendee_provider_id' = e.provider_id
+          and i.payload ->> 'account_id' = a.unipile_account_id
+          and i.received_at >= e.started_at) w
+ where c.organization_id = %(organization_id)s and c.id = %(campaign_id)s
+   and not exists (select from contacts k
+                    where k.organization_id = e.organization_id and k.account_id = e.account_id
+                      and k.lead_id = e.lead_id)
+ order by e.account_id, e.lead_id, w.at desc nulls last
+    on conflict do nothing
+"""
 
 _ENROLL = f"""
 insert into campaign_executions (organization_id, campaign_id, lead_id, account_id,

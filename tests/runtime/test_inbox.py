@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from builders import DAY, NOW, Conn, edge, set_stage, workflow
+from builders import AT_ONCE, DAY, NOW, Conn, edge, set_stage, workflow
 from builders import Stage as Set
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -18,6 +18,7 @@ from psycopg.conninfo import make_conninfo
 
 from clento_engine.domain import execution as ex
 from clento_engine.domain.operation import Operation
+from clento_engine.domain.schedule import parse_hours
 from clento_engine.domain.workflow import Branch, Node
 from clento_engine.provider.unipile import UnipileClient
 from clento_engine.runtime.act import event_report
@@ -25,6 +26,7 @@ from clento_engine.runtime.clock import VirtualClock
 from clento_engine.runtime.inbox import apply_inbox, receive
 from clento_engine.runtime.world import World
 from clento_engine.store.accounts import NotFound, pause_account
+from clento_engine.store.campaigns import create_campaign, start_campaign, stop_campaign
 from clento_engine.store.database import Database
 from clento_engine.store.inbox import NOBODY_KNOWN, lock_webhooks
 from clento_engine.store.pick import AGAIN
@@ -169,6 +171,30 @@ def knows(stage: Set, lead: int) -> Report:
         stage.leads[lead],
         stage.account,
         learned=Learned(provider_id=person(lead + 1)),
+    )
+
+
+async def start_again(stage: Set) -> None:
+    """Start another campaign, "again", on the same list, with the same senders and workflow."""
+    (first,) = await stage.rows("select list_id, workflow_version_id from campaigns")
+    now = NOW + 3 * DAY
+    campaign_id = await create_campaign(
+        stage.conn,
+        stage.organization_id,
+        name="again",
+        **first,
+        senders=stage.accounts,
+        hours=parse_hours("always"),
+    )
+    await start_campaign(
+        stage.conn,
+        stage.organization_id,
+        campaign_id,
+        stage.workflow,
+        workflow_version_id=first["workflow_version_id"],
+        pace=AT_ONCE,
+        start_at=now,
+        now=now,
     )
 
 
@@ -320,6 +346,37 @@ async def test_a_reply_after_the_end_of_the_walk_is_known_to_the_next_campaign(
     assert (contact["replied_at"], contact["connected_at"]) == (NOW, NOW)
     assert (run["outcome"], run["replied"]) == ("finished", False)
     assert await scene.heard() == []
+
+
+@pytest.mark.parametrize("end", ["finished", "stopped"])
+async def test_who_wrote_after_a_walk_that_only_visited_them_is_known_to_the_next_campaign(
+    conn: Conn, database: Database, end: str
+) -> None:
+    scene = await set_scene(conn, database, leads=3, learned=False)
+    stage = scene.stage
+    for number, lead in enumerate(stage.leads, start=1):
+        await stage.stand(Operation.LIKE_POST, provider_id=person(number), leads=[lead])
+    if end == "finished":
+        over = {"status": "completed", "outcome": "finished", "finished_at": NOW}
+        await stage.change("campaign_executions", **over, next_run_at=None)
+    else:
+        await stop_campaign(conn, stage.organization_id, stage.campaign_id, now=NOW)
+    await stage.change("campaign_executions", started_at=NOW + DAY)
+    await scene.tell(message(2))  # before they were visited
+    scene.clock.move_to(NOW + 2 * DAY)
+    await scene.tell(message(1), message(3, account_id="acc_other"))
+    assert await stage.value("select count(*) from contacts") == 0
+
+    await start_again(stage)
+    known = await stage.rows(
+        "select e.provider_id, e.replied from campaign_executions e"
+        " join campaigns c on c.id = e.campaign_id where c.name = 'again' order by e.provider_id"
+    )
+    assert [tuple(row.values()) for row in known] == [
+        (person(1), True),
+        (person(2), False),
+        (person(3), False),
+    ]
 
 
 async def test_whoever_replied_before_the_walk_is_heard_when_they_write_again(
