@@ -15,7 +15,7 @@ SLOTS = 1_000
 CLAIM = 200  # steps a claim, where the claim itself is timed
 IDLE_TICKS = 300
 ROUND_S = 3600.0  # of the engine's time, from one round in a database to the next
-TOO_LARGE_TO_COPY = 1_000_000  # parked leads; the few that a round adds change nothing there
+TOO_LARGE_TO_COPY = 1_000_000  # leads; the few that a round adds change nothing there
 
 BASE = Population(parked=10_000, senders=1_000, campaigns=20)
 
@@ -58,8 +58,12 @@ class Rung:
 
     @property
     def is_copied(self) -> bool:
-        """Whether each round starts from a copy, or goes on in the same database."""
-        return self.who.parked < TOO_LARGE_TO_COPY
+        """Whether each round starts from a copy, or goes on in the same database.
+
+        In a copy of a large one the due leads fill the gaps of its pages, one in each, and every
+        first write of such a page after the checkpoint logs the page.
+        """
+        return self.who.parked + self.who.barred < TOO_LARGE_TO_COPY
 
 
 def growth(
