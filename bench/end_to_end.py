@@ -27,18 +27,25 @@ LEAST_DONE = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """How much of it.  httpx's own transport is so slow that it is given `few` leads."""
+    """How much of it.  httpx's own transport is so slow that it is given `few` leads.
+
+    Those have as many senders for their number: as many requests at once.
+    """
 
     leads: int = 50_000
     few: int = 1_500
     senders: int = 2_000
+    few_senders: int = 60
     campaigns: int = 20
 
 
 def end_to_end(server: BenchServer, *, rounds: int, trial: Trial = Trial()) -> Result:
     """Measure the five in turn, each with a simulator of its own."""
-    for template, leads in (("many", trial.leads), ("few", trial.few)):
-        core_.prepare(server, Core(leads, trial.senders, trial.campaigns, 0), template)
+    for template, leads, senders in (
+        ("many", trial.leads, trial.senders),
+        ("few", trial.few, trial.few_senders),
+    ):
+        core_.prepare(server, Core(leads, senders, trial.campaigns, 0), template)
     runs: dict[str, list[Measured]] = {
         name: [] for name in (ENGINE, BARE, ENGINE_FEW, BARE_FEW, OWN)
     }
@@ -65,7 +72,7 @@ def result(rows: Rows, trial: Trial = Trial()) -> Result:
         f"{trial.leads:,} due leads over {trial.senders:,} senders, to the simulator in another "
         f"process; {SLOTS} requests at once, as many as a ticker has unless told otherwise, and "
         f"{FEW}.  The bare client sends the same requests, as many at once, and does nothing else. "
-        f"httpx's own transport is given {trial.few:,} leads.",
+        f"httpx's own transport is given {trial.few:,} leads of {trial.few_senders} senders.",
         rows,
         (
             Bar(
