@@ -195,7 +195,7 @@ cli = click.version_option(package_name="clento-engine", prog_name="clento")(
             "  clento run\n\n"
             "Environment: DATABASE_URL (without it a PostgreSQL of our own is started in "
             "CLENTO_DATA_DIR), UNIPILE_DSN, UNIPILE_ACCESS_TOKEN, CLENTO_ORG, CLENTO_LOG_FORMAT, "
-            "CLENTO_WEBHOOK_SECRET, CLENTO_REQUESTS_AT_ONCE (of one ticker; 200).\n\n"
+            "CLENTO_WEBHOOK_SECRET, CLENTO_REQUESTS_AT_ONCE (of one ticker; 300).\n\n"
             "Exit status: 0 done, 1 failed or refused, 2 misused."
         ),
     )
