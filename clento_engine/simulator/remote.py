@@ -82,12 +82,24 @@ class RemoteSimulator:
         """Have a person write to an account now."""
         await self._post(f"/simulator/people/{slug}/reply", {"account_id": account_id})
 
-    async def add_account(self, account_id: str, name: str, tier: Tier) -> None:
-        """Let there be a sender."""
-        answer = await self._client.post(
-            "/simulator/accounts", json={"id": account_id, "name": name, "tier": tier.value}
-        )
-        answer.raise_for_status()
+    async def add_account(
+        self, account_id: str, name: str, tier: Tier, provider_id: str | None = None
+    ) -> None:
+        """Connect a sender; with the provider id of one there is, under one id more."""
+        fields = {"id": account_id, "name": name, "tier": tier.value, "provider_id": provider_id}
+        await self._post("/simulator/accounts", fields)
+
+    async def sign_in_anew(
+        self, account_id: str, new_id: str, synced_after_s: float = 0, *, silent: bool = False
+    ) -> None:
+        """Have an account's member sign in under a new id: the old account is gone."""
+        fields = {"new_id": new_id, "synced_after_s": synced_after_s, "silent": silent}
+        await self._post(f"/simulator/accounts/{account_id}/sign-in-anew", fields)
+
+    async def resync(self, account_id: str, for_s: float, *, silent: bool = False) -> None:
+        """Have an account reconnected, its store empty for so long."""
+        fields = {"for_s": for_s, "silent": silent}
+        await self._post(f"/simulator/accounts/{account_id}/resync", fields)
 
     async def state(self) -> Mapping[str, Any]:
         """Return the counts of what happened so far."""

@@ -215,7 +215,7 @@ class Simulated:
         return self.world.written_by(self._person)[0].social_id
 
     def chat(self) -> str:
-        return self._account.chats[0].id
+        return self._account.member.chats[0].ids[self.account]
 
     def arrange(self, *situations: Situation) -> str:
         for situation in situations:
@@ -252,7 +252,7 @@ class Simulated:
             case Situation.TAKES_NO_INMAIL:
                 world.force(person, {"takes_inmail": False, "open_profile": False}, {})
             case Situation.NO_SUCH_PLAN:
-                account.tier = Tier.FREE
+                account.member.tier = Tier.FREE
             case Situation.SIGNED_OUT:
                 world.set_status(account, Status.CREDENTIALS)
             case Situation.THROTTLED:
@@ -640,7 +640,7 @@ async def test_a_sales_navigator_inmail_goes_to_that_products_id() -> None:
 async def test_hundreds_of_invitations_and_messages_are_read_page_by_page() -> None:
     there = world()
     account = there.accounts[next(iter(there.accounts))]
-    account.tier = Tier.SALES_NAVIGATOR
+    account.member.tier = Tier.SALES_NAVIGATOR
     friend = there.person("friend-of-ours")
     there.befriend(account, friend)
     texts = [f"message {number}" for number in range(140)]
