@@ -25,6 +25,7 @@ _RELIABILITY = {
     "duplicated",
     "null_ids",
     "empty_lists",
+    "stamps_behind_s",
 }
 _TRAITS = {
     "exists",
@@ -321,6 +322,7 @@ class Control:
                 "duplicated": now.duplicated,
                 "null_ids": now.null_ids,
                 "empty_lists": now.empty_lists,
+                "stamps_behind_s": now.stamps_behind.total_seconds(),
             }
         )
 
@@ -331,7 +333,7 @@ class Control:
             name.removesuffix("_s"): timedelta(seconds=value) if name.endswith("_s") else value
             for name, value in fields.items()
         }
-        self.world.reliability = replace(self.world.reliability, **changes)
+        self.world.rely_on(replace(self.world.reliability, **changes))
         return self.reliability(request)
 
     def sign_in(self, _request: Request, token: str) -> Answer:

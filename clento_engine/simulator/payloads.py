@@ -176,7 +176,7 @@ def relation(person: Person, at: datetime) -> Json:
 
 def invitation(one: Invitation, now: datetime) -> Json:
     """Return a pending invitation.  Its instant is as coarse as LinkedIn's words for it."""
-    days = (now - one.at) // timedelta(days=1)
+    days = max((now - one.at) // timedelta(days=1), 0)
     return {
         "object": "InvitationSent",
         "id": one.id,

@@ -76,6 +76,9 @@ class Reliability:
     lost: float = 0.02  # share of events no webhook tells of
     duplicated: float = 0.02  # share that are told twice
     null_ids: float = 0.01  # share of sent messages whose answer lacks its ids
+    # how far every stamp that it shows lies before the true time, the Date header too: a provider
+    # whose clock is behind, or an engine and a database whose clocks are ahead
+    stamps_behind: timedelta = timedelta(0)
     empty_lists: bool = False  # an attendee without chats: 200 and none of them, where else 404
 
 
@@ -122,7 +125,8 @@ class World:
         self.clock = clock or DrivenClock(START)
         self.start = self.clock()
         self.chances = chances or Chances()
-        self.reliability = reliability or Reliability()
+        self.furthest_behind = timedelta(0)
+        self.rely_on(reliability or Reliability())
         self.deliver: Deliver = deliver or Courier()
         self.agenda: Agenda[Delivery | None] = Agenda()
         self.ledger = Ledger()
@@ -141,6 +145,15 @@ class World:
         self._posts: dict[str, Post] = {}  # by id and by social id
         self._created = 0
         self._advancing = asyncio.Lock()
+
+    def stamp(self) -> datetime:
+        """Return what the provider takes for the present; the ledger keeps the true one."""
+        return self.clock() - self.reliability.stamps_behind
+
+    def rely_on(self, reliability: Reliability) -> None:
+        """Change how well store and webhooks serve, from now on."""
+        self.reliability = reliability
+        self.furthest_behind = max(self.furthest_behind, reliability.stamps_behind)
 
     # --- who there is
 
@@ -166,8 +179,8 @@ class World:
         return self._connect_account(member, account_id)
 
     def _connect_account(self, member: Member, account_id: str) -> Account:
-        now = self.clock()
-        account = self.accounts[account_id] = Account(account_id, member, now, now)
+        account = Account(account_id, member, created_at=self.stamp(), synced_at=self.clock())
+        self.accounts[account_id] = account
         member.accounts.append(account)
         for chat in member.chats:
             self._keep_chat(account, chat)
@@ -371,7 +384,7 @@ class World:
             author_id=account.provider_id,
             author=account.name,
             text=text,
-            at=now,
+            at=self.stamp(),
             post=post,
             answers=answers,
         )
@@ -410,7 +423,7 @@ class World:
             id=_digits(self.seed, "invitation", account.member.key, person.slug, tie.invitations),
             person=person,
             note=note,
-            at=now,
+            at=self.stamp(),
         )
         tie.invitation = account.member.pending[invitation.id] = invitation
         self._land(Effect.INVITATION, account, person, target=invitation.id, text=note)
@@ -495,7 +508,7 @@ class World:
         person = tie.person
         tie.invitation = None
         del account.member.pending[invitation.id]
-        self._connect(account, tie, now)
+        self._connect(account, tie, self.stamp())
         tie.acceptance = Signal(now, account.id, person.provider_id, person.slug)
         self.ledger.acceptances.append(tie.acceptance)
         delay = self.reliability.noticed_within * self.temper(account, person).noticed_after
@@ -808,7 +821,7 @@ class World:
             chat=chat,
             text=text,
             from_us=from_us,
-            at=now,
+            at=self.stamp(),
             visible_at=now + self.reliability.visible_after if kind in _SENT and from_us else now,
             kind=kind,
             subject=subject,
