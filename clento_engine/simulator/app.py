@@ -322,7 +322,8 @@ class Unipile:
         now = self.world.stamp()
         pending = list(reversed(account.member.pending.values()))
         page, cursor = _page(request, pending, default=10, most=250)
-        items = (payloads.invitation(invitation, now) for invitation in page)
+        by_slug = self.world.reliability.pending_by_slug_only
+        items = (payloads.invitation(invitation, now, by_slug=by_slug) for invitation in page)
         return _list("InvitationList", items, cursor)
 
     def withdraw(self, request: Request, invitation_id: str) -> Answer:

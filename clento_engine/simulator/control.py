@@ -25,6 +25,7 @@ _RELIABILITY = {
     "duplicated",
     "null_ids",
     "empty_lists",
+    "pending_by_slug_only",
     "stamps_behind_s",
 }
 _TRAITS = {
@@ -60,6 +61,8 @@ class Control:
             "POST /simulator/accounts/{id}/status": self.set_status,
             "POST /simulator/accounts/{id}/sign-in-anew": self.sign_in_anew,
             "POST /simulator/accounts/{id}/resync": self.resync,
+            "POST /simulator/accounts/{id}/comments": self.write_by_hand,
+            "POST /simulator/posts/{id}/comments": self.others_comment,
             "POST /simulator/people/{slug}": self.force,
             "GET /simulator/people/{slug}": self.show_person,
             "POST /simulator/people/{slug}/reply": self.reply,
@@ -214,7 +217,28 @@ class Control:
         self._when(account, fields, lambda: self.world.set_status(account, status))
         return Answer(payloads.account(account))
 
+    def write_by_hand(self, request: Request, account_id: str) -> Answer:
+        """Have an account's owner comment a post by hand: `post`, its social id, and `text`."""
+        fields = _fields(request, {"post", "text"})
+        remark = self.world.by_hand(
+            self.world.account(account_id), str(fields.get("post")), str(fields.get("text"))
+        )
+        return Answer(payloads.comment(remark, self.world.stamp()), 201)
+
     # --- people
+
+    def others_comment(self, request: Request, post_id: str) -> Answer:
+        """Have `count` other members comment a post, now or `after_s` seconds from now."""
+        fields = _fields(request, {"count", "after_s"})
+        post, count = self.world.post(post_id), int(fields.get("count", 1))
+        after = timedelta(seconds=fields.get("after_s") or 0)
+        if after:
+            self.world.agenda.plan(
+                self.world.clock() + after, lambda: self.world.others_comment(post, count)
+            )
+        else:
+            self.world.others_comment(post, count)
+        return Answer({"object": "SimulatorDone", "comments": len(post.comments)}, 201)
 
     def force(self, request: Request, slug: str) -> Answer:
         """Decide what a person is and does; durations in seconds, null for never."""
@@ -322,6 +346,7 @@ class Control:
                 "duplicated": now.duplicated,
                 "null_ids": now.null_ids,
                 "empty_lists": now.empty_lists,
+                "pending_by_slug_only": now.pending_by_slug_only,
                 "stamps_behind_s": now.stamps_behind.total_seconds(),
             }
         )

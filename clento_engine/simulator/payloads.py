@@ -174,14 +174,17 @@ def relation(person: Person, at: datetime) -> Json:
     }
 
 
-def invitation(one: Invitation, now: datetime) -> Json:
-    """Return a pending invitation.  Its instant is as coarse as LinkedIn's words for it."""
+def invitation(one: Invitation, now: datetime, *, by_slug: bool = False) -> Json:
+    """Return a pending invitation.  Its instant is as coarse as LinkedIn's words for it.
+
+    `by_slug`: whom it is to is said by public identifier alone.
+    """
     days = max((now - one.at) // timedelta(days=1), 0)
     return {
         "object": "InvitationSent",
         "id": one.id,
         "invited_user": one.person.name,
-        "invited_user_id": one.person.provider_id,
+        "invited_user_id": None if by_slug else one.person.provider_id,
         "invited_user_public_id": one.person.public_identifier,
         "invited_user_description": one.person.traits.headline,
         "date": "Sent today" if days == 0 else f"Sent {days} days ago",

@@ -64,6 +64,8 @@ class Chances:
     replies_most: timedelta = timedelta(days=6)
     takes_inmail: float = 0.85
     changed_slug: float = 0.02
+    others_comment: int = 0  # how many others comment after each comment of a sender
+    others_within: timedelta = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,10 @@ class RemoteSimulator:
         told = {"status": status} | ({} if after_s is None else {"after_s": after_s})
         await self._post(f"/simulator/accounts/{account_id}/status", told)
 
+    async def others_comment(self, post: str, count: int) -> None:
+        """Have so many other members comment a post, which is named by its social id."""
+        await self._post(f"/simulator/posts/{post}/comments", {"count": count})
+
     async def force(self, slug: str, **traits: Any) -> None:  # noqa: ANN401  JSON
         """Decide what a person is and does."""
         await self._post(f"/simulator/people/{slug}", traits)

@@ -52,6 +52,7 @@ from clento_engine.simulator.webhooks import (
     Webhook,
 )
 
+_WORDS = ("Congratulations!", "So true.", "Thanks for sharing.", "I see this differently.")
 START = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)  # a Monday; where nobody says when it is
 
 COMMENT_LENGTH = 1250
@@ -79,6 +80,7 @@ class Reliability:
     # how far every stamp that it shows lies before the true time, the Date header too: a provider
     # whose clock is behind, or an engine and a database whose clocks are ahead
     stamps_behind: timedelta = timedelta(0)
+    pending_by_slug_only: bool = False  # sent invitations name people by public identifier alone
     empty_lists: bool = False  # an attendee without chats: 200 and none of them, where else 404
 
 
@@ -378,19 +380,44 @@ class World:
         now = self.clock()
         self._need_patience(account, "comment", now)
         account.member.spend("comment", now)
-        number = len(post.comments) + 1
+        remark = self._remark(post, account.member, text, answers)
+        account.member.remarks.append(remark)
+        self._land(Effect.COMMENT, account, post.author, target=post.social_id, text=text)
+        first = len(post.comments)
+        for number in range(first, first + self.chances.others_comment):
+            share = Draw(self.seed, "others", post.social_id, number).share()
+            after = self.chances.others_within * share
+            self.agenda.plan(now + after, partial(self.others_comment, post))
+        return remark
+
+    def by_hand(self, account: Account, post_id: str, text: str) -> Remark:
+        """Have the owner of an account comment a post on LinkedIn itself: no effect of ours."""
+        remark = self._remark(self.post(post_id, acting=True), account.member, text)
+        account.member.remarks.append(remark)
+        return remark
+
+    def others_comment(self, post: Post, count: int = 1) -> None:
+        """Have so many other members comment a post now."""
+        for _ in range(count):
+            number = len(post.comments) + 1
+            author = invent(self.seed, f"commenter-{number}-{post.id}", self.chances)
+            text = Draw(self.seed, "words", post.social_id, number).choice(_WORDS)
+            self._remark(post, author, text)
+
+    def _remark(
+        self, post: Post, author: Member | Person, text: str, answers: str | None = None
+    ) -> Remark:
+        key = author.key if isinstance(author, Member) else author.slug
         remark = Remark(
-            id=_digits(self.seed, "comment", post.social_id, account.member.key, number),
-            author_id=account.provider_id,
-            author=account.name,
+            id=_digits(self.seed, "comment", post.social_id, key, len(post.comments) + 1),
+            author_id=author.provider_id,
+            author=author.name,
             text=text,
             at=self.stamp(),
             post=post,
             answers=answers,
         )
         post.comments.append(remark)
-        account.member.remarks.append(remark)
-        self._land(Effect.COMMENT, account, post.author, target=post.social_id, text=text)
         return remark
 
     def invite(
