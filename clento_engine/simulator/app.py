@@ -98,7 +98,8 @@ def _answered(
         if rule is None:
             answer = _call(handler, request, parameters)
         else:
-            answer = _struck(rule, handler, request, parameters)
+            number = world.faults.applied[rule.kind.value]
+            answer = _struck(rule, number, handler, request, parameters)
     except Refusal as refusal:
         answer = refused(refusal, request.path)
     world.requests.counts[template, answer.status] += 1
@@ -123,13 +124,15 @@ def _call(handler: Handler, request: Request, parameters: list[str]) -> Answer:
     return answer
 
 
-def _struck(rule: Rule, handler: Handler, request: Request, parameters: list[str]) -> Answer:
+def _struck(
+    rule: Rule, number: int, handler: Handler, request: Request, parameters: list[str]
+) -> Answer:
     """Answer with a fault: after the effect, or instead of it."""
     if rule.kind.needs_answer:
         answer = _call(handler, request, parameters)
         if isinstance(answer.body, bytes):
             return answer
-        return Answer(spoiled(rule.kind, dict(answer.body)), answer.status)
+        return Answer(spoiled(rule.kind, dict(answer.body), number), answer.status)
     if rule.after_effect:
         with suppress(Refusal):  # what would have been refused had no effect to come after
             _call(handler, request, parameters)
