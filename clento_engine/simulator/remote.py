@@ -121,7 +121,7 @@ class RemoteSimulator:
             after = page["next"]
         reads = await self._get("/simulator/ledger/reads")
         signals = await self._get("/simulator/ledger/signals")
-        return load(rows, reads["reads"], signals)
+        return load(rows, reads["reads"], signals, reads["members"])
 
     async def _post(self, path: str, told: Mapping[str, Any]) -> Mapping[str, Any]:
         answer = await self._client.post(path, json=told)

@@ -183,6 +183,7 @@ class World:
     def _connect_account(self, member: Member, account_id: str) -> Account:
         account = Account(account_id, member, created_at=self.stamp(), synced_at=self.clock())
         self.accounts[account_id] = account
+        self.ledger.members[account_id] = member.provider_id
         member.accounts.append(account)
         for chat in member.chats:
             self._keep_chat(account, chat)
@@ -536,7 +537,9 @@ class World:
         tie.invitation = None
         del account.member.pending[invitation.id]
         self._connect(account, tie, self.stamp())
-        tie.acceptance = Signal(now, account.id, person.provider_id, person.slug)
+        tie.acceptance = Signal(
+            now, account.id, person.provider_id, person.slug, member=account.provider_id
+        )
         self.ledger.acceptances.append(tie.acceptance)
         delay = self.reliability.noticed_within * self.temper(account, person).noticed_after
         self.foresee(account.member, now + delay, lambda one: self._tell_relation(one.member, tie))
@@ -553,7 +556,13 @@ class World:
         chat.answered = True
         kind = Kind.INMAIL_REPLY if chat.is_inmail else Kind.MESSAGE
         message = self._write(chat, text, kind, from_us=False)
-        message.signal = Signal(now, account.id, tie.person.provider_id, tie.person.slug)
+        message.signal = Signal(
+            now,
+            account.id,
+            tie.person.provider_id,
+            tie.person.slug,
+            member=account.provider_id,
+        )
         self.ledger.replies.append(message.signal)
         tie.reply = tie.reply or message.signal
         self._tell_message(account.member, tie, message)

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from simulated import RELIABLE, Bench, kind_of
 
+from clento_engine.domain.operation import Budget
+from clento_engine.simulator.judge import judge
 from clento_engine.simulator.senders import PATIENCE
 from clento_engine.simulator.world import START, Reliability
 
@@ -77,6 +79,20 @@ async def test_linkedins_patience_is_with_the_member() -> None:
         bench.world.profile(bench.sender, f"lead-{number}", notify=True)
     await sign_in_anew(bench)
     assert kind_of(await bench.get("/users/lea-martin")) == "too_many_requests"
+
+
+async def test_the_ledger_says_whose_each_account_is() -> None:
+    bench = Bench()
+    member = bench.sender.provider_id
+    await bench.get("/users/lea-martin", notify="true")
+    old = await sign_in_anew(bench, new_id="again")
+    await bench.get("/users/lea-martin", notify="true")
+    page = (await bench.http.get("/simulator/ledger")).json()["entries"]
+    assert [(one["account"], one["member"]) for one in page] == [(old, member), ("again", member)]
+    reads = (await bench.http.get("/simulator/ledger/reads")).json()
+    assert reads["members"] == {old: member, "again": member}
+    [excess] = judge(bench.world.ledger, caps={Budget.PROFILE: {"day": 1}}).over_cap
+    assert (excess.account, excess.count) == (old, 2)
 
 
 async def test_chats_of_a_new_account_have_ids_of_its_own_and_the_providers() -> None:
