@@ -55,7 +55,13 @@ _EFFECT_BUDGETS = {
     Effect.INMAIL: Budget.INMAIL,
     Effect.WITHDRAW: Budget.WITHDRAWAL,
 }
-_READ_BUDGETS = {Read.PROFILE: Budget.PROFILE, Read.POSTS: Budget.POST_READ}
+_READ_BUDGETS = {
+    Read.PROFILE: Budget.PROFILE,
+    Read.POSTS: Budget.POST_READ,
+    Read.COMMENTS: Budget.POST_READ,
+    Read.RELATIONS: Budget.LIST_READ,
+    Read.INVITATIONS: Budget.LIST_READ,
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,14 +156,22 @@ def test_what_lies_closer_together_than_the_spacing_is_found() -> None:
     assert not list(crowded(ledger, 3 * MINUTE, [Effect.VISIT, Read.COMMENTS]))
 
 
-def test_notes_and_post_reads_have_budgets_of_their_own() -> None:
+def test_notes_and_reads_of_posts_and_lists_have_budgets_of_their_own() -> None:
     ledger = Ledger()
     landed(ledger, Effect.INVITATION, text="Hello")
     landed(ledger, Effect.INVITATION, slug="noah")
-    ledger.read(Read.POSTS, at=START, account="acc")
-    caps = {Budget.NOTE: {"month": 0}, Budget.POST_READ: {"week": 0}}
-    found = {(one.budget, one.window, one.count) for one in over_cap(ledger, caps)}
-    assert found == {(Budget.NOTE, "month", 1), (Budget.POST_READ, "week", 1)}
+    for kind in (Read.POSTS, Read.COMMENTS, Read.RELATIONS, Read.INVITATIONS):
+        ledger.read(kind, at=START, account="acc")
+    reads = {key: {"week": 0} for key in (Budget.POST_READ, Budget.LIST_READ)}
+    found = {
+        (one.budget, one.window, one.count)
+        for one in over_cap(ledger, {Budget.NOTE: {"month": 0}} | reads)
+    }
+    assert found == {
+        (Budget.NOTE, "month", 1),
+        (Budget.POST_READ, "week", 2),
+        (Budget.LIST_READ, "week", 2),
+    }
 
 
 def test_caps_may_differ_by_account() -> None:
