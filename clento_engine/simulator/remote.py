@@ -105,6 +105,15 @@ class RemoteSimulator:
         fields = {"for_s": for_s, "silent": silent}
         await self._post(f"/simulator/accounts/{account_id}/resync", fields)
 
+    async def member(self, account_id: str) -> str:
+        """Return the provider id of the LinkedIn member behind a sender."""
+        answer = await self._client.get(
+            f"/api/v1/accounts/{account_id}", headers={"X-API-KEY": "any"}
+        )
+        answer.raise_for_status()
+        found: str = answer.json()["connection_params"]["im"]["id"]
+        return found
+
     async def state(self) -> Mapping[str, Any]:
         """Return the counts of what happened so far."""
         return await self._get("/simulator/state")
