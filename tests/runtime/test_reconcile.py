@@ -33,6 +33,8 @@ ASKED = [
 class Refusing:
     """A provider that answers every question so."""
 
+    skew = None
+
     def __init__(self, answer: Failure, chats: list[Chat] | None = None) -> None:
         self.answer = answer
         self.chats = chats
@@ -134,6 +136,7 @@ class Showing:
     """A provider that shows a stranger's profile and these lists."""
 
     found: tuple[Comment | Invitation, ...] = ()
+    skew: None = None
 
     async def profile(self, *_given: object) -> Profile:
         return Profile("ACoAAX", "ada", None, None, connected=False, invitation_pending=False)
