@@ -20,6 +20,7 @@ from clento_engine.domain.operation import Operation
 from clento_engine.domain.workflow import Node
 from clento_engine.provider.port import Post, Profile, Provider, Sent
 from clento_engine.runtime.clock import Clock
+from clento_engine.runtime.pages import every_page
 from clento_engine.store.pick import Claimed
 from clento_engine.store.settle import Learned, Report
 
@@ -137,7 +138,7 @@ async def _withdraw(
     account = item.sender.unipile_account_id
     invitation_id = intent.invitation_id
     if invitation_id is None:
-        pending = await provider.sent_invitations(account)
+        pending = await every_page(lambda cursor: provider.sent_invitations(account, cursor=cursor))
         if isinstance(pending, Retry | Wait | Skip | Fail | Pause):
             return pending
         of_lead = (each.id for each in pending if each.provider_id == intent.target)

@@ -17,6 +17,7 @@ from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.template import same_text
 from clento_engine.provider.port import Message, Provider
 from clento_engine.runtime.clock import Clock
+from clento_engine.runtime.pages import every_page
 from clento_engine.runtime.world import World, settled
 from clento_engine.store.accounts import reserve
 from clento_engine.store.doubtful import Doubtful, take_doubtful
@@ -133,7 +134,9 @@ async def _invitation(provider: Provider, action: Doubtful, clock: Clock) -> Rep
         )
         seen = ex.ProfileRead(profile.provider_id, profile.connected, profile.invitation_pending)
         return _report(action, "done", seen, now, learned=learned)
-    pending = await provider.sent_invitations(action.unipile_account_id)
+    pending = await every_page(
+        lambda cursor: provider.sent_invitations(action.unipile_account_id, cursor=cursor)
+    )
     if isinstance(pending, Retry | Wait | Pause | Skip | Fail):
         return pending
     for invitation in pending:
@@ -172,12 +175,14 @@ async def _message(
         return found
     chats += [chat.id for chat in found if chat.id not in chats]
     for chat_id in chats:
-        messages = await provider.chat_messages(chat_id, after=action.intended_at - OVERLAP)
+        messages = await provider.chat_messages(chat_id)
         if _is_gone(messages):
             continue
         if isinstance(messages, Retry | Wait | Pause | Skip | Fail):
             return messages
-        message = _ours(action, messages, inmail=inmail)
+        since = action.intended_at - OVERLAP
+        lately = [message for message in messages.items if message.sent_at > since]
+        message = _ours(action, lately, inmail=inmail)
         if message is not None:
             learned = Learned(chat_id=chat_id)
             return _report(
@@ -205,17 +210,20 @@ async def _comment(provider: Provider, action: Doubtful, clock: Clock) -> Report
         account = await provider.account(action.unipile_account_id)
         if isinstance(account, Retry | Wait | Pause | Skip | Fail):
             return account
+        if account.provider_id is None:
+            return Retry("Unipile does not say whose account it is")
         own = account.provider_id
-    comments = await provider.comments(action.unipile_account_id, action.target)
-    if _is_gone(comments):
-        return _absent(action, clock())
+    own_id = own
+    comments = await every_page(
+        lambda cursor: provider.own_comments(action.unipile_account_id, own_id, cursor=cursor)
+    )
     if isinstance(comments, Retry | Wait | Pause | Skip | Fail):
         return comments
     of_our_text = [each for each in comments if same_text(each.text, action.text or "")]
-    if any(each.author_id == own for each in of_our_text):
+    if any(action.target in (each.post_urn, each.post_id) for each in of_our_text):
         return _report(action, "done", ex.Done(), clock())
-    if any(each.author_id is None for each in of_our_text):
-        return Retry("a comment says what ours does, and not whose it is")
+    if any(each.post_urn is None and each.post_id is None for each in of_our_text):
+        return Retry("a comment says what ours does, and not under which post")
     return _absent(action, clock())
 
 
