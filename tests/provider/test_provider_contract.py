@@ -717,11 +717,11 @@ async def test_a_chat_of_hundreds_is_read_back_to_the_message_that_is_known() ->
         sent.append(there.message(account, friend.provider_id, f"message {number}"))
     transport = httpx.ASGITransport(app=create_app(there))
     async with UnipileClient(DSN, TOKEN, transport=transport) as client:
-        chat_id = account.chats[0].id
-        lately = await client.chat_messages(chat_id, back_to=[sent[400].id])
+        chat_id = account.member.chats[0].ids[account.id]
+        lately = await client.chat_messages(chat_id, back_to=[sent[400].ids[account.id]])
         whole = await client.chat_messages(chat_id, back_to=["unknown"])
         assert isinstance(lately, port.Messages)
         assert isinstance(whole, port.Messages)
-    newest_first = [message.id for message in reversed(sent)]
+    newest_first = [message.ids[account.id] for message in reversed(sent)]
     assert ([one.id for one in lately.items], lately.is_whole) == (newest_first[:250], False)
     assert ([one.id for one in whole.items], whole.is_whole) == (newest_first, True)
