@@ -156,6 +156,7 @@ def account(body: Json) -> Account:
         usable=worst == "OK",
         status=worst,
         premium_features=_words(im, "premiumFeatures"),
+        created_at=_instant(body, "created_at"),
     )
 
 

@@ -100,7 +100,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A connected account as the provider sees it; `usable` when every source says OK."""
+    """A connected account as the provider sees it; `usable` when every source says OK.
+
+    `provider_id`: whose LinkedIn account it is.  `created_at`: when it was connected under `id`.
+    """
 
     id: str
     name: str
@@ -108,6 +111,7 @@ class Account:
     usable: bool
     status: str
     premium_features: tuple[str, ...]
+    created_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
