@@ -17,6 +17,7 @@ from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.template import same_text
 from clento_engine.provider.port import Message, Provider
 from clento_engine.runtime.clock import Clock
+from clento_engine.runtime.guard import require_provider
 from clento_engine.runtime.pages import every_page
 from clento_engine.runtime.world import World, settled
 from clento_engine.store.accounts import reserve
@@ -53,7 +54,11 @@ log = logging.getLogger(__name__)
 
 
 async def reconcile(world: World, *, most: int = 200) -> int:
-    """Ask about every action that is due for a question; return how many were asked about."""
+    """Ask about every action that is due for a question; return how many were asked about.
+
+    Raises WrongProvider, as `guard.require_provider` does: another one would say "not there".
+    """
+    await require_provider(world)
     now = world.clock()
     async with world.database.connection() as conn:
         doubtful = await take_doubtful(conn, now=now, lease=world.lease, most=most)
