@@ -60,6 +60,7 @@ class Budget(StrEnum):
     COMMENT = "post_comment"
     REACTION = "post_reaction"
     POST_READ = "post_read"
+    LIST_READ = "list_read"  # a page of the account's relations, or of its pending invitations
     WITHDRAWAL = "withdrawal"
     NONE = "none"  # internal operations: never exhausted
 
