@@ -33,7 +33,7 @@ class Call(Enum):
     POST = "GET /posts/{post_id}"
     REACT = "POST /posts/reaction"
     COMMENT = "POST /posts/{post_id}/comments"
-    COMMENTS = "GET /posts/{post_id}/comments"
+    OWN_COMMENTS = "GET /users/{identifier}/comments"
     INVITE = "POST /users/invite"
     SENT_INVITATIONS = "GET /users/invite/sent"
     WITHDRAW = "DELETE /users/invite/sent/{invitation_id}"
@@ -41,6 +41,7 @@ class Call(Enum):
     INMAIL = "POST /chats (InMail)"
     SEND_MESSAGE = "POST /chats/{chat_id}/messages"
     INMAIL_BALANCE = "GET /linkedin/inmail_balance"
+    CHATS = "GET /chats"
     CHATS_WITH = "GET /chat_attendees/{provider_id}/chats"
     CHAT_MESSAGES = "GET /chats/{chat_id}/messages"
     MESSAGES = "GET /messages"
@@ -63,8 +64,19 @@ class Call(Enum):
 
     @property
     def is_counted(self) -> bool:
-        """Whether LinkedIn counts each read against an allowance of the account's."""
-        return self in (Call.PROFILE, Call.POSTS)
+        """Whether it is a read that LinkedIn sees, and counts against the account's allowance.
+
+        The others are of Unipile's own store.  [docs: Provider limits]
+        """
+        return self in (
+            Call.PROFILE,
+            Call.POSTS,
+            Call.POST,
+            Call.OWN_COMMENTS,
+            Call.SENT_INVITATIONS,
+            Call.RELATIONS,
+            Call.INMAIL_BALANCE,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,8 @@ raised only where a value makes no sense without the field.
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Generic, TypeVar, cast
+from typing import TypeVar, cast
 
 from clento_engine.provider.port import (
     Account,
@@ -17,6 +16,7 @@ from clento_engine.provider.port import (
     InmailBalance,
     Invitation,
     Message,
+    Page,
     Post,
     Profile,
     Relation,
@@ -33,14 +33,6 @@ class NotUnderstood(Exception):
 
     def __init__(self, field: str) -> None:
         super().__init__(f"answer not understood: {field}")
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """One page of a list; no cursor means that it is the last."""
-
-    items: tuple[T, ...]
-    cursor: str | None
 
 
 def understood(body: object) -> Json:
@@ -90,7 +82,13 @@ def post(body: Json) -> Post:
 def comment(body: Json) -> Comment:
     """Read a comment; its text must be one, or none, or reconcile could miss it."""
     author = _text(_part(body, "author_details"), "id")
-    return Comment(author_id=author, text=_written(body, "text"))
+    return Comment(
+        author_id=author,
+        text=_written(body, "text"),
+        id=_text(body, "id"),
+        post_id=_text(body, "post_id"),
+        post_urn=_text(body, "post_urn"),
+    )
 
 
 def invitation(body: Json) -> Invitation:
@@ -156,6 +154,7 @@ def account(body: Json) -> Account:
         usable=worst == "OK",
         status=worst,
         premium_features=_words(im, "premiumFeatures"),
+        created_at=_instant(body, "created_at"),
     )
 
 

@@ -1,11 +1,21 @@
 """What the runtime needs from a provider: reads and writes, with failures as values."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from clento_engine.domain.failure import Failure
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page of a list; ask for the next with its cursor.  No cursor: it is the last."""
+
+    items: tuple[T, ...]
+    cursor: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +46,13 @@ class Post:
 
 @dataclass(frozen=True, slots=True)
 class Comment:
-    """A comment under a post; `author_id` is the author's provider id."""
+    """A comment; `author_id` is its author's provider id, `post_urn` the post's `social_id`."""
 
     author_id: str | None
     text: str = field(repr=False)  # what people write stays out of logs
+    id: str | None = None
+    post_id: str | None = None
+    post_urn: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +112,19 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Messages:
+    """Messages of a chat, newest first.  `is_whole`: they go back to the chat's start."""
+
+    items: tuple[Message, ...]
+    is_whole: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
-    """A connected account as the provider sees it; `usable` when every source says OK."""
+    """A connected account as the provider sees it; `usable` when every source says OK.
+
+    `provider_id`: whose LinkedIn account it is.  `created_at`: when it was connected under `id`.
+    """
 
     id: str
     name: str
@@ -108,6 +132,7 @@ class Account:
     usable: bool
     status: str
     premium_features: tuple[str, ...]
+    created_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +157,13 @@ class InmailBalance:
 class Provider(Protocol):
     """One provider of LinkedIn access; `account` is always the provider's own id of the sender.
 
-    Every call answers with its value or with a `Failure`.  Reads may be repeated inside the call.
-    Writes (visit, react, comment, invite, withdraw, start_chat, send_message, inmail and the two
-    of webhooks) are sent once and raise `OutcomeUnknown` when the effect may have happened.  A
-    failed connection is `Retry`: nothing left.  Instants are aware UTC.
+    Every call answers with its value or with a `Failure`.  Reads of the provider's own store
+    (chats, messages, accounts, webhooks) may be repeated inside the call.  Those that LinkedIn
+    sees, and so counts, reach the provider once at most: a profile, posts, a post, own comments,
+    sent invitations, relations, the InMail balance.  Writes (visit, react, comment, invite,
+    withdraw, start_chat, send_message, inmail and the two of webhooks) are sent once and raise
+    `OutcomeUnknown` when the effect may have happened.  A failed connection is `Retry`: nothing
+    left.  Instants are aware UTC.
     """
 
     async def profile(
@@ -164,14 +192,21 @@ class Provider(Protocol):
     async def comment(self, account: str, social_id: str, text: str) -> Sent | Failure:
         """Comment a post."""
 
-    async def comments(self, account: str, social_id: str) -> Sequence[Comment] | Failure:
-        """Read the newest hundred comments of a post."""
+    async def own_comments(
+        self, account: str, own_id: str, *, cursor: str | None = None
+    ) -> Page[Comment] | Failure:
+        """Read one page of what the account itself commented, presumed newest first.
+
+        `own_id` is the account's own provider id.
+        """
 
     async def invite(self, account: str, provider_id: str, note: str | None) -> Sent | Failure:
         """Ask to connect; the reference is the invitation's id."""
 
-    async def sent_invitations(self, account: str) -> Sequence[Invitation] | Failure:
-        """Read all pending invitations, every page."""
+    async def sent_invitations(
+        self, account: str, *, cursor: str | None = None
+    ) -> Page[Invitation] | Failure:
+        """Read one page of the pending invitations.  Absence is proved by all pages, not by one."""
 
     async def withdraw(self, account: str, invitation_id: str) -> Sent | Failure:
         """Withdraw a pending invitation; one that is gone already counts as withdrawn."""
@@ -193,8 +228,16 @@ class Provider(Protocol):
     async def chats_with(self, account: str, provider_id: str) -> Sequence[Chat] | Failure:
         """Find the 1:1 chats with a person; none is no proof that there is no connection."""
 
-    async def chat_messages(self, chat_id: str, *, after: datetime) -> Sequence[Message] | Failure:
-        """Read the messages of a chat since `after`, newest first, every page."""
+    async def has_chats(self, account: str) -> bool | Failure:
+        """Ask whether the provider's store shows any chat of the account."""
+
+    async def chat_messages(
+        self, chat_id: str, *, back_to: Collection[str] = ()
+    ) -> Messages | Failure:
+        """Read a chat's messages back to one whose id is in `back_to`, else to the chat's start.
+
+        Newest first, whole pages: what is older than that message may come with it.
+        """
 
     async def messages(self, account: str, *, after: datetime) -> Sequence[Message] | Failure:
         """Read the account's messages over all chats since `after`, every page."""

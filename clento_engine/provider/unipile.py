@@ -9,7 +9,7 @@ import asyncio
 import json
 import logging
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -40,6 +40,8 @@ from clento_engine.provider.port import (
     InmailBalance,
     Invitation,
     Message,
+    Messages,
+    Page,
     Post,
     Profile,
     Relation,
@@ -287,7 +289,7 @@ class UnipileClient:
         query = {"account_id": account, "limit": str(max(1, min(limit, 100)))}
         path = f"/users/{_segment(provider_id)}/posts"
         page = await self._read(Call.POSTS, path, query, partial(decode.page, decode.post))
-        return page.items[:limit] if isinstance(page, decode.Page) else page
+        return page.items[:limit] if isinstance(page, Page) else page
 
     async def post(self, account: str, social_id: str) -> Post | Failure:
         """Read one post."""
@@ -307,18 +309,20 @@ class UnipileClient:
         path = f"/posts/{_segment(social_id)}/comments"
         return await self._write(Call.COMMENT, path, content=content, reference="comment_id")
 
-    async def comments(self, account: str, social_id: str) -> Sequence[Comment] | Failure:
-        """Read the newest hundred comments of a post."""
-        query = {"account_id": account, "limit": "100", "sort_by": "MOST_RECENT"}
-        path = f"/posts/{_segment(social_id)}/comments"
-        return await self._pages(Call.COMMENTS, path, query, decode.comment, most=100)
+    async def own_comments(
+        self, account: str, own_id: str, *, cursor: str | None = None
+    ) -> Page[Comment] | Failure:
+        """Read one page of what the account itself commented, presumed newest first."""
+        path = f"/users/{_segment(own_id)}/comments"
+        item = partial(decode.page, decode.comment)
+        return await self._read(Call.OWN_COMMENTS, path, _page_of(account, cursor), item)
 
     async def relations(self, account: str) -> Sequence[Relation] | Failure:
         """Read the first page of the account's relations, presumed newest first."""
         query = {"account_id": account, "limit": "100"}
         item = partial(decode.page, decode.relation)
         first = await self._read(Call.RELATIONS, "/users/relations", query, item)
-        return first.items if isinstance(first, decode.Page) else first
+        return first.items if isinstance(first, Page) else first
 
     # -- invitations
 
@@ -331,12 +335,13 @@ class UnipileClient:
             Call.INVITE, "/users/invite", content=_json(fields), reference="invitation_id"
         )
 
-    async def sent_invitations(self, account: str) -> Sequence[Invitation] | Failure:
-        """Read all pending invitations, every page."""
-        query = {"account_id": account, "limit": "100"}
-        return await self._pages(
-            Call.SENT_INVITATIONS, "/users/invite/sent", query, decode.invitation
-        )
+    async def sent_invitations(
+        self, account: str, *, cursor: str | None = None
+    ) -> Page[Invitation] | Failure:
+        """Read one page of the pending invitations.  Absence is proved by all pages, not by one."""
+        path = "/users/invite/sent"
+        item = partial(decode.page, decode.invitation)
+        return await self._read(Call.SENT_INVITATIONS, path, _page_of(account, cursor), item)
 
     async def withdraw(self, account: str, invitation_id: str) -> Sent | Failure:
         """Withdraw a pending invitation; one that is gone already counts as withdrawn."""
@@ -384,19 +389,34 @@ class UnipileClient:
         """Find the 1:1 chats with a person; none is no proof that there is no connection."""
         query = {"account_id": account, "limit": "250"}
         path = f"/chat_attendees/{_segment(provider_id)}/chats"
-        chats = await self._pages(Call.CHATS_WITH, path, query, decode.chat)
+        chats = await self._all(Call.CHATS_WITH, path, query, decode.chat)
         return () if chats == answers.NO_CHAT else chats
 
-    async def chat_messages(self, chat_id: str, *, after: datetime) -> Sequence[Message] | Failure:
-        """Read the messages of a chat since `after`, newest first, every page."""
-        query = {"after": _timestamp(after), "limit": "250"}
-        path = f"/chats/{_segment(chat_id)}/messages"
-        return await self._pages(Call.CHAT_MESSAGES, path, query, decode.message)
+    async def has_chats(self, account: str) -> bool | Failure:
+        """Ask whether Unipile's store shows any chat of the account."""
+        query = {"account_id": account, "limit": "1"}
+        chats = await self._pages(Call.CHATS, "/chats", query, decode.chat, until=lambda _: True)
+        return bool(chats.items) if isinstance(chats, Page) else chats
+
+    async def chat_messages(
+        self, chat_id: str, *, back_to: Collection[str] = ()
+    ) -> Messages | Failure:
+        """Read a chat's messages back to one whose id is in `back_to`, else to the chat's start."""
+        pages = await self._pages(
+            Call.CHAT_MESSAGES,
+            f"/chats/{_segment(chat_id)}/messages",
+            {"limit": "250"},
+            decode.message,
+            until=lambda message: message.id in back_to,
+        )
+        if not isinstance(pages, Page):
+            return pages
+        return Messages(pages.items, is_whole=pages.cursor is None)
 
     async def messages(self, account: str, *, after: datetime) -> Sequence[Message] | Failure:
         """Read the account's messages over all chats since `after`, every page."""
         query = {"account_id": account, "after": _timestamp(after), "limit": "250"}
-        return await self._pages(Call.MESSAGES, "/messages", query, decode.message)
+        return await self._all(Call.MESSAGES, "/messages", query, decode.message)
 
     # -- accounts and webhooks
 
@@ -407,14 +427,14 @@ class UnipileClient:
     async def accounts(self) -> Sequence[Account] | Failure:
         """Read all connected accounts, every page."""
         query = {"limit": "250"}
-        found = await self._pages(Call.ACCOUNTS, "/accounts", query, decode.linkedin_account)
+        found = await self._all(Call.ACCOUNTS, "/accounts", query, decode.linkedin_account)
         if isinstance(found, tuple):
             return tuple(one for one in found if one is not None)
         return found
 
     async def webhooks(self) -> Sequence[Webhook] | Failure:
         """Read the webhooks registered with the provider, every page."""
-        return await self._pages(Call.WEBHOOKS, "/webhooks", {"limit": "250"}, decode.webhook)
+        return await self._all(Call.WEBHOOKS, "/webhooks", {"limit": "250"}, decode.webhook)
 
     async def register_webhook(
         self, source: str, url: str, *, events: Sequence[str], secret: str, name: str
@@ -447,7 +467,10 @@ class UnipileClient:
     async def _read(
         self, call: Call, path: str, query: Mapping[str, str], read: Callable[[Json], T]
     ) -> T | Failure:
-        """Ask, again and again while nothing but transport is in the way."""
+        """Ask, again and again while nothing but transport is in the way.
+
+        What LinkedIn sees is asked once: the engine pays a unit for each time, so it asks again.
+        """
         arrived = False
 
         async def ask() -> _Success | Refusal | Silence:
@@ -469,9 +492,13 @@ class UnipileClient:
         query: Mapping[str, str],
         item: Callable[[Json], T],
         *,
-        most: int | None = None,
-    ) -> tuple[T, ...] | Failure:
-        """Read a list to its end, or until there are `most` items; Retry if it has no end."""
+        until: Callable[[T], bool] | None = None,
+    ) -> Page[T] | Failure:
+        """Read a list of Unipile's store through the page with an item that fits `until`.
+
+        To its end if there is none, and then without a cursor; Retry if it has no end.  Lists that
+        LinkedIn sees are read by their callers: each page has its price.
+        """
         found: list[T] = []
         cursors: set[str] = set()
         asked = dict(query)
@@ -479,17 +506,24 @@ class UnipileClient:
             page = await self._read(call, path, asked, partial(decode.page, item))
             if isinstance(page, Retry) and cursors:  # the provider saw us ask for the first page
                 return replace(page, left=True)
-            if not isinstance(page, decode.Page):
+            if not isinstance(page, Page):
                 return page
             found += page.items
-            if page.cursor is None or (most is not None and len(found) >= most):
-                return tuple(found[:most])
+            if page.cursor is None or (until is not None and any(map(until, page.items))):
+                return Page(tuple(found), page.cursor)
             if page.cursor in cursors:
                 break
             cursors.add(page.cursor)
             asked["cursor"] = page.cursor
         # What was read so far must not pass for all there is: absence is taken as proof.
         return Retry("answer not understood: a list without end")
+
+    async def _all(
+        self, call: Call, path: str, query: Mapping[str, str], item: Callable[[Json], T]
+    ) -> tuple[T, ...] | Failure:
+        """Read a list of Unipile's store to its end; Retry if it has none."""
+        pages = await self._pages(call, path, query, item)
+        return pages.items if isinstance(pages, Page) else pages
 
     async def _write(
         self,
@@ -611,8 +645,7 @@ def _wanted(
 def _is_transient(reply: _Success | Refusal | Silence) -> bool:
     """Whether asking again at once may help: transport errors and 5xx that mean Retry.
 
-    Not for a read that the account's allowance was charged for once: the engine asks again, with a
-    unit for each time.
+    Not for a read that LinkedIn may have seen: the engine asks again, with a unit for each time.
     """
     if isinstance(reply, _Success):
         return False
@@ -669,6 +702,12 @@ def _retry_after(headers: httpx.Headers) -> timedelta | None:
     except (ValueError, TypeError, OverflowError):
         return None
     return min(max(wanted, timedelta()), _MAX_RETRY_AFTER)
+
+
+def _page_of(account: str, cursor: str | None) -> dict[str, str]:
+    """Ask for a hundred of a list, the most that every list of LinkedIn's gives.  [oas]"""
+    query = {"account_id": account, "limit": "100"}
+    return query if cursor is None else {**query, "cursor": cursor}
 
 
 def _is_no_profile(identifier: str) -> bool:

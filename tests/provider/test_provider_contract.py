@@ -41,6 +41,7 @@ from clento_engine.domain.failure import (
 from clento_engine.provider import port
 from clento_engine.provider.unipile import UnipileClient
 from clento_engine.simulator.app import create_app
+from clento_engine.simulator.clock import Clock, DrivenClock
 from clento_engine.simulator.faults import FaultKind, Rule
 from clento_engine.simulator.people import Chances
 from clento_engine.simulator.senders import Status, Tier
@@ -48,6 +49,7 @@ from clento_engine.simulator.server import Settings, serving
 from clento_engine.simulator.world import Reliability, World
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+T0 = datetime(2026, 1, 5, 8, tzinfo=UTC)
 TEXT = "Great point"  # as the fact sheet's comment
 HELLO = "Hello Lea"  # and its message
 
@@ -139,6 +141,7 @@ class Samples:
                     "GET /users/invite/sent": _ok(listed()),
                     "GET /users/relations": _ok(listed()),
                     "GET /chat_attendees": not_found,
+                    "GET /chats": _ok(listed()),
                     "DELETE /users/invite/sent": not_found,
                     "POST /chats": problem("no_connection_with_recipient", 422),
                 }
@@ -154,6 +157,7 @@ class Samples:
                     "POST /users/invite": problem("already_connected", 422),
                     "GET /users/relations": _ok(listed(RELATION)),
                     "GET /chat_attendees": _ok(listed(CHAT)),
+                    "GET /chats": _ok(listed(CHAT)),
                     "GET /chats/chat1/messages": _ok(listed(MESSAGE)),
                 }
             case Situation.NOBODY:
@@ -170,7 +174,7 @@ class Samples:
                     "POST /posts/reaction": problem("action_already_performed", 422),
                 }
             case Situation.COMMENTED:
-                return {f"GET /posts/{self.post()}/comments": _ok(listed(COMMENT))}
+                return {"GET /users/ACoAAA0/comments": _ok(listed(COMMENT))}
             case Situation.COMMENTS_OFF:
                 return {f"POST /posts/{self.post()}/comments": problem("comments_disabled", 422)}
             case Situation.TAKES_NO_INMAIL:
@@ -195,7 +199,7 @@ class Samples:
             case Situation.UNREADABLE:
                 return {"": httpx.Response(200, content=b'{"object":"X","items":[{')}
             case Situation.ENDLESS:
-                return {"": _ok(listed(INVITATION, cursor="again"))}
+                return {"": _ok(listed(CHAT, cursor="again"))}
 
 
 def _ok(body: Json) -> httpx.Response:
@@ -267,7 +271,7 @@ class Simulated:
                 world.faults.set([Rule(FaultKind.LOOPING_CURSOR)])
 
 
-def world() -> World:
+def world(clock: Clock | None = None) -> World:
     """Return a world in which nobody does anything of their own accord."""
     chances = Chances(
         missing=0,
@@ -281,7 +285,7 @@ def world() -> World:
         changed_slug=0,
     )
     reliability = Reliability(visible_after=timedelta(), lost=0, duplicated=0, null_ids=0)
-    made = World(chances=chances, reliability=reliability)
+    made = World(chances=chances, reliability=reliability, clock=clock)
     made.add_account(tier=Tier.PREMIUM)
     return made
 
@@ -374,14 +378,14 @@ async def test_a_pending_invitation_is_seen_in_the_list_and_on_the_profile(stage
     profile = await stage.client.profile(stage.account, person)
     assert isinstance(profile, port.Profile)
     assert profile.invitation_pending
-    (invitation,) = expect(await stage.client.sent_invitations(stage.account))
+    (invitation,) = shown(await stage.client.sent_invitations(stage.account))
     assert isinstance(invitation, port.Invitation)
     assert (invitation.provider_id, invitation.public_identifier) == (person, "lea-example")
 
 
 async def test_no_invitation_is_an_empty_list(stage: Stage) -> None:
     stage.arrange(Situation.STRANGER)
-    assert expect(await stage.client.sent_invitations(stage.account)) == ()
+    assert await stage.client.sent_invitations(stage.account) == port.Page((), None)
 
 
 async def test_a_second_invitation_is_skipped_as_invited(stage: Stage) -> None:
@@ -400,7 +404,7 @@ async def test_inviting_a_friend_is_skipped_as_connected(stage: Stage) -> None:
 
 async def test_an_invitation_is_withdrawn_once(stage: Stage) -> None:
     stage.arrange(Situation.INVITED)
-    (invitation,) = expect(await stage.client.sent_invitations(stage.account))
+    (invitation,) = shown(await stage.client.sent_invitations(stage.account))
     assert isinstance(invitation, port.Invitation)
     assert await stage.client.withdraw(stage.account, invitation.id) == port.Sent()
 
@@ -448,8 +452,11 @@ async def test_a_comment_has_an_id_and_is_found_by_its_author_and_text(stage: St
     assert isinstance(sent, port.Sent)
     assert sent.reference
     stage.arrange(Situation.COMMENTED)
-    comments = expect(await stage.client.comments(stage.account, stage.post()))
-    assert comments[0] == port.Comment(stage.own_id, TEXT)
+    comment, *_ = shown(await stage.client.own_comments(stage.account, stage.own_id))
+    assert isinstance(comment, port.Comment)
+    assert (comment.author_id, comment.text) == (stage.own_id, TEXT)
+    assert comment.post_urn == stage.post()
+    assert comment.id
 
 
 async def test_a_post_closed_to_comments_is_skipped(stage: Stage) -> None:
@@ -484,7 +491,10 @@ async def test_a_sent_message_is_found_again(stage: Stage) -> None:
     person = stage.arrange(Situation.FRIEND_WITH_CHAT)
     (chat,) = expect(await stage.client.chats_with(stage.account, person))
     assert chat == port.Chat(stage.chat(), person, read_only=False)
-    (message,) = expect(await stage.client.chat_messages(stage.chat(), after=LONG_AGO))
+    messages = await stage.client.chat_messages(stage.chat())
+    assert isinstance(messages, port.Messages)
+    assert messages.is_whole
+    (message,) = messages.items
     assert isinstance(message, port.Message)
     assert (message.from_us, message.text, message.kind) == (True, HELLO, "MESSAGE")
     assert (message.sender_id, message.chat_id) == (stage.own_id, stage.chat())
@@ -496,6 +506,13 @@ async def test_a_sent_message_is_found_again(stage: Stage) -> None:
 async def test_with_a_stranger_there_is_no_chat(stage: Stage) -> None:
     person = stage.arrange(Situation.STRANGER)
     assert expect(await stage.client.chats_with(stage.account, person)) == ()
+
+
+async def test_a_store_shows_whether_the_account_has_any_chat(stage: Stage) -> None:
+    stage.arrange(Situation.STRANGER)
+    assert await stage.client.has_chats(stage.account) is False
+    stage.arrange(Situation.FRIEND_WITH_CHAT)
+    assert await stage.client.has_chats(stage.account) is True
 
 
 async def test_an_inmail_has_an_id(stage: Stage) -> None:
@@ -604,8 +621,15 @@ async def test_an_unreadable_answer_is_sent_to_a_write_and_nothing_to_a_read(sta
 
 
 async def test_a_list_without_end_does_not_pass_for_a_whole_one(stage: Stage) -> None:
-    stage.arrange(Situation.INVITED, Situation.ENDLESS)
-    assert isinstance(await stage.client.sent_invitations(stage.account), Retry)
+    person = stage.arrange(Situation.FRIEND_WITH_CHAT, Situation.ENDLESS)
+    assert isinstance(await stage.client.chats_with(stage.account, person), Retry)
+
+
+def shown(answer: object) -> tuple[object, ...]:
+    """Return what a page shows, the only one; a failure fails the test with its reason."""
+    assert isinstance(answer, port.Page), answer
+    assert answer.cursor is None
+    return answer.items
 
 
 def expect(answer: object) -> tuple[object, ...]:
@@ -652,8 +676,52 @@ async def test_hundreds_of_invitations_and_messages_are_read_page_by_page() -> N
         invited.append(person.provider_id)
     transport = httpx.ASGITransport(app=create_app(there))
     async with UnipileClient(DSN, TOKEN, transport=transport) as client:
-        invitations = expect(await client.sent_invitations(account.id))
+        first = await client.sent_invitations(account.id)
+        assert isinstance(first, port.Page)
+        second = await client.sent_invitations(account.id, cursor=first.cursor)
+        assert isinstance(second, port.Page)
         messages = expect(await client.messages(account.id, after=LONG_AGO))
-    found = [one.provider_id for one in invitations if isinstance(one, port.Invitation)]
+    assert (len(first.items), len(second.items), second.cursor) == (100, 40, None)
+    found = [invitation.provider_id for invitation in (*first.items, *second.items)]
     assert found == invited[::-1]
     assert [one.text for one in messages if isinstance(one, port.Message)] == texts[::-1]
+
+
+async def test_hundreds_of_our_comments_are_read_page_by_page_newest_first() -> None:
+    there = world()
+    account = next(iter(there.accounts.values()))
+    post = there.written_by(there.person("lea-example"))[0].social_id
+    texts = [f"comment {number}" for number in range(140)]
+    for text in texts:
+        there.comment(account, post, text, None)
+    transport = httpx.ASGITransport(app=create_app(there))
+    async with UnipileClient(DSN, TOKEN, transport=transport) as client:
+        first = await client.own_comments(account.id, account.provider_id)
+        assert isinstance(first, port.Page)
+        second = await client.own_comments(account.id, account.provider_id, cursor=first.cursor)
+        assert isinstance(second, port.Page)
+    assert (len(first.items), len(second.items), second.cursor) == (100, 40, None)
+    assert [comment.text for comment in (*first.items, *second.items)] == texts[::-1]
+    assert {comment.post_urn for comment in (*first.items, *second.items)} == {post}
+
+
+async def test_a_chat_of_hundreds_is_read_back_to_the_message_that_is_known() -> None:
+    clock = DrivenClock(T0)
+    there = world(clock)
+    account = next(iter(there.accounts.values()))
+    friend = there.person("friend-of-ours")
+    there.befriend(account, friend)
+    sent = []
+    for number in range(600):
+        clock.move(T0 + number * timedelta(minutes=15))  # LinkedIn takes so many a day
+        sent.append(there.message(account, friend.provider_id, f"message {number}"))
+    transport = httpx.ASGITransport(app=create_app(there))
+    async with UnipileClient(DSN, TOKEN, transport=transport) as client:
+        chat_id = account.chats[0].id
+        lately = await client.chat_messages(chat_id, back_to=[sent[400].id])
+        whole = await client.chat_messages(chat_id, back_to=["unknown"])
+        assert isinstance(lately, port.Messages)
+        assert isinstance(whole, port.Messages)
+    newest_first = [message.id for message in reversed(sent)]
+    assert ([one.id for one in lately.items], lately.is_whole) == (newest_first[:250], False)
+    assert ([one.id for one in whole.items], whole.is_whole) == (newest_first, True)

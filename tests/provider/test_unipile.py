@@ -23,6 +23,7 @@ from unipile_samples import (
     PROFILE,
     RELATION,
     TOKEN,
+    Json,
     Stub,
     listed,
     problem,
@@ -51,11 +52,12 @@ READS: dict[str, Ask] = {
     "profile": lambda c: c.profile(ACCOUNT_ID, "ACoAAB1"),
     "posts": lambda c: c.posts(ACCOUNT_ID, "ACoAAB1", limit=5),
     "post": lambda c: c.post(ACCOUNT_ID, "urn:li:ugcPost:1"),
-    "comments": lambda c: c.comments(ACCOUNT_ID, "urn:li:ugcPost:1"),
+    "own_comments": lambda c: c.own_comments(ACCOUNT_ID, "ACoAAA0"),
     "sent_invitations": lambda c: c.sent_invitations(ACCOUNT_ID),
     "inmail_balance": lambda c: c.inmail_balance(ACCOUNT_ID),
     "chats_with": lambda c: c.chats_with(ACCOUNT_ID, "ACoAAB1"),
-    "chat_messages": lambda c: c.chat_messages("chat1", after=T0),
+    "has_chats": lambda c: c.has_chats(ACCOUNT_ID),
+    "chat_messages": lambda c: c.chat_messages("chat1"),
     "messages": lambda c: c.messages(ACCOUNT_ID, after=T0),
     "relations": lambda c: c.relations(ACCOUNT_ID),
     "account": lambda c: c.account(ACCOUNT_ID),
@@ -190,10 +192,7 @@ async def test_every_request_carries_the_token_and_asks_for_json(ask: Ask) -> No
         ("post", "GET /posts/urn:li:ugcPost:1?account_id=acc_1"),
         ("react", "POST /posts/reaction"),
         ("comment", "POST /posts/urn:li:ugcPost:1/comments"),
-        (
-            "comments",
-            "GET /posts/urn:li:ugcPost:1/comments?account_id=acc_1&limit=100&sort_by=MOST_RECENT",
-        ),
+        ("own_comments", "GET /users/ACoAAA0/comments?account_id=acc_1&limit=100"),
         ("invite", "POST /users/invite"),
         ("sent_invitations", "GET /users/invite/sent?account_id=acc_1&limit=100"),
         ("withdraw", "DELETE /users/invite/sent/744?account_id=acc_1"),
@@ -202,10 +201,8 @@ async def test_every_request_carries_the_token_and_asks_for_json(ask: Ask) -> No
         ("send_message", "POST /chats/chat1/messages"),
         ("inmail_balance", "GET /linkedin/inmail_balance?account_id=acc_1"),
         ("chats_with", "GET /chat_attendees/ACoAAB1/chats?account_id=acc_1&limit=250"),
-        (
-            "chat_messages",
-            "GET /chats/chat1/messages?after=2026-10-09T08%3A00%3A00.000Z&limit=250",
-        ),
+        ("has_chats", "GET /chats?account_id=acc_1&limit=1"),
+        ("chat_messages", "GET /chats/chat1/messages?limit=250"),
         (
             "messages",
             "GET /messages?account_id=acc_1&after=2026-10-09T08%3A00%3A00.000Z&limit=250",
@@ -331,7 +328,7 @@ async def test_an_empty_id_is_a_defect_and_never_another_route() -> None:
 async def test_an_instant_is_sent_in_utc_with_milliseconds() -> None:
     stub = Stub()
     local = datetime(2026, 10, 9, 10, 0, 0, 123987, timezone(timedelta(hours=2)))
-    await stub.client.chat_messages("chat1", after=local)
+    await stub.client.messages(ACCOUNT_ID, after=local)
     assert stub.request.url.params["after"] == "2026-10-09T08:00:00.123Z"
 
 
@@ -394,7 +391,23 @@ async def test_the_sheets_examples_are_understood() -> None:
         kind="MESSAGE",
         is_event=False,
     )
-    account = port.Account("acc_1", "Sender One", "ACoAAA0", True, "OK", ("sales_navigator",))
+    account = port.Account(
+        id="acc_1",
+        name="Sender One",
+        provider_id="ACoAAA0",
+        usable=True,
+        status="OK",
+        premium_features=("sales_navigator",),
+        created_at=datetime(2026, 1, 2, 3, 4, 5, 678000, UTC),
+    )
+    comment = port.Comment(
+        author_id="ACoAAA0",
+        text="Great point",
+        id="7333",
+        post_id="7332661864792854528",
+        post_urn="urn:li:ugcPost:7332661863920324609",
+    )
+    invitation = port.Invitation("7449262477600571392", "ACoAAB1", "lea-example")
     expected: dict[str, object] = {
         "profile": profile,
         "visit": profile,
@@ -402,16 +415,17 @@ async def test_the_sheets_examples_are_understood() -> None:
         "post": post,
         "react": port.Sent(),
         "comment": port.Sent(reference="7333"),
-        "comments": (port.Comment("ACoAAA0", "Great point"),),
+        "own_comments": port.Page((comment,), None),
         "invite": port.Sent(reference="7449262477600571392", usage=75),
-        "sent_invitations": (port.Invitation("7449262477600571392", "ACoAAB1", "lea-example"),),
+        "sent_invitations": port.Page((invitation,), None),
         "withdraw": port.Sent(),
         "start_chat": port.Sent(reference="msg1", chat_id="chat1"),
         "inmail": port.Sent(reference="msg1", chat_id="chat1"),
         "send_message": port.Sent(reference="msg2"),
         "inmail_balance": port.InmailBalance(None, 150, None),
         "chats_with": (port.Chat("chat1", "ACoAAB1", read_only=False),),
-        "chat_messages": (message,),
+        "has_chats": True,
+        "chat_messages": port.Messages((message,), is_whole=True),
         "messages": (message,),
         "relations": (
             port.Relation("ACoAAB1", "lea-example", datetime(2026, 6, 30, 11, 25, 41, tzinfo=UTC)),
@@ -533,7 +547,7 @@ async def test_both_ids_of_a_sent_message_may_be_missing() -> None:
         ("chat_messages", listed({**MESSAGE, "is_sender": None}), "is_sender"),
         ("chat_messages", listed({**MESSAGE, "timestamp": "soon"}), "timestamp"),
         ("chat_messages", listed({**MESSAGE, "text": ["Hello"]}), "text"),
-        ("comments", listed({**COMMENT, "text": {}}), "text"),
+        ("own_comments", listed({**COMMENT, "text": {}}), "text"),
         ("messages", {"items": "none"}, "items"),
         ("messages", {"items": [None]}, "items"),
         ("messages", {}, "items"),
@@ -621,24 +635,24 @@ async def test_retry_after_is_honoured_in_seconds_or_as_a_date(
 
 
 def pages(items: Iterable[tuple[str, str | None]]) -> Callable[[httpx.Request], httpx.Response]:
-    """Serve invitation ids page by page: the first page, then each by its cursor."""
+    """Serve chats' ids page by page: the first page, then each by its cursor."""
     served = iter(items)
     expected: list[str | None] = [None]
 
     def answer(request: httpx.Request) -> httpx.Response:
         assert request.url.params.get("cursor") == expected[0]
-        assert request.url.params["limit"] == "100"
+        assert request.url.params["limit"] == "250"
         assert request.url.params["account_id"] == "acc_1"
         name, cursor = next(served)
         expected[0] = cursor
-        return httpx.Response(200, json=listed({**INVITATION, "id": name}, cursor=cursor))
+        return httpx.Response(200, json=listed({**CHAT, "id": name}, cursor=cursor))
 
     return answer
 
 
 async def test_a_list_is_read_to_its_end() -> None:
     stub = Stub(pages([("1", "a+b/c=="), ("2", "é &x"), ("3", None)]))
-    answer = await stub.client.sent_invitations(ACCOUNT_ID)
+    answer = await READS["chats_with"](stub.client)
     assert isinstance(answer, tuple)
     assert [one.id for one in answer] == ["1", "2", "3"]
 
@@ -647,24 +661,24 @@ async def test_a_cursor_inside_paging_is_found() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         last = request.url.params.get("cursor") == "next"
         return httpx.Response(
-            200, json={"items": [INVITATION], "paging": {"cursor": None if last else "next"}}
+            200, json={"items": [CHAT], "paging": {"cursor": None if last else "next"}}
         )
 
-    answered = await Stub(answer).client.sent_invitations(ACCOUNT_ID)
+    answered = await READS["chats_with"](Stub(answer).client)
     assert isinstance(answered, tuple)
     assert len(answered) == 2
 
 
 async def test_cursors_in_a_circle_do_not_pass_for_a_whole_list() -> None:
     stub = Stub(pages([("1", "a"), ("2", "b"), ("3", "a")]))
-    answer = await stub.client.sent_invitations(ACCOUNT_ID)
+    answer = await READS["chats_with"](stub.client)
     assert answer == Retry("answer not understood: a list without end")
     assert len(stub.requests) == 3
 
 
 async def test_a_list_without_end_does_not_pass_for_a_whole_one() -> None:
     stub = Stub(pages((str(n), f"cursor {n}") for n in range(10_000)))
-    answer = await stub.client.sent_invitations(ACCOUNT_ID)
+    answer = await READS["chats_with"](stub.client)
     assert isinstance(answer, Retry)
     assert len(stub.requests) == MAX_PAGES
 
@@ -687,23 +701,99 @@ async def test_relations_are_one_page_only() -> None:
 async def test_a_refusal_on_a_later_page_is_the_answer() -> None:
     answers = iter(
         [
-            httpx.Response(200, json=listed(INVITATION, cursor="a")),
+            httpx.Response(200, json=listed(CHAT, cursor="a")),
             problem("disconnected_account", 401),
         ]
     )
     stub = Stub(lambda _: next(answers))
-    assert isinstance(await stub.client.sent_invitations(ACCOUNT_ID), Pause)
+    assert isinstance(await READS["chats_with"](stub.client), Pause)
 
 
 async def test_a_cursor_too_long_for_any_url_is_a_refusal() -> None:
-    stub = Stub(lambda _: httpx.Response(200, json=listed(INVITATION, cursor="x" * 70_000)))
-    assert isinstance(await stub.client.sent_invitations(ACCOUNT_ID), Skip)
+    stub = Stub(lambda _: httpx.Response(200, json=listed(CHAT, cursor="x" * 70_000)))
+    assert isinstance(await READS["chats_with"](stub.client), Skip)
+
+
+@pytest.mark.parametrize(
+    ("ask", "item"),
+    [
+        (lambda c, cursor: c.sent_invitations(ACCOUNT_ID, cursor=cursor), INVITATION),
+        (lambda c, cursor: c.own_comments(ACCOUNT_ID, "ACoAAA0", cursor=cursor), COMMENT),
+    ],
+    ids=["sent_invitations", "own_comments"],
+)
+async def test_a_list_that_linkedin_sees_is_read_a_page_at_a_time(
+    ask: Callable[[UnipileClient, str | None], Awaitable[port.Page[object]]], item: Json
+) -> None:
+    stub = Stub(
+        lambda request: httpx.Response(
+            200, json=listed(item, cursor=None if "cursor" in request.url.params else "a+b=")
+        )
+    )
+    first = await ask(stub.client, None)
+    assert (len(first.items), first.cursor) == (1, "a+b=")
+    last = await ask(stub.client, first.cursor)
+    assert (len(last.items), last.cursor) == (1, None)
+    assert [request.url.params.get("cursor") for request in stub.requests] == [None, "a+b="]
+    assert {request.url.params["limit"] for request in stub.requests} == {"100"}
+
+
+def chat_of(*ids: str) -> Callable[[httpx.Request], httpx.Response]:
+    """Serve a chat's messages two a page, newest first."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        start = int(request.url.params.get("cursor", 0))
+        items = [{**MESSAGE, "id": name} for name in ids[start : start + 2]]
+        cursor = str(start + 2) if start + 2 < len(ids) else None
+        return httpx.Response(200, json=listed(*items, cursor=cursor))
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("back_to", "found", "is_whole"),
+    [
+        ((), "7654321", True),
+        (("x",), "7654321", True),
+        (("4",), "7654", False),  # with the whole page that it is on
+        (("4", "6"), "76", False),  # the newest of them
+        (("1",), "7654321", True),
+    ],
+)
+async def test_a_chat_is_read_back_to_a_known_message_or_to_its_start(
+    back_to: tuple[str, ...], found: str, is_whole: bool
+) -> None:
+    stub = Stub(chat_of(*"7654321"))
+    messages = await stub.client.chat_messages("chat1", back_to=back_to)
+    assert isinstance(messages, port.Messages)
+    assert "".join(message.id for message in messages.items) == found
+    assert messages.is_whole is is_whole
+
+
+async def test_an_empty_page_is_not_the_end_of_a_store() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if "cursor" in request.url.params:
+            return httpx.Response(200, json=listed(CHAT, cursor="more"))
+        return httpx.Response(200, json=listed(cursor="next"))
+
+    stub = Stub(answer)
+    assert await stub.client.has_chats(ACCOUNT_ID) is True
+    assert len(stub.requests) == 2
+    assert await Stub(lambda _: httpx.Response(200, json=listed())).client.has_chats("a") is False
 
 
 # -- repeating
 
 
-COUNTED = ("profile", "posts")  # by LinkedIn, each time
+COUNTED = (  # by LinkedIn, each time
+    "profile",
+    "posts",
+    "post",
+    "own_comments",
+    "sent_invitations",
+    "relations",
+    "inmail_balance",
+)
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
@@ -806,9 +896,9 @@ async def test_a_list_of_which_a_page_was_read_has_left() -> None:
     def first_page_only(request: httpx.Request) -> httpx.Response:
         if "cursor" in request.url.params:
             raise httpx.ConnectError("refused")
-        return httpx.Response(200, json=listed(INVITATION, cursor="more"))
+        return httpx.Response(200, json=listed(CHAT, cursor="more"))
 
-    answer = await READS["sent_invitations"](Stub(first_page_only).client)
+    answer = await READS["chats_with"](Stub(first_page_only).client)
     assert isinstance(answer, Retry)
     assert answer.left
 
@@ -918,7 +1008,7 @@ async def test_neither_token_nor_texts_are_shown() -> None:
     stub = Stub()
     shown = repr(stub.client) + str(vars(stub.client).keys())
     shown += repr(await stub.client.messages(ACCOUNT_ID, after=T0))
-    shown += repr(await stub.client.comments(ACCOUNT_ID, "x"))
+    shown += repr(await stub.client.own_comments(ACCOUNT_ID, "ACoAAA0"))
     for secret in (TOKEN, "Hello Lea", "Great point"):
         assert secret not in shown
 

@@ -1,6 +1,5 @@
 """Acting on one claim: what is sent when the time for it is nearly over."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import cast
@@ -14,7 +13,7 @@ from clento_engine.domain.intent import Intent
 from clento_engine.domain.limits import Tier
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.workflow import Workflow
-from clento_engine.provider.port import Invitation, Profile, Provider, Sent
+from clento_engine.provider.port import Invitation, Page, Profile, Provider, Sent
 from clento_engine.runtime.act import act
 from clento_engine.runtime.clock import VirtualClock
 from clento_engine.store.pick import Claimed, Sender
@@ -36,9 +35,9 @@ class Slow:
         self.clock.move_to(self.clock() + self.takes)
         return Profile(f"ACw{target}", None, None, None, connected=False, invitation_pending=False)
 
-    async def sent_invitations(self, _account: str) -> Sequence[Invitation]:
+    async def sent_invitations(self, _account: str, *, cursor: str | None) -> Page[Invitation]:
         self.clock.move_to(self.clock() + self.takes)
-        return ()
+        return Page((), cursor)
 
     async def inmail(self, *_given: object, sales_navigator: bool) -> Sent:
         self.written.append("inmail")

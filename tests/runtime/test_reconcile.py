@@ -1,6 +1,5 @@
 """What reconcile believes: a refusal to show something is no proof that it is not there."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -12,7 +11,7 @@ from builders import Conn, begun, line, report
 from clento_engine.domain.failure import Fail, Failure, Means, Retry, Skip, Wait
 from clento_engine.domain.limits import HOUR, Caps
 from clento_engine.domain.operation import Budget, Operation
-from clento_engine.provider.port import Chat, Comment, Invitation, Profile, Provider
+from clento_engine.provider.port import Chat, Comment, Invitation, Page, Profile, Provider
 from clento_engine.runtime.reconcile import _look, reconcile
 from clento_engine.runtime.world import World
 from clento_engine.store.database import Database
@@ -78,12 +77,17 @@ async def test_a_refusal_to_show_it_settles_nothing(operation: Operation, refusa
     assert await asked(operation, Refusing(refusal)) == refusal
 
 
-@pytest.mark.parametrize("operation", [Operation.COMMENT_POST, Operation.LIKE_POST])
-async def test_under_a_post_that_is_gone_there_is_nothing(operation: Operation) -> None:
-    answer = await asked(operation, Refusing(Skip("no such post", means=Means.GONE)))
+async def test_under_a_post_that_is_gone_there_is_no_reaction() -> None:
+    answer = await asked(Operation.LIKE_POST, Refusing(Skip("no such post", means=Means.GONE)))
 
     assert isinstance(answer, Report)
     assert answer.state == "absent"
+
+
+async def test_a_list_of_our_comments_that_is_gone_proves_nothing() -> None:
+    refusal = Skip("no such member", means=Means.GONE)
+
+    assert await asked(Operation.COMMENT_POST, Refusing(refusal)) == refusal
 
 
 async def test_a_message_is_not_absent_because_its_chat_is_not_shown() -> None:
@@ -129,16 +133,18 @@ async def test_a_question_that_linkedin_counts_takes_a_unit_or_waits_for_one(
 class Showing:
     """A provider that shows a stranger's profile and these lists."""
 
-    found: Sequence[Comment | Invitation] = ()
+    found: tuple[Comment | Invitation, ...] = ()
 
     async def profile(self, *_given: object) -> Profile:
         return Profile("ACoAAX", "ada", None, None, connected=False, invitation_pending=False)
 
-    async def comments(self, *_given: object) -> Sequence[Comment | Invitation]:
-        return self.found
+    async def own_comments(self, *_given: object, cursor: str | None) -> Page[Comment | Invitation]:
+        return Page(self.found, cursor)
 
-    async def sent_invitations(self, *_given: object) -> Sequence[Comment | Invitation]:
-        return self.found
+    async def sent_invitations(
+        self, *_given: object, cursor: str | None
+    ) -> Page[Comment | Invitation]:
+        return Page(self.found, cursor)
 
 
 @pytest.mark.parametrize("operation", [Operation.COMMENT_POST, Operation.SEND_CONNECTION_REQUEST])
@@ -158,18 +164,19 @@ async def test_what_is_not_there_is_believed_at_the_second_question_only(
 
 
 @pytest.mark.parametrize(
-    ("author", "text", "said"),
+    ("post", "text", "said"),
     [
-        ("ACoAAME", "Hello", "done"),
+        ("ACoAAX", "Hello", "done"),
         (None, "Hello", None),
         (None, "Something else", "absent"),
-        ("ACoAAX", "Hello", "absent"),
+        ("urn:li:ugcPost:2", "Hello", "absent"),
     ],
 )
-async def test_a_comment_of_nobody_with_our_text_is_no_proof_of_either(
-    author: str | None, text: str, said: str | None
+async def test_a_comment_under_no_known_post_with_our_text_is_no_proof_of_either(
+    post: str | None, text: str, said: str | None
 ) -> None:
-    answer = await asked(Operation.COMMENT_POST, Showing([Comment(author, text)]))
+    shown = Comment("ACoAAME", text, post_urn=post)
+    answer = await asked(Operation.COMMENT_POST, Showing((shown,)))
 
     assert (answer.state if isinstance(answer, Report) else None) == said
     assert said is not None or isinstance(answer, Retry)
@@ -180,7 +187,7 @@ async def test_a_pending_invitation_without_an_id_is_known_by_the_public_identif
     slug: str, said: str
 ) -> None:
     pending = Invitation("744", provider_id=None, public_identifier=slug)
-    answer = await asked(Operation.SEND_CONNECTION_REQUEST, Showing([pending]))
+    answer = await asked(Operation.SEND_CONNECTION_REQUEST, Showing((pending,)))
 
     assert isinstance(answer, Report)
     assert answer.state == said
