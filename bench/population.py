@@ -186,15 +186,23 @@ def _setting(who: Population, now: datetime) -> Iterator[tuple[str, dict[str, ob
     # Established senders, without gaps: the gaps of one account are not what is measured.
     yield (
         """
-        insert into connected_accounts (organization_id, id, unipile_account_id, name, tier,
-               time_zone, warmup_days, warmup_started_at, spacing_shortest, spacing_longest,
+        with members as (
+            insert into provider_accounts (member_id, unipile_account_id, organization_id,
+                   account_id)
+            select 'member_' || g.n, 'bench_' || g.n, o.id, uuidv7()
+              from generate_series(0, %(senders)s - 1) g(n)
+              join bench_organizations o on o.n = mod(g.n, %(organizations)s)
+             order by g.n
+            returning *)
+        insert into connected_accounts (organization_id, id, unipile_account_id, provider_id, name,
+               tier, time_zone, warmup_days, warmup_started_at, spacing_shortest, spacing_longest,
                next_sweep_at, swept_messages_until)
-        select o.id, uuidv7(), 'bench_' || g.n, 'Sender ' || g.n, %(tier)s, 'Europe/Berlin', 0,
+        select organization_id, account_id, unipile_account_id, member_id,
+               'Sender ' || substr(member_id, 8), %(tier)s, 'Europe/Berlin', 0,
                %(now)s::timestamptz - interval '90 days', '0', '0',
                %(now)s::timestamptz + interval '3 hours', %(now)s
-          from generate_series(0, %(senders)s - 1) g(n)
-          join bench_organizations o on o.n = mod(g.n, %(organizations)s)
-         order by g.n
+          from members
+         order by account_id
         """,
         {
             "tier": TIER.value,

@@ -246,6 +246,11 @@ async def add_leads(
     return list_id, [lead_id for _, lead_id in found]
 
 
+def member_of(unipile_account_id: str) -> str:
+    """Return the LinkedIn member behind an account that `add_sender` made."""
+    return unipile_account_id.replace("unipile-", "member-", 1)
+
+
 async def add_sender(
     conn: Conn,
     organization_id: UUID,
@@ -265,6 +270,7 @@ async def add_sender(
         tier=tier,
         time_zone=time_zone,
         warmup_days=0,
+        provider_id=member_of(f"unipile-{name}"),
         spacing=spacing,
     )
     if not capped:

@@ -89,6 +89,15 @@ class RemoteSimulator:
         )
         answer.raise_for_status()
 
+    async def member(self, account_id: str) -> str:
+        """Return the provider id of the LinkedIn member behind a sender."""
+        answer = await self._client.get(
+            f"/api/v1/accounts/{account_id}", headers={"X-API-KEY": "any"}
+        )
+        answer.raise_for_status()
+        found: str = answer.json()["connection_params"]["im"]["id"]
+        return found
+
     async def state(self) -> Mapping[str, Any]:
         """Return the counts of what happened so far."""
         return await self._get("/simulator/state")

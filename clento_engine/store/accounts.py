@@ -37,7 +37,7 @@ class AlreadyExists(Exception):
 
 @dataclass(frozen=True, slots=True)
 class AccountRow:
-    """A sender as it is stored."""
+    """A sender as it is stored; `provider_id`: of the LinkedIn member behind it, once known."""
 
     id: UUID
     unipile_account_id: str
@@ -50,6 +50,21 @@ class AccountRow:
     warmup_days: int
     warmup_started_at: datetime | None
     blocked_until: datetime | None
+    provider_id: str | None
+    removed_at: datetime | None
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether Unipile has shown which member it is: only then may it act."""
+        return self.provider_id is not None
+
+
+# The columns of an AccountRow, of connected_accounts as `a`.
+ACCOUNT = """a.id, a.unipile_account_id, a.name, a.tier, a.time_zone, a.status, a.paused_by,
+       a.pause_reason, a.warmup_days, a.warmup_started_at, a.blocked_until, a.provider_id,
+       a.removed_at"""
+NOT_LOOKED_UP = "not yet looked up at Unipile"
+_ACTIVE = ("active", None, None)
 
 
 async def create_organization(conn: AsyncConnection[Any], name: str) -> UUID:
@@ -84,15 +99,19 @@ async def add_account(
 ) -> UUID:
     """Add a sender with the limits of its tier; its id.  Raises AlreadyExists.
 
-    `warmup_days` None takes the tier's ramp; 0 is an established account.
+    `warmup_days` None takes the tier's ramp; 0 is an established account.  Without `provider_id`,
+    the id of the member behind it, it is paused until Unipile was asked for it.
     """
     account_id = uuid7()
     async with conn.transaction():
+        if provider_id is not None:
+            await hold_member(conn, organization_id, account_id, provider_id, unipile_account_id)
         try:
             await conn.execute(
                 "insert into connected_accounts (organization_id, id, unipile_account_id, name,"
-                " tier, time_zone, warmup_days, provider_id, spacing_shortest, spacing_longest)"
-                " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                " tier, time_zone, warmup_days, provider_id, spacing_shortest, spacing_longest,"
+                " status, paused_by, pause_reason)"
+                " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
                 (
                     organization_id,
                     account_id,
@@ -104,6 +123,7 @@ async def add_account(
                     provider_id,
                     spacing.shortest,
                     spacing.longest,
+                    *(("paused", "provider", NOT_LOOKED_UP) if provider_id is None else _ACTIVE),
                 ),
             )
         except UniqueViolation:
@@ -130,13 +150,31 @@ async def add_account(
     return account_id
 
 
+async def hold_member(
+    conn: AsyncConnection[Any],
+    organization_id: UUID,
+    account_id: UUID,
+    member_id: str,
+    unipile_account_id: str,
+) -> None:
+    """Write which account a member acts by.  Raises AlreadyExists when it has one."""
+    try:
+        async with conn.transaction():
+            await conn.execute(
+                "insert into provider_accounts (member_id, unipile_account_id, organization_id,"
+                " account_id) values (%s, %s, %s, %s)",
+                (member_id, unipile_account_id, organization_id, account_id),
+            )
+    except UniqueViolation:
+        raise AlreadyExists(f"{unipile_account_id!r} is connected already") from None
+
+
 async def accounts(conn: AsyncConnection[Any], organization_id: UUID) -> list[AccountRow]:
-    """List an organisation's senders, oldest first."""
+    """List an organisation's senders, oldest first; not those that were removed."""
     cursor = conn.cursor(row_factory=dict_row)
     await cursor.execute(
-        "select id, unipile_account_id, name, tier, time_zone, status, paused_by, pause_reason,"
-        " warmup_days, warmup_started_at, blocked_until"
-        " from connected_accounts where organization_id = %s order by id",
+        f"select {ACCOUNT} from connected_accounts a"
+        " where a.organization_id = %s and a.removed_at is null order by a.id",
         (organization_id,),
     )
     return [AccountRow(**{**row, "tier": Tier(row["tier"])}) for row in await cursor.fetchall()]

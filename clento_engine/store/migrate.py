@@ -1,7 +1,8 @@
 """Bringing a database to the schema this version needs, and telling how two schemas differ."""
 
+import logging
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -28,6 +29,8 @@ from clento_engine.store.tables import metadata
 
 UPGRADE_LOCK = 0x636C656E746F  # "clento": the key of the lock an upgrade holds
 WAIT_FOR_THE_OTHER = wait_fixed(0.2)
+
+log = logging.getLogger(__name__)
 
 # Everything tables.py can say, in PostgreSQL's own words: as written, what means the same may be
 # spelt differently; as one server reads it back, it is spelt the same.
@@ -76,8 +79,16 @@ where not exists (select from pg_constraint c where c.conindid = i.indexrelid an
 """
 
 
-def upgrade(url: str, revision: str = "head", *, wait: WaitBaseT = WAIT_FOR_THE_OTHER) -> list[str]:
+def upgrade(
+    url: str,
+    revision: str = "head",
+    *,
+    wait: WaitBaseT = WAIT_FOR_THE_OTHER,
+    say: Callable[[str], None] = log.info,
+) -> list[str]:
     """Bring the database to `revision`; return the revisions applied, oldest first.
+
+    `say` hears what people must know of what a migration found.
 
     Each migration is a transaction of its own, so that a failed one leaves those before it.  Of
     several upgrades at once one works and the others wait, then find nothing to do.
@@ -89,6 +100,7 @@ def upgrade(url: str, revision: str = "head", *, wait: WaitBaseT = WAIT_FOR_THE_
         before = MigrationContext.configure(conn).get_current_revision()
         conn.rollback()  # ends the transaction of that look
         config.attributes["connection"] = conn
+        config.attributes["say"] = say
         try:
             command.upgrade(config, revision)
         except OperationalError as error:

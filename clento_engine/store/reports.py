@@ -12,7 +12,7 @@ from psycopg.rows import class_row, dict_row
 from clento_engine.domain.lead import Identity
 from clento_engine.domain.limits import Caps, Tier
 from clento_engine.domain.operation import Budget, Operation
-from clento_engine.store.accounts import AccountRow, NotFound, accounts, limits, used
+from clento_engine.store.accounts import ACCOUNT, AccountRow, NotFound, accounts, limits, used
 from clento_engine.store.settle import Ticket
 
 # --- finding things by what people call them
@@ -110,9 +110,7 @@ async def senders(
     """List a campaign's senders, in the order in which leads are dealt out."""
     cursor = conn.cursor(row_factory=dict_row)
     await cursor.execute(
-        "select a.id, a.unipile_account_id, a.name, a.tier, a.time_zone, a.status, a.paused_by,"
-        " a.pause_reason, a.warmup_days, a.warmup_started_at, a.blocked_until"
-        " from campaign_senders s join connected_accounts a"
+        f"select {ACCOUNT} from campaign_senders s join connected_accounts a"
         " on a.organization_id = s.organization_id and a.id = s.account_id"
         " where s.organization_id = %s and s.campaign_id = %s order by s.position",
         (organization_id, campaign_id),

@@ -99,6 +99,48 @@ api_keys = Table(
     CheckConstraint("role IN ('viewer', 'operator', 'admin')", name="role"),
 )
 
+installation = Table(
+    "installation",
+    metadata,
+    # what this database is bound to: one row, of no tenant; none until it is bound
+    Column("is_only", Boolean, primary_key=True, server_default=text("true")),
+    Column("provider_kind", Text),
+    Column("provider_dsn", Text),  # the origin: scheme, host, port
+    _at("bound_at"),
+    # of accounts that no organisation has: counted, never stored
+    Column("unrouted_webhooks", BigInteger, nullable=False, server_default="0"),
+    CheckConstraint("is_only", name="is_only"),
+    CheckConstraint("provider_kind IN ('real', 'simulated')", name="provider_kind"),
+    CheckConstraint(
+        "(provider_kind IS NULL) = (provider_dsn IS NULL)"
+        " AND (provider_kind IS NULL) = (bound_at IS NULL)",
+        name="bound",
+    ),
+)
+
+provider_accounts = Table(
+    "provider_accounts",
+    metadata,
+    # Which organisation has a LinkedIn member, and by which of Unipile's accounts: one at a time.
+    # The only table unique over organisations, and of none: small, read by key, a reference table
+    # should the others be distributed.
+    Column("member_id", Text, primary_key=True),  # the member's own provider id
+    Column("unipile_account_id", Text),  # null once released
+    Column("organization_id", Uuid, nullable=False),
+    Column("account_id", Uuid, nullable=False),
+    _at("created_at"),  # of the account at Unipile: another one is another store
+    _at("seen_at"),  # when Unipile showed it last; null: it was only said
+    # let go: whoever has the member next takes the counters of the account named here
+    _at("released_at"),
+    UniqueConstraint("unipile_account_id", name="provider_accounts_unipile_account_id_key"),
+    # one account is one member, and what an account's row refers to
+    UniqueConstraint("organization_id", "account_id", name="provider_accounts_account_id_key"),
+    UniqueConstraint(
+        "member_id", "organization_id", "account_id", name="provider_accounts_member_id_key"
+    ),
+    CheckConstraint("(released_at IS NULL) = (unipile_account_id IS NOT NULL)", name="released_at"),
+)
+
 connected_accounts = Table(
     "connected_accounts",
     metadata,
@@ -108,7 +150,8 @@ connected_accounts = Table(
     Column("name", Text, nullable=False),
     Column("tier", Text, nullable=False),
     Column("time_zone", Text, nullable=False),
-    Column("provider_id", Text),  # the sender's own, to tell its messages and comments
+    # the member behind it, once Unipile has shown who that is
+    Column("provider_id", Text),
     Column("status", Text, nullable=False, server_default="active"),
     Column("paused_by", Text),  # what the provider paused, the provider's OK resumes
     Column("pause_reason", Text),
@@ -126,16 +169,35 @@ connected_accounts = Table(
     Column("errors_in_a_row", SmallInteger, nullable=False, server_default="0"),
     _at("next_sweep_at"),
     _at("swept_messages_until"),
+    _at("store_since"),  # since when Unipile's store of its chats may be incomplete
+    _at("removed_at"),  # its member was let go: it stays for the history of what it did
     _created(),
     PrimaryKeyConstraint("organization_id", "id"),
-    UniqueConstraint(
-        "organization_id", "unipile_account_id", name="connected_accounts_unipile_account_id_key"
+    Index(
+        "connected_accounts_unipile_account_id_key",
+        "organization_id",
+        "unipile_account_id",
+        unique=True,
+        postgresql_where=text("removed_at IS NULL"),
     ),
     ForeignKeyConstraint(["organization_id"], ["organizations.id"]),
+    ForeignKeyConstraint(
+        ["provider_id", "organization_id", "id"],
+        [
+            "provider_accounts.member_id",
+            "provider_accounts.organization_id",
+            "provider_accounts.account_id",
+        ],
+    ),
     _one_of("tier", Tier),
     CheckConstraint("status IN ('active', 'paused')", name="status"),
     CheckConstraint("(status = 'paused') = (paused_by IS NOT NULL)", name="paused_by_somebody"),
     CheckConstraint("paused_by IN ('operator', 'provider')", name="paused_by"),
+    # I3: what may act has a member, a member has one account, and so one budget
+    CheckConstraint("status = 'paused' OR provider_id IS NOT NULL", name="member"),
+    CheckConstraint(
+        "removed_at IS NULL OR (paused_by = 'operator' AND provider_id IS NULL)", name="removed_at"
+    ),
     CheckConstraint(
         "spacing_shortest >= '0' AND spacing_longest >= spacing_shortest", name="spacing"
     ),

@@ -323,7 +323,7 @@ async def set_stage(database: Database, caps: Caps) -> Stage:
         organization_id = await create_organization(conn, "Acme")
         accounts = {}
         for name, zone in ZONES.items():
-            simulated.add_account(name, SimulatedTier.PREMIUM, name)
+            member = simulated.add_account(name, SimulatedTier.PREMIUM, name)
             accounts[name] = await add_account(
                 conn,
                 organization_id,
@@ -332,6 +332,7 @@ async def set_stage(database: Database, caps: Caps) -> Stage:
                 tier=Tier.PREMIUM,
                 time_zone=zone,
                 warmup_days=0,
+                provider_id=member.provider_id,
             )
             for budget in set(Budget) - {Budget.NONE}:
                 model.allow(name, budget, caps)

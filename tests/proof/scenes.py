@@ -15,7 +15,7 @@ from json import dumps, loads
 from typing import Any
 
 import httpx
-from builders import NOW, Stage, add_sender, set_stage
+from builders import NOW, Stage, add_sender, member_of, set_stage
 from mortal import Death, Killed, Life, Mortal, MortalDatabase, Wire
 from psycopg import AsyncConnection
 
@@ -308,7 +308,9 @@ class Scene:
                 {"source": source, "request_url": "http://engine/", "events": events}
             )
         for number in range(1, self.scenario.leads + 1):
-            simulated.add_account(id_=f"unipile-{number}", tier=SimulatedTier(self.scenario.tier))
+            tier = SimulatedTier(self.scenario.tier)
+            sender = simulated.add_account(id_=f"unipile-{number}", tier=tier)
+            sender.provider_id = member_of(sender.id)
             person = simulated.person(f"person-{number}")
             simulated.force(person, self.scenario.traits, self.scenario.tempers)
         self.scenario.plan(simulated)

@@ -221,7 +221,7 @@ async def set_up(
         organization_id = await create_organization(conn, "Acme")
         for number in range(senders):
             name = f"acc_{number + 1}"
-            simulated.add_account(name, SimulatedTier(tier.value), name)
+            member = simulated.add_account(name, SimulatedTier(tier.value), name)
             zones[name] = ZONES[number % len(ZONES)]
             accounts[name] = await add_account(
                 conn,
@@ -231,6 +231,7 @@ async def set_up(
                 tier=tier,
                 time_zone=zones[name],
                 warmup_days=warmup_days,
+                provider_id=member.provider_id,
             )
         for webhook_id in ids:
             await add_endpoint(conn, organization_id, webhook_id, "crm", "https://crm.test/in")

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from builders import NOW, VISIT, Conn, edge, line, set_stage, workflow
+from builders import NOW, VISIT, Conn, edge, line, member_of, set_stage, workflow
 
 from clento_engine.domain.operation import Operation
 from clento_engine.domain.workflow import Branch, Node
@@ -71,7 +71,7 @@ class Customer:
 
 def people(clock: Callable[[], Any]) -> Simulated:
     simulated = Simulated(clock=clock, chances=PLAIN, reliability=SURE)
-    simulated.add_account(id_=SENDER)
+    simulated.add_account(id_=SENDER).provider_id = member_of(SENDER)
     return simulated
 
 

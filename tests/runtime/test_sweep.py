@@ -10,7 +10,7 @@ from uuid import UUID
 
 import httpx
 import pytest
-from builders import DAY, NOW, Conn, add_sender, edge, set_stage, workflow
+from builders import DAY, NOW, Conn, add_sender, edge, member_of, set_stage, workflow
 from builders import Stage as Set
 from psycopg import AsyncConnection
 
@@ -133,7 +133,7 @@ async def set_scene(
     simulated = Simulated(clock=shared, chances=PLAIN, reliability=reliability)
     stage = await set_stage(conn, AWAIT, leads=leads, senders=senders)
     for row in await stage.rows("select unipile_account_id as id from connected_accounts"):
-        simulated.add_account(id_=row["id"])
+        simulated.add_account(id_=row["id"]).provider_id = member_of(row["id"])
     await stage.stand(
         Operation.CHECK_ACCEPTANCE,
         status="awaiting",

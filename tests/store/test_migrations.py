@@ -1,6 +1,7 @@
 """The migrations make exactly the schema that store/tables.py describes."""
 
 import threading
+from datetime import UTC, datetime
 
 from sqlalchemy import Column, MetaData, Table, Text
 
@@ -114,6 +115,126 @@ def test_the_ledger_of_a_database_under_way_is_kept(empty_dsn: str) -> None:
         assert conn.execute("select kind, node_id from history").fetchall() == [("Done", "n0")]
         [(lane,)] = conn.execute("select lane from campaign_executions").fetchall()
         assert lane is not None
+
+
+# Four organisations; u-1 is in two of them, m-3 under two of Unipile's accounts in one.
+OF_0007 = """
+insert into organizations (id, name)
+select ('00000000-0000-0000-0000-00000000000' || n)::uuid, 'Org ' || n from generate_series(1, 4) n;
+insert into connected_accounts (organization_id, id, unipile_account_id, name, tier, time_zone,
+       provider_id, warmup_days, spacing_shortest, spacing_longest, next_free_at, status, paused_by)
+select ('00000000-0000-0000-0000-00000000000' || o)::uuid,
+       ('00000000-0000-0000-0000-0000000000a' || n)::uuid, u, 'Account ' || n, 'premium', 'UTC',
+       m, 0, '0', '0', '2026-03-01Z'::timestamptz + n * interval '1 day', s,
+       case s when 'paused' then 'operator' end
+  from (values (1, 1, 'u-1', 'm-1', 'active'), (2, 2, 'u-1', null, 'active'),
+               (3, 3, 'u-3', 'm-3', 'paused'), (3, 4, 'u-4', 'm-3', 'active'),
+               (3, 5, 'u-5', 'm-5', 'active'), (4, 6, 'u-6', null, 'active')) v(o, n, u, m, s);
+insert into rate_limits (organization_id, account_id, operation, spacing_shortest, spacing_longest)
+select organization_id, id, 'invitation', '0', '0' from connected_accounts;
+insert into workflow_versions (organization_id, id, name, version, document, compiled)
+select id, id, 'w', 1, '{}', '{}' from organizations;
+insert into lead_lists (organization_id, id, name) select id, id, 'l' from organizations;
+insert into campaigns (organization_id, id, name, status, started_at, workflow_version_id, list_id,
+       working_hours, max_duration, max_concurrent_leads, lead_processing_delay)
+select id, id, 'c', 'running', now(), id, id, 'always', '30 days', 1, '0' from organizations;
+insert into lanes (organization_id, campaign_id, account_id, operation, budget, active)
+select organization_id, organization_id, id, 'send_connection_request', 'invitation',
+       status = 'active'
+  from connected_accounts;
+insert into rate_counters (organization_id, account_id, operation, bucket_at, used)
+select organization_id, id, 'invitation', b::timestamptz, 10 + right(name, 1)::int
+  from connected_accounts, unnest('{2026-03-01Z,2026-03-02Z}'::text[]) b
+ where name <> 'Account 2' or b = '2026-03-02Z';
+insert into inbox_events (organization_id, key, payload, received_at)
+select id, k, p::jsonb, now()
+  from organizations, (values ('a', '{"account_id": "u-5"}'), ('b', '{"account_id": "u-1"}'),
+       ('c', '{"AccountStatus": {"account_id": "u-6"}}'), ('d', '{"account_id": "nobody"}'),
+       ('e', '[1]')) v(k, p)
+"""
+
+
+def test_accounts_that_are_there_twice_are_paused_and_listed_and_carry_what_all_did(
+    empty_dsn: str,
+) -> None:
+    migrate.upgrade(empty_dsn, "0007")
+    notes: list[str] = []
+    with connect(empty_dsn) as conn:
+        conn.execute(OF_0007)
+
+        migrate.upgrade(empty_dsn, say=notes.append)
+
+        accounts = conn.execute(
+            "select right(name, 1)::int, status, paused_by, provider_id, next_free_at,"
+            " pause_reason like 'connected more than once%' from connected_accounts order by 1"
+        ).fetchall()
+        day = [datetime(2026, 3, 1 + n, tzinfo=UTC) for n in range(7)]
+        assert accounts == [
+            (1, "paused", "operator", None, day[2], True),
+            (2, "paused", "operator", None, day[2], True),
+            (3, "paused", "operator", None, day[4], True),
+            (4, "paused", "operator", None, day[4], True),
+            (5, "active", None, "m-5", day[5], None),
+            (6, "paused", "provider", None, day[6], False),
+        ]
+        used = conn.execute(
+            "select right(a.name, 1)::int, n.used from rate_counters n"
+            " join connected_accounts a on a.id = n.account_id order by 1, n.bucket_at"
+        ).fetchall()
+        assert used == [
+            *((1, 11), (1, 23), (2, 11), (2, 23)),
+            *((3, 27), (3, 27), (4, 27), (4, 27), (5, 15), (5, 15), (6, 16), (6, 16)),
+        ]
+        held = "select member_id, unipile_account_id, account_id::text from provider_accounts"
+        assert conn.execute(held).fetchall() == [
+            ("m-5", "u-5", "00000000-0000-0000-0000-0000000000a5")
+        ]
+        active = (
+            "select a.name from lanes l join connected_accounts a on a.id = l.account_id"
+            " where l.active"
+        )
+        assert conn.execute(active).fetchall() == [("Account 5",)]
+        asked_at_once = "select name from connected_accounts where next_sweep_at < '2000-01-01'"
+        assert conn.execute(asked_at_once).fetchall() == [("Account 6",)]
+    listed = [line.strip() for line in notes if line.startswith("  ")]
+    assert listed == [
+        "Account 1 (u-1) of Org 1",
+        "Account 2 (u-1) of Org 2",
+        "Account 3 (u-3) of Org 3",
+        "Account 4 (u-4) of Org 3",
+    ]
+
+
+def test_webhooks_that_were_stored_for_others_than_the_accounts_owner_are_deleted(
+    empty_dsn: str,
+) -> None:
+    migrate.upgrade(empty_dsn, "0007")
+    notes: list[str] = []
+    with connect(empty_dsn) as conn:
+        conn.execute(OF_0007)
+
+        migrate.upgrade(empty_dsn, say=notes.append)
+
+        left = conn.execute(
+            "select right(o.name, 1) || i.key from inbox_events i"
+            " join organizations o on o.id = i.organization_id order by 1"
+        ).fetchall()
+    unknown = [f"{organization}{key}" for organization in range(1, 5) for key in "de"]
+    assert [row[0] for row in left] == sorted(["3a", "1b", "2b", "4c", *unknown])
+    assert notes[0].startswith("8 webhooks deleted")
+
+
+def test_an_upgrade_of_thousands_of_stray_webhooks_goes_by_batches(empty_dsn: str) -> None:
+    migrate.upgrade(empty_dsn, "0007")
+    with connect(empty_dsn) as conn:
+        conn.execute(OF_0007)
+        conn.execute(
+            "insert into inbox_events (organization_id, key, payload, received_at)"
+            ' select id, n::text, \'{"account_id": "u-5"}\', now()'
+            " from organizations, generate_series(1, 12000) n where name in ('Org 2', 'Org 3')"
+        )
+        migrate.upgrade(empty_dsn)
+        assert conn.execute("select count(*) from inbox_events").fetchall() == [(12_000 + 12,)]
 
 
 def test_every_kind_of_difference_is_told(dsn: str) -> None:

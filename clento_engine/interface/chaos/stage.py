@@ -103,6 +103,7 @@ async def set_stage(
                     tier=Tier(tier),
                     time_zone=ZONES[number % len(ZONES)],
                     warmup_days=0,
+                    provider_id=await simulator.member(unipile_id),
                 ),
                 unipile_id,
             )

@@ -16,15 +16,20 @@ def upgrade(as_json: bool) -> None:
     """Bring the database to the schema this version needs.
 
     Safe to run again, by several hosts at once, and while tickers run: each migration is small,
-    and what is done stays done.  CHANGELOG.md says what to run once the old tickers have ended.
+    and what is done stays done.  CHANGELOG.md says what to run once the old tickers have ended,
+    and before which upgrades they must.  What a migration found that people must decide on is
+    listed.
 
     \b
     Example:
       DATABASE_URL=postgresql://clento@db/clento clento db upgrade
     """
-    applied = migrate.upgrade(database_url(read_settings()))
+    notes: list[str] = []
+    applied = migrate.upgrade(database_url(read_settings()), say=notes.append)
     said = f"applied {', '.join(applied)}" if applied else "nothing to do"
-    answer(as_json, {"applied": applied, "current": newest_revision()}, said)
+    answer(
+        as_json, {"applied": applied, "current": newest_revision(), "notes": notes}, said, *notes
+    )
 
 
 @click.command()

@@ -108,6 +108,7 @@ async def set_stage(
                 name=name,
                 tier=tier,
                 time_zone=zone,
+                provider_id=await simulator.member(unipile_id),
             )
             cast.append(Sender(account_id, unipile_id, name, tier, zone))
         for webhook_id in sorted({n.webhook_id or "" for n in read.workflow.nodes.values()} - {""}):
