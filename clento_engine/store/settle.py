@@ -104,7 +104,8 @@ class Report(Struct, frozen=True):
     reconcile shall ask about an unknown action; `progress`: how far it has come.  `errors`:
     provider errors of the kind that hides a throttle.  `hold_budget_until`: the provider said that
     the allowance is nearly used up.  `recovering`: whether account or budget had errors or
-    throttles that a success now ends.  `basis`: what the step was begun on, if it may be decided on while its row is still that.
+    throttles that a success now ends.  `basis`: what the step was begun on, if it may be decided on
+    while its row is still that.
     """
 
     organization_id: UUID
