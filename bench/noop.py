@@ -6,6 +6,8 @@ from clento_engine.provider.port import Profile, Sent
 class Noop:
     """Answers what a step may ask; a person's provider id is made of the name it was asked by."""
 
+    skew = None  # it has no clock
+
     async def visit(self, account: str, identifier: str) -> Profile:  # noqa: ARG002  the port's
         """Answer that the profile was visited."""
         return Profile(

@@ -121,8 +121,8 @@ def _defaults(
             # Source: Unipile's provider limits, other routes about 100 a day.  60 an hour is ours,
             # so that a day's reads are never one burst.
             Budget.POST_READ: Limit(Caps(hour=60, day=100), _READ),
-            # Source: the same, relations and sent invitations a few times a day, first page.  Ours:
-            # the pages of some hundred pending invitations besides, where an id must be found.
+            # Source: Unipile's provider limits, relations and sent invitations a few times a day;
+            # a time is up to as many pages as a big account's list has.
             Budget.LIST_READ: Limit(Caps(hour=20, day=60), _READ),
             Budget.WITHDRAWAL: Limit(Caps(hour=20, day=withdrawals_day), _TYPED),
             Budget.NONE: Limit(),

@@ -59,8 +59,8 @@ class Budget(StrEnum):
     INMAIL = "inmail"
     COMMENT = "post_comment"
     REACTION = "post_reaction"
-    POST_READ = "post_read"
-    LIST_READ = "list_read"  # a page of the account's relations, or of its pending invitations
+    POST_READ = "post_read"  # posts and comments, a page at a time
+    LIST_READ = "list_read"  # relations and sent invitations, a page at a time
     WITHDRAWAL = "withdrawal"
     NONE = "none"  # internal operations: never exhausted
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Generic, Protocol, TypeVar
 
 from clento_engine.domain.failure import Failure
@@ -165,6 +165,13 @@ class Provider(Protocol):
     `OutcomeUnknown` when the effect may have happened.  A failed connection is `Retry`: nothing
     left.  Instants are aware UTC.
     """
+
+    @property
+    def skew(self) -> timedelta | None:
+        """How far our clock is ahead of the provider's at least; negative when it is behind.
+
+        None until three answers agree about it, or where nothing is measured.
+        """
 
     async def profile(
         self, account: str, identifier: str, *, sales_navigator: bool = False

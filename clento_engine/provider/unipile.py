@@ -48,6 +48,7 @@ from clento_engine.provider.port import (
     Sent,
     Webhook,
 )
+from clento_engine.provider.skew import TOLERANCE, Skew, Span, parsed_date
 
 log = logging.getLogger(__name__)
 
@@ -206,11 +207,15 @@ class UnipileClient:
         read_timeout: timedelta = READ_TIMEOUT,
         read_attempts: int = READ_ATTEMPTS,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], datetime] | None = None,
+        tolerance: timedelta = TOLERANCE,
     ) -> None:
         """Prepare the client; nothing is opened before the first request.
 
-        `pause` waits some seconds between the attempts of a read, of which each that reaches
-        LinkedIn is one to LinkedIn.  Raises ValueError when DSN or token cannot be right.
+        `pause` waits some seconds between the attempts of a read.  `clock` is compared with the
+        provider's at each answer, and a difference of more than `tolerance` is warned about; on a
+        clock that runs faster than real time it should be as many times as much.  Raises ValueError
+        when DSN or token cannot be right.
         """
         token = access_token.strip()
         if not token or not token.isascii() or not token.isprintable():
@@ -231,6 +236,8 @@ class UnipileClient:
         self.time_limit = connect_timeout + read_timeout  # of a write, from call to answer
         self._limit_s = self.time_limit.total_seconds()
         self._connect_s = connect_s
+        self._clock = clock
+        self._skew = Skew(tolerance)
         self._patience = AsyncRetrying(
             stop=stop_after_attempt(read_attempts),
             wait=wait_exponential(multiplier=1, max=4) + wait_random(0, 0.5),
@@ -259,6 +266,11 @@ class UnipileClient:
     async def aclose(self) -> None:
         """Close all connections."""
         await self._transport.aclose()
+
+    @property
+    def skew(self) -> timedelta | None:
+        """How far our clock is ahead of Unipile's at least; None while that is not known."""
+        return self._skew.ahead
 
     # -- people
 
@@ -550,6 +562,7 @@ class UnipileClient:
     ) -> _Success | Refusal | Silence:
         """Send one request, follow its redirects if it is a GET, and read the answer."""
         started = perf_counter()
+        sent_at = self._now()
         _WRITTEN_BY.set(started + self._connect_s)
         try:
             request = self._request(call, path, query, content)
@@ -577,6 +590,8 @@ class UnipileClient:
             )
         if response is None:
             return _silence(call, broken)
+        if sent_at is not None and isinstance(body, dict):
+            self._compare(sent_at, response.headers)
         if response.is_success:
             if broken is not None and not call.is_write:
                 return _silence(call, broken)
@@ -588,6 +603,27 @@ class UnipileClient:
             kind.removeprefix("errors/") if isinstance(kind, str) else None,
             _retry_after(response.headers),
         )
+
+    def _now(self) -> datetime | None:
+        """Read the clock, if there is one; no answer is lost because it cannot be read."""
+        if self._clock is None:
+            return None
+        try:
+            return self._clock()
+        except Exception:  # noqa: BLE001  a clock that jumped: whoever needs the time is told so
+            return None
+
+    def _compare(self, sent_at: datetime, headers: httpx.Headers) -> None:
+        """Learn from an answer's `Date`, unless a cache kept the answer: its Date is of then.
+
+        Only where the body is JSON, and so Unipile's: a gateway's page has the gateway's time.
+        """
+        date = None if "age" in headers else parsed_date(headers.get("date", ""))
+        read_at = self._now()
+        if date is not None and read_at is not None:
+            span = Span.measured(sent_at, date, read_at)
+            if span is not None:
+                self._skew.learn(span)
 
     def _request(
         self, call: Call, path: str, query: Mapping[str, str] | None, content: _Content | None

@@ -4,7 +4,7 @@ from asyncio import wait_for
 from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from re import fullmatch
@@ -66,7 +66,7 @@ def create_app(world: World, *, api_key: str | None = None) -> App:
         request = Request(scope, await read_body(receive))
         path = request.path
         if path.startswith("/simulator"):
-            await write(send, await _controlled(control, request))
+            await write(send, await _controlled(control, request), world.stamp())
             return
         rule, answer = _answered(world, unipile, request, key)
         match rule.kind if rule else None:
@@ -75,7 +75,7 @@ def create_app(world: World, *, api_key: str | None = None) -> App:
             case FaultKind.TIMEOUT:
                 await _hold_back(scope, receive, rule.delay_s if rule else None)
             case _:
-                await write(send, answer)
+                await write(send, answer, world.stamp())
 
     return app
 
@@ -98,7 +98,8 @@ def _answered(
         if rule is None:
             answer = _call(handler, request, parameters)
         else:
-            answer = _struck(rule, handler, request, parameters)
+            number = world.faults.applied[rule.kind.value]
+            answer = _struck(rule, number, handler, request, parameters)
     except Refusal as refusal:
         answer = refused(refusal, request.path)
     world.requests.counts[template, answer.status] += 1
@@ -123,13 +124,15 @@ def _call(handler: Handler, request: Request, parameters: list[str]) -> Answer:
     return answer
 
 
-def _struck(rule: Rule, handler: Handler, request: Request, parameters: list[str]) -> Answer:
+def _struck(
+    rule: Rule, number: int, handler: Handler, request: Request, parameters: list[str]
+) -> Answer:
     """Answer with a fault: after the effect, or instead of it."""
     if rule.kind.needs_answer:
         answer = _call(handler, request, parameters)
         if isinstance(answer.body, bytes):
             return answer
-        return Answer(spoiled(rule.kind, dict(answer.body)), answer.status)
+        return Answer(spoiled(rule.kind, dict(answer.body), number), answer.status)
     if rule.after_effect:
         with suppress(Refusal):  # what would have been refused had no effect to come after
             _call(handler, request, parameters)
@@ -289,7 +292,7 @@ class Unipile:
         account = self._account(request)
         self.world.read(account, Read.RELATIONS)
         now = self.world.clock()
-        known = [account.ties[slug] for _, slug in reversed(account.relations)]
+        known = [account.member.ties[slug] for _, slug in reversed(account.member.relations)]
         wanted = request.query.get("filter")
         if wanted:
             known = [tie for tie in known if wanted.casefold() in tie.person.name.casefold()]
@@ -319,10 +322,11 @@ class Unipile:
         """List pending invitations, newest first; ten a page unless asked otherwise."""
         account = self._account(request)
         self.world.read(account, Read.INVITATIONS)
-        now = self.world.clock()
-        pending = list(reversed(account.pending.values()))
+        now = self.world.stamp()
+        pending = list(reversed(account.member.pending.values()))
         page, cursor = _page(request, pending, default=10, most=250)
-        items = (payloads.invitation(invitation, now) for invitation in page)
+        by_slug = self.world.reliability.pending_by_slug_only
+        items = (payloads.invitation(invitation, now, by_slug=by_slug) for invitation in page)
         return _list("InvitationList", items, cursor)
 
     def withdraw(self, request: Request, invitation_id: str) -> Answer:
@@ -339,15 +343,15 @@ class Unipile:
             raise Refusal("invalid_recipient", "Posts are found by provider id.")
         posts = self.world.posts_of(account, identifier)
         page, cursor = _page(request, posts, default=100, most=100)
-        now = self.world.clock()
-        items = [payloads.post(post, account.id, now) for post in page]
+        now = self.world.stamp()
+        items = [payloads.post(post, account, now) for post in page]
         return _list("PostList", items, cursor, paging={"page_count": len(items)})
 
     def post(self, request: Request, post_id: str) -> Answer:
         """Show one post."""
         account = self._account(request)
         self.world.read(account, Read.POSTS, "posts")
-        return Answer(payloads.post(self.world.post(post_id), account.id, self.world.clock()))
+        return Answer(payloads.post(self.world.post(post_id), account, self.world.stamp()))
 
     def react(self, request: Request) -> Answer:
         """React to a post."""
@@ -366,9 +370,8 @@ class Unipile:
         self.world.read(account, Read.REACTIONS)
         post = self.world.post(post_id)
         given = [
-            payloads.reaction(post.social_id, value, self.world.accounts[by])
+            payloads.reaction(post.social_id, value, self.world.members[by])
             for by, value in post.reactions.items()
-            if by in self.world.accounts
         ]
         page, cursor = _page(request, given, default=100, most=100)
         return Answer(
@@ -384,8 +387,8 @@ class Unipile:
         account = self._account(request)
         self.world.read(account, Read.REACTIONS)
         given = [
-            payloads.reaction(social_id, value, account)
-            for social_id, value, _ in reversed(account.reactions)
+            payloads.reaction(social_id, value, account.member)
+            for social_id, value, _ in reversed(account.member.reactions)
             if identifier == account.provider_id
         ]
         page, cursor = _page(request, given, default=100, most=100)
@@ -418,12 +421,12 @@ class Unipile:
         """List a member's comments; invented people keep theirs to themselves."""
         account = self._account(request)
         self.world.read(account, Read.COMMENTS)
-        own = account.remarks if identifier == account.provider_id else []
+        own = account.member.remarks if identifier == account.provider_id else []
         return self._comments(request, own[::-1])
 
     def _comments(self, request: Request, remarks: list[Any]) -> Answer:
         page, cursor = _page(request, remarks, default=100, most=100)
-        now = self.world.clock()
+        now = self.world.stamp()
         paging = {"start": 0, "page_count": len(page), "total_count": len(remarks)}
         return _list(
             "CommentList",
@@ -454,19 +457,17 @@ class Unipile:
             message = self.world.inmail(account, attendees[0], text, subject, sales=sales)
         else:
             message = self.world.message(account, attendees[0], text)
-        chat_id, message_id = self._told_ids(message)
+        chat_id, message_id = self._told_ids(account, message)
         return Answer({"object": "ChatStarted", "chat_id": chat_id, "message_id": message_id}, 201)
 
     def send_message(self, request: Request, chat_id: str) -> Answer:
         """Send a message in a known chat."""
         form = request.form
-        chat = self._chat(chat_id)
         given = _part(form, "account_id")
-        account = self.world.account(given or chat.account_id)
-        if account.id != chat.account_id:
-            raise Refusal("resource_not_found", "No such chat of this account.")
+        account, chat = self._chat(chat_id, self.world.account(given) if given else None)
         message = self.world.message_in(account, chat, _part(form, "text") or "")
-        return Answer({"object": "MessageSent", "message_id": self._told_ids(message)[1]}, 201)
+        message_id = self._told_ids(account, message)[1]
+        return Answer({"object": "MessageSent", "message_id": message_id}, 201)
 
     def chats(self, request: Request) -> Answer:
         """List chats, latest first."""
@@ -476,71 +477,92 @@ class Unipile:
             if wanted
             else self.world.accounts.values()
         )
-        return self._chats(request, (chat for account in accounts for chat in account.chats))
+        return self._chats(
+            request,
+            (
+                (account, chat)
+                for account in accounts
+                if self._is_synced(account)
+                for chat in account.member.chats
+            ),
+        )
 
     def chats_with(self, request: Request, attendee: str) -> Answer:
         """List the 1:1 chats with a person, by provider id or by the store's id of them."""
         account_id = request.query.get("account_id")
         person = self.world.by_provider_id.get(attendee)
-        accounts = (
-            [self.world.account(account_id)] if account_id else list(self.world.accounts.values())
+        accounts = list(
+            filter(
+                self._is_synced,
+                [self.world.account(account_id)] if account_id else self.world.accounts.values(),
+            )
         )
         if person is not None:
-            ties = (account.ties.get(person.slug) for account in accounts)
-            chats = [chat for tie in ties if tie is not None for chat in tie.chats]
+            ties = ((account, account.member.ties.get(person.slug)) for account in accounts)
+            chats = [(account, chat) for account, tie in ties if tie for chat in tie.chats]
         else:
             chats = [
-                chat
+                (account, chat)
                 for account in accounts
-                for chat in account.chats
-                if payloads.attendee_id(chat) == attendee
+                for chat in account.member.chats
+                if payloads.attendee_id(account, chat) == attendee
             ]
-        if not any(chat.latest(self.world.clock()) for chat in chats):
+        is_empty = not any(chat.latest(self.world.clock()) for _, chat in chats)
+        if is_empty and not self.world.reliability.empty_lists:
             raise Refusal("resource_not_found", "Attendee not found.")
         return self._chats(request, chats)
 
-    def _chats(self, request: Request, chats: Iterable[Chat]) -> Answer:
+    def _chats(self, request: Request, chats: Iterable[tuple[Account, Chat]]) -> Answer:
         now = self.world.clock()
         after, before = _span(request)
         dated = [
-            (latest.at, latest.seq, chat)
-            for chat in chats
+            (latest.at, latest.seq, account, chat)
+            for account, chat in chats
             if (latest := chat.latest(now)) and after < latest.at < before
         ]
         dated.sort(key=lambda one: one[:2], reverse=True)
         page, cursor = _page(request, dated, default=100, most=250)
-        return _list("ChatList", (payloads.chat(chat, now) for *_, chat in page), cursor)
+        items = (payloads.chat(account, chat, now) for *_, account, chat in page)
+        return _list("ChatList", items, cursor)
 
     def chat(self, _request: Request, chat_id: str) -> Answer:
         """Show a chat with its last message."""
-        chat = self._chat(chat_id)
+        account, chat = self._stored_chat(chat_id)
         now = self.world.clock()
         latest = chat.latest(now)
-        sender = self.world.account(chat.account_id)
-        shown = payloads.message(latest, sender) if latest else None
-        return Answer({**payloads.chat(chat, now), "lastMessage": shown})
+        shown = payloads.message(latest, account) if latest else None
+        return Answer({**payloads.chat(account, chat, now), "lastMessage": shown})
 
     def chat_attendees(self, _request: Request, chat_id: str) -> Answer:
         """List who is in a chat."""
-        chat = self._chat(chat_id)
-        people = payloads.attendees(chat, self.world.account(chat.account_id))
+        account, chat = self._stored_chat(chat_id)
+        people = payloads.attendees(chat, account)
         return Answer({"object": "ChatAttendeeList", "items": people, "cursor": None})
 
     def chat_messages(self, request: Request, chat_id: str) -> Answer:
         """List a chat's messages, newest first."""
-        return self._messages(request, self._chat(chat_id).messages)
+        account, chat = self._chat(chat_id)
+        return self._messages(request, account, chat.messages)
 
     def messages(self, request: Request) -> Answer:
         """List messages over all chats, newest first."""
         account_id = request.query.get("account_id")
+        account = self.world.account(account_id) if account_id else None
         return self._messages(
-            request,
-            self.world.account(account_id).messages if account_id else self.world.message_log,
+            request, account, account.member.messages if account else self.world.message_log
         )
 
-    def _messages(self, request: Request, messages: list[Message]) -> Answer:
-        """List from a log kept oldest first; the cursor is the number of the last one shown."""
+    def _messages(
+        self, request: Request, account: Account | None, messages: list[Message]
+    ) -> Answer:
+        """List from a log kept oldest first; the cursor is the number of the last one shown.
+
+        Without an account each message is shown once, as its member's latest account has it.
+        """
         after, before = _span(request)
+        oldest = after  # where a log ends whose stamps may have gone back on the way
+        if request.query.get("after"):
+            oldest -= self.world.furthest_behind
         limit = _limit(request, default=100, most=250)
         sender = request.query.get("sender_id")
         now = self.world.clock()
@@ -552,13 +574,15 @@ class Unipile:
         last = 0
         for index in range(end - 1, -1, -1):
             message = messages[index]
-            if message.at <= after or len(items) == limit:
-                more = message.at > after
+            if message.at <= oldest or len(items) == limit:
+                more = message.at > oldest
                 break
-            account = self.world.accounts.get(message.chat.account_id)
-            if message.visible_at > now or message.at >= before or account is None:
+            keeper = account or self._keeper(message.chat)
+            if message.visible_at > now or not after < message.at < before:
                 continue
-            shown = payloads.message(message, account)
+            if keeper is None or not self._is_synced(keeper):
+                continue
+            shown = payloads.message(message, keeper)
             if sender and shown["sender_id"] != sender:
                 continue
             if message.signal is not None:
@@ -573,11 +597,13 @@ class Unipile:
         """Show one message."""
         message = self.world.messages.get(message_id)
         now = self.world.clock()
-        if message is None or message.visible_at > now:
+        account = None if message is None else self._keeper(message.chat, message.ids, message_id)
+        is_stored = account is not None and self._is_synced(account)
+        if message is None or account is None or not is_stored or message.visible_at > now:
             raise Refusal("resource_not_found", "No such message.")
         if message.signal is not None:
             message.signal.learn(now)
-        return Answer(payloads.message(message, self.world.account(message.chat.account_id)))
+        return Answer(payloads.message(message, account))
 
     def inmail_balance(self, request: Request) -> Answer:
         """Show the InMail credits left."""
@@ -628,18 +654,44 @@ class Unipile:
     def _account(self, request: Request) -> Account:
         return self.world.account(request.query.get("account_id"))
 
-    def _chat(self, chat_id: str) -> Chat:
+    def _chat(self, chat_id: str, account: Account | None = None) -> tuple[Account, Chat]:
+        """Return a chat, and the account whose it is: the given one, or that of the store's id."""
         chat = self.world.chats.get(chat_id)
-        if chat is None or chat.account_id not in self.world.accounts:
-            raise Refusal("resource_not_found", "No such chat.")
-        return chat
+        if chat is not None:
+            keeper = self._keeper(chat, chat.ids, chat_id)
+            if keeper is not None and account in (None, keeper):
+                return keeper, chat
+            if account is not None and chat_id == chat.provider_id and account.id in chat.ids:
+                return account, chat
+        raise Refusal("resource_not_found", "No such chat of this account.")
 
-    def _told_ids(self, message: Message) -> tuple[str | None, str | None]:
+    def _stored_chat(self, chat_id: str) -> tuple[Account, Chat]:
+        """Return a chat that the store of its account has by now."""
+        account, chat = self._chat(chat_id)
+        if not self._is_synced(account):
+            raise Refusal("resource_not_found", "No such chat.")
+        return account, chat
+
+    def _is_synced(self, account: Account) -> bool:
+        return account.synced_at <= self.world.clock()
+
+    def _keeper(
+        self, chat: Chat, ids: Mapping[str, str] | None = None, store_id: str | None = None
+    ) -> Account | None:
+        """Return the connected account whose store knows by this id, else the member's latest."""
+        of_id = next((one for one, own in (ids or {}).items() if own == store_id), None)
+        if of_id is not None:
+            return self.world.accounts.get(of_id)
+        connected = self.world.members[chat.member_id].accounts
+        return connected[-1] if connected else None
+
+    def _told_ids(self, account: Account, message: Message) -> tuple[str | None, str | None]:
         """Return the ids as the answer tells them: now and then they are left out."""
-        draw = Draw(self.world.seed, "null ids", message.id)
+        message_id = message.ids[account.id]
+        draw = Draw(self.world.seed, "null ids", message_id)
         if draw.happens(self.world.reliability.null_ids):
             return None, None
-        return message.chat.id, message.id
+        return message.chat.ids[account.id], message_id
 
 
 def _list(

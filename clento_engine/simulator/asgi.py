@@ -6,6 +6,7 @@ a request, and the demo makes ten thousand of them on one core.
 
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from json import JSONDecodeError, loads
 from typing import Any
@@ -14,6 +15,7 @@ from urllib.parse import parse_qsl
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from clento_engine.simulator.clock import http_date
 from clento_engine.simulator.payloads import encode
 from clento_engine.simulator.refusal import Refusal
 
@@ -202,8 +204,8 @@ async def read_body(receive: Receive) -> bytes:
     return body
 
 
-async def write(send: Send, answer: Answer) -> None:
-    """Send an answer."""
+async def write(send: Send, answer: Answer, at: datetime) -> None:
+    """Send an answer, dated `at`."""
     body = answer.body if isinstance(answer.body, bytes) else encode(answer.body)
     await send(
         {
@@ -212,6 +214,7 @@ async def write(send: Send, answer: Answer) -> None:
             "headers": [
                 (b"content-type", answer.content_type),
                 (b"content-length", str(len(body)).encode()),
+                (b"date", http_date(at)),
                 *answer.headers,
             ],
         }

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from email.utils import format_datetime
 
 Clock = Callable[[], datetime]
 
@@ -36,6 +37,11 @@ class RunningClock:
 
     def __call__(self) -> datetime:
         return self._start + timedelta(seconds=(self._monotonic() - self._began) * self.speed)
+
+
+def http_date(at: datetime) -> bytes:
+    """Write an instant as HTTP's Date header does, in whole seconds (RFC 7231, 7.1.1.1)."""
+    return format_datetime(at, usegmt=True).encode()
 
 
 def iso_ms(at: datetime) -> str:

@@ -18,6 +18,16 @@ MOST_ENTRIES = 50_000  # in one page of the ledger
 
 _SECONDS = {"accepts_after", "replies_after", "connected_for"}
 _TEMPER = _SECONDS | {"replies_to_message", "noticed_after", "reply"}
+_RELIABILITY = {
+    "visible_after_s",
+    "noticed_within_s",
+    "lost",
+    "duplicated",
+    "null_ids",
+    "empty_lists",
+    "pending_by_slug_only",
+    "stamps_behind_s",
+}
 _TRAITS = {
     "exists",
     "locked",
@@ -49,6 +59,10 @@ class Control:
             "GET /simulator/ledger/signals": self.signals,
             "POST /simulator/accounts": self.add_account,
             "POST /simulator/accounts/{id}/status": self.set_status,
+            "POST /simulator/accounts/{id}/sign-in-anew": self.sign_in_anew,
+            "POST /simulator/accounts/{id}/resync": self.resync,
+            "POST /simulator/accounts/{id}/comments": self.write_by_hand,
+            "POST /simulator/posts/{id}/comments": self.others_comment,
             "POST /simulator/people/{slug}": self.force,
             "GET /simulator/people/{slug}": self.show_person,
             "POST /simulator/people/{slug}/reply": self.reply,
@@ -129,8 +143,8 @@ class Control:
                         "tier": account.tier.value,
                         "status": account.status.value,
                         "provider_id": account.provider_id,
-                        "pending_invitations": len(account.pending),
-                        "relations": len(account.relations),
+                        "pending_invitations": len(account.member.pending),
+                        "relations": len(account.member.relations),
                     }
                     for account in world.accounts.values()
                 ],
@@ -159,11 +173,41 @@ class Control:
     # --- senders
 
     def add_account(self, request: Request) -> Answer:
-        """Create a sender: `id`, `name` and `tier` are optional."""
-        fields = _fields(request, {"id", "name", "tier"})
+        """Connect a sender: `id`, `name` and `tier` are optional.
+
+        With the `provider_id` of one there is, that member under one id more: name and tier stay.
+        """
+        fields = _fields(request, {"id", "name", "tier", "provider_id"})
         tier = _one_of(Tier, fields.get("tier", Tier.PREMIUM.value))
-        account = self.world.add_account(fields.get("name"), tier, fields.get("id"))
+        account = self.world.add_account(
+            fields.get("name"), tier, fields.get("id"), fields.get("provider_id")
+        )
         return Answer(payloads.account(account), 201)
+
+    def sign_in_anew(self, request: Request, account_id: str) -> Answer:
+        """Have an account's member sign in under a new id: the old account is gone.
+
+        `new_id`; `silent`: no webhook tells of it; `synced_after_s`: when old chats are shown.
+        """
+        fields = _fields(request, {"new_id", "silent", "synced_after_s"})
+        account = self.world.sign_in_anew(
+            self.world.account(account_id),
+            fields.get("new_id"),
+            synced_after=timedelta(seconds=fields.get("synced_after_s", 0)),
+            is_silent=bool(fields.get("silent", False)),
+        )
+        return Answer(payloads.account(account), 201)
+
+    def resync(self, request: Request, account_id: str) -> Answer:
+        """Have an account reconnected: its store is empty `for_s`; `silent`: no webhook tells."""
+        fields = _fields(request, {"for_s", "silent"})
+        account = self.world.account(account_id)
+        self.world.resync(
+            account,
+            timedelta(seconds=fields.get("for_s", 0)),
+            is_silent=bool(fields.get("silent", False)),
+        )
+        return Answer(payloads.account(account))
 
     def set_status(self, request: Request, account_id: str) -> Answer:
         """Change an account's state, now or `after_s` seconds from now."""
@@ -173,7 +217,28 @@ class Control:
         self._when(account, fields, lambda: self.world.set_status(account, status))
         return Answer(payloads.account(account))
 
+    def write_by_hand(self, request: Request, account_id: str) -> Answer:
+        """Have an account's owner comment a post by hand: `post`, its social id, and `text`."""
+        fields = _fields(request, {"post", "text"})
+        remark = self.world.by_hand(
+            self.world.account(account_id), str(fields.get("post")), str(fields.get("text"))
+        )
+        return Answer(payloads.comment(remark, self.world.stamp()), 201)
+
     # --- people
+
+    def others_comment(self, request: Request, post_id: str) -> Answer:
+        """Have `count` other members comment a post, now or `after_s` seconds from now."""
+        fields = _fields(request, {"count", "after_s"})
+        post, count = self.world.post(post_id), int(fields.get("count", 1))
+        after = timedelta(seconds=fields.get("after_s") or 0)
+        if after:
+            self.world.agenda.plan(
+                self.world.clock() + after, lambda: self.world.others_comment(post, count)
+            )
+        else:
+            self.world.others_comment(post, count)
+        return Answer({"object": "SimulatorDone", "comments": len(post.comments)}, 201)
 
     def force(self, request: Request, slug: str) -> Answer:
         """Decide what a person is and does; durations in seconds, null for never."""
@@ -280,19 +345,20 @@ class Control:
                 "lost": now.lost,
                 "duplicated": now.duplicated,
                 "null_ids": now.null_ids,
+                "empty_lists": now.empty_lists,
+                "pending_by_slug_only": now.pending_by_slug_only,
+                "stamps_behind_s": now.stamps_behind.total_seconds(),
             }
         )
 
     def set_reliability(self, request: Request) -> Answer:
         """Change how well store and webhooks serve, from now on."""
-        fields = _fields(
-            request, {"visible_after_s", "noticed_within_s", "lost", "duplicated", "null_ids"}
-        )
+        fields = _fields(request, _RELIABILITY)
         changes: dict[str, Any] = {
             name.removesuffix("_s"): timedelta(seconds=value) if name.endswith("_s") else value
             for name, value in fields.items()
         }
-        self.world.reliability = replace(self.world.reliability, **changes)
+        self.world.rely_on(replace(self.world.reliability, **changes))
         return self.reliability(request)
 
     def sign_in(self, _request: Request, token: str) -> Answer:
@@ -306,7 +372,7 @@ class Control:
         else:
             account = self.world.account(link.account_id)
             account.status = Status.OK
-            account.forgive()
+            account.member.forgive()
             word, status = "reconnected", "RECONNECTED"
         self.world.tell_status(account, word.upper())
         if link.notify_url:
@@ -326,7 +392,7 @@ class Control:
         accounts = (
             [self.world.account(given)]
             if given
-            else [one for one in self.world.accounts.values() if person.slug in one.ties]
+            else [one for one in self.world.accounts.values() if person.slug in one.member.ties]
         )
         if not accounts:
             raise Refusal("resource_not_found", "No account has to do with this person.")

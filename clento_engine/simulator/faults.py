@@ -14,6 +14,7 @@ from typing import Any
 
 from clento_engine.simulator.chance import Draw
 from clento_engine.simulator.refusal import STATUS_OF, Refusal
+from clento_engine.simulator.strangers import of_somebody_else
 
 
 class FaultKind(StrEnum):
@@ -33,6 +34,7 @@ class FaultKind(StrEnum):
     EMPTY_BODY = "empty_body"  # 2xx without a body
     LOOPING_CURSOR = "looping_cursor"  # every page names itself as the next one
     NULL_IDS = "null_ids"  # 2xx whose ids are null
+    SOMEBODY_ELSE = "somebody_else"  # 2xx that tells of another than was asked for
 
     @property
     def needs_answer(self) -> bool:
@@ -47,6 +49,7 @@ _SPOILED = frozenset(
         FaultKind.EMPTY_BODY,
         FaultKind.LOOPING_CURSOR,
         FaultKind.NULL_IDS,
+        FaultKind.SOMEBODY_ELSE,
     }
 )
 _REFUSED = {
@@ -57,7 +60,18 @@ _REFUSED = {
     FaultKind.TOO_MANY_REQUESTS: "too_many_requests",
 }
 _FIELDS = frozenset(
-    {"kind", "route", "share", "times", "after_effect", "delay_s", "type", "status", "retry_after"}
+    {
+        "kind",
+        "route",
+        "share",
+        "times",
+        "after_effect",
+        "delay_s",
+        "type",
+        "status",
+        "retry_after",
+        "name",
+    }
 )
 
 
@@ -68,6 +82,7 @@ class Rule:
     `route` is a glob on "METHOD /path" (without /api/v1, where `*` crosses slashes), or exactly a
     route's template such as "POST /users/invite".  It strikes `times` more matching requests, or
     the seeded `share` of them.  `delay_s`: how long a timeout keeps the connection, real seconds.
+    `name`: what it is counted as, where its kind does not say enough.
     """
 
     kind: FaultKind
@@ -79,6 +94,7 @@ class Rule:
     type: str | None = None
     status: int | None = None
     retry_after: int | None = None
+    name: str | None = None
     number: int = field(default=0, init=False)  # in the order they were put into force
     pattern: re.Pattern[str] = field(init=False, repr=False)
     seen: Counter[str] = field(default_factory=Counter, repr=False)
@@ -118,6 +134,8 @@ class Rule:
     @property
     def label(self) -> str:
         """What it does, in as many words as it takes to tell it from every other kind."""
+        if self.name is not None:
+            return self.name
         words = [self.kind.value]
         if self.type is not None:
             words.append(self.type)
@@ -175,8 +193,8 @@ class Faults:
         return None
 
 
-def spoiled(kind: FaultKind, body: dict[str, Any]) -> bytes | dict[str, Any]:
-    """Return an answer's body as the fault leaves it."""
+def spoiled(kind: FaultKind, body: dict[str, Any], number: int) -> bytes | dict[str, Any]:
+    """Return an answer's body as the `number`th fault of this kind leaves it."""
     match kind:
         case FaultKind.MALFORMED_JSON:
             return b'{"object":"' + str(body.get("object", "")).encode() + b'","items":[{'
@@ -188,6 +206,8 @@ def spoiled(kind: FaultKind, body: dict[str, Any]) -> bytes | dict[str, Any]:
             return {**body, "cursor": LOOPING_CURSOR}
         case FaultKind.NULL_IDS:
             return {key: _without_ids(value, key) for key, value in body.items()}
+        case FaultKind.SOMEBODY_ELSE:
+            return of_somebody_else(body, number)
         case _:
             return body
 

@@ -7,10 +7,10 @@ import re
 import unicodedata
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from itertools import chain
+from itertools import pairwise
 from typing import Any
 
 from clento_engine.domain.operation import Budget
@@ -30,7 +30,10 @@ IsOpen = Callable[[str, datetime], bool]
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """The same thing landed on the same person more often than the workflow asks for."""
+    """The same thing landed on the same person more often than the workflow asks for.
+
+    `account`: the first of it was by; all were by accounts of one member.
+    """
 
     account: str
     slug: str
@@ -45,7 +48,7 @@ class Duplicate:
 
 @dataclass(frozen=True, slots=True)
 class Excess:
-    """An account did more within one sliding window than its cap.
+    """A member did more within one sliding window than its cap; `account`: one of theirs.
 
     `count` is the fullest that the window got, `at` the instant of that action; `breaches` says how
     many actions found the window over its cap.
@@ -58,6 +61,18 @@ class Excess:
     cap: int
     at: datetime
     breaches: int
+
+
+@dataclass(frozen=True, slots=True)
+class Crowded:
+    """LinkedIn saw two things of a member closer together than their spacing allows."""
+
+    account: str  # one of the member's
+    first: str
+    second: str
+    gap: timedelta
+    least: timedelta
+    at: datetime  # of the second
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +94,12 @@ class Verdict:
     over_cap: tuple[Excess, ...] = ()
     outside_hours: tuple[Untimely, ...] = ()
     after_reply: tuple[Untimely, ...] = ()
+    crowded: tuple[Crowded, ...] = ()
 
     @property
     def is_clean(self) -> bool:
         """Whether nothing was found."""
-        return not (self.duplicates or self.over_cap or self.outside_hours or self.after_reply)
+        return not any(self.counts().values())
 
     def counts(self) -> dict[str, int]:
         """Return how many findings there are of each kind."""
@@ -92,6 +108,7 @@ class Verdict:
             "over_cap": len(self.over_cap),
             "outside_hours": len(self.outside_hours),
             "after_reply": len(self.after_reply),
+            "crowded": len(self.crowded),
         }
 
 
@@ -107,13 +124,18 @@ def judge(
     allowed: Allowed | Mapping[tuple[Effect, str | None], int] = once,
     is_open: IsOpen | None = None,
     grace: timedelta = timedelta(0),
+    spacing: timedelta | Callable[[str], timedelta] | None = None,
 ) -> Verdict:
-    """Return the whole verdict; what is not given (`caps`, `is_open`) is not judged."""
+    """Return the whole verdict; what is not given (`caps`, `is_open`, `spacing`) is not judged.
+
+    A member is one sender, under however many accounts: theirs are judged together.
+    """
     return Verdict(
         duplicates=tuple(duplicates(ledger.entries, allowed)),
         over_cap=tuple(over_cap(ledger, caps)) if caps is not None else (),
         outside_hours=tuple(outside_hours(ledger.entries, is_open)) if is_open else (),
         after_reply=tuple(after_reply(ledger.entries, ledger.replies, grace)),
+        crowded=tuple(crowded(ledger, spacing)) if spacing is not None else (),
     )
 
 
@@ -147,12 +169,12 @@ def duplicates(
                 what = (entry.target, normalised(entry.text or ""))
             case Effect.MESSAGE | Effect.INMAIL:  # the chat's id says nothing: it may differ
                 what = (None, normalised(entry.text or ""))
-        groups[(entry.account, entry.provider_id, entry.operation, *what)].append(entry)
-    for (account, _, operation, target, text), same in groups.items():
+        groups[(entry.sender, entry.provider_id, entry.operation, *what)].append(entry)
+    for (_, _, operation, target, text), same in groups.items():
         most = 1 if text is None else ask(operation, text)
         if len(same) > most:
             yield Duplicate(
-                account,
+                same[0].account,
                 same[0].slug,
                 operation,
                 target,
@@ -165,11 +187,12 @@ def duplicates(
 
 
 def over_cap(ledger: Ledger, caps: Caps | Callable[[str], Caps]) -> Iterator[Excess]:
-    """Find every account, budget and window whose cap was passed, in windows that slide.
+    """Find every member, budget and window whose cap was passed, in windows that slide.
 
     `caps`: budget → {"hour" | "day" | "week" | "month": cap}, or a function of the account giving
-    that.  A window of one hour holds what lies less than 60 minutes apart.  The profile budget
-    holds visits and lookups, an invitation with a note counts for the note's budget too.
+    that; of a member with several it is asked about the first to be connected.  A window of one
+    hour holds what lies less than 60 minutes apart.  The profile budget holds visits and lookups,
+    an invitation with a note counts for the note's budget too.
     """
     for (account, budget), times in _spent(ledger).items():
         limits = (caps(account) if callable(caps) else caps).get(budget, {})
@@ -182,7 +205,7 @@ def over_cap(ledger: Ledger, caps: Caps | Callable[[str], Caps]) -> Iterator[Exc
 
 
 def peaks(ledger: Ledger) -> dict[tuple[str, Budget], dict[str, int]]:
-    """Return the fullest that each account's sliding windows got, by budget."""
+    """Return the fullest that each member's sliding windows got, by first account and budget."""
     return {
         key: {
             name: max((count for count, _ in _fill(sorted(times), window)), default=0)
@@ -190,6 +213,31 @@ def peaks(ledger: Ledger) -> dict[tuple[str, Budget], dict[str, int]]:
         }
         for key, times in _spent(ledger).items()
     }
+
+
+def crowded(
+    ledger: Ledger,
+    spacing: timedelta | Callable[[str], timedelta],
+    kinds: Collection[Effect | Read] = (*Effect, *Read),
+) -> Iterator[Crowded]:
+    """Find effects and reads of one member that LinkedIn saw closer together than `spacing`.
+
+    `spacing`: the shortest gap, or a function of the member's first account giving it.  `kinds`:
+    those between which it is to be kept.  Reads of Unipile's own store are in no ledger.
+    """
+    first = _first_accounts(ledger)
+    times: dict[str, list[tuple[datetime, str]]] = defaultdict(list)
+    for entry in ledger.entries:
+        if entry.operation in kinds:
+            times[first(entry.account)].append((entry.at, entry.operation.value))
+    for account, kind, read_at in _reads(ledger):
+        if kind in kinds:
+            times[first(account)] += [(at, kind.value) for at in read_at]
+    for account, each in times.items():
+        least = spacing(account) if callable(spacing) else spacing
+        for (before, one), (after, other) in pairwise(sorted(each)):
+            if after - before < least:
+                yield Crowded(account, one, other, after - before, least, after)
 
 
 def outside_hours(entries: Iterable[Entry], is_open: IsOpen) -> Iterator[Untimely]:
@@ -207,10 +255,10 @@ def after_reply(
     known: dict[tuple[str, str], datetime] = {}
     for reply in replies:
         if reply.known_at is not None:
-            key = (reply.account, reply.provider_id)
+            key = (reply.sender, reply.provider_id)
             known[key] = min(reply.known_at, known.get(key, reply.known_at))
     for entry in entries:
-        since = known.get((entry.account, entry.provider_id))
+        since = known.get((entry.sender, entry.provider_id))
         if since is not None and entry.at > since + grace:
             yield Untimely(entry, since)
 
@@ -228,6 +276,8 @@ def _plain(value: Any) -> Any:  # noqa: ANN401  # the leaves of a dataclass
     match value:
         case datetime():
             return value.isoformat()
+        case timedelta():
+            return value.total_seconds()
         case dict():
             return {key: _plain(inner) for key, inner in value.items()}
         case _:
@@ -241,20 +291,32 @@ def _asking(allowed: Mapping[tuple[Effect, str | None], int]) -> Allowed:
 
 
 def _spent(ledger: Ledger) -> dict[tuple[str, Budget], list[datetime]]:
-    """Return the instants at which each account spent from each budget."""
+    """Return the instants at which each member spent from each budget, by their first account."""
     spent: dict[tuple[str, Budget], list[datetime]] = defaultdict(list)
+    first = _first_accounts(ledger)
     for entry in ledger.entries:
-        spent[entry.account, entry.operation.budget].append(entry.at)
+        account = first(entry.account)
+        spent[account, entry.operation.budget].append(entry.at)
         if entry.operation is Effect.INVITATION and entry.text:
-            spent[entry.account, Budget.NOTE].append(entry.at)
-    reads: Iterable[tuple[str, Read, Sequence[datetime]]] = chain.from_iterable(
-        ((account, kind, times) for kind, times in kinds.items())
-        for account, kinds in ledger.reads.items()
-    )
-    for account, kind, times in reads:
+            spent[account, Budget.NOTE].append(entry.at)
+    for account, kind, times in _reads(ledger):
         if kind.budget is not None:
-            spent[account, kind.budget].extend(times)
+            spent[first(account), kind.budget].extend(times)
     return spent
+
+
+def _reads(ledger: Ledger) -> Iterator[tuple[str, Read, Sequence[datetime]]]:
+    for account, kinds in ledger.reads.items():
+        for kind, times in kinds.items():
+            yield account, kind, times
+
+
+def _first_accounts(ledger: Ledger) -> Callable[[str], str]:
+    """Return what says of an account which of its member's was connected first."""
+    first: dict[str, str] = {}
+    for account, member in ledger.members.items():
+        first.setdefault(member, account)
+    return lambda account: first.get(ledger.sender(account), account)
 
 
 def _fill(times: Sequence[datetime], window: timedelta) -> Iterator[tuple[int, datetime]]:

@@ -55,7 +55,13 @@ _EFFECT_BUDGETS = {
     Effect.INMAIL: Budget.INMAIL,
     Effect.WITHDRAW: Budget.WITHDRAWAL,
 }
-_READ_BUDGETS = {Read.PROFILE: Budget.PROFILE, Read.POSTS: Budget.POST_READ}
+_READ_BUDGETS = {
+    Read.PROFILE: Budget.PROFILE,
+    Read.POSTS: Budget.POST_READ,
+    Read.COMMENTS: Budget.POST_READ,
+    Read.RELATIONS: Budget.LIST_READ,
+    Read.INVITATIONS: Budget.LIST_READ,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,12 @@ class Entry:
     target: str | None
     text: str | None
     request_seq: int
+    member: str | None = None  # the provider id of whose account it is
+
+    @property
+    def sender(self) -> str:
+        """Whose it is: the member, or the account where nobody said whose that is."""
+        return self.member or self.account
 
     def row(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -78,6 +90,7 @@ class Entry:
             "seq": self.seq,
             "at": iso_exact(self.at),
             "account": self.account,
+            "member": self.member,
             "operation": self.operation.value,
             "provider_id": self.provider_id,
             "slug": self.slug,
@@ -103,6 +116,12 @@ class Signal:
     slug: str
     known_at: datetime | None = None
     told_at: datetime | None = None
+    member: str | None = None  # the provider id of whose account it is
+
+    @property
+    def sender(self) -> str:
+        """Whom it is to: the member, or the account where nobody said whose that is."""
+        return self.member or self.account
 
     def tell(self, at: datetime) -> None:
         """Note that a webhook told the engine at `at`."""
@@ -120,6 +139,7 @@ class Signal:
         return {
             "at": iso_exact(self.at),
             "account": self.account,
+            "member": self.member,
             "provider_id": self.provider_id,
             "slug": self.slug,
             "known_at": iso_exact(self.known_at) if self.known_at else None,
@@ -129,7 +149,10 @@ class Signal:
 
 @dataclass(slots=True)
 class Ledger:
-    """All effects in order, all reads by account, all signals of people.  Append-only."""
+    """All effects in order, all reads by account, all signals of people.  Append-only.
+
+    `members`: whose each account is, by provider id, in the order in which they were connected.
+    """
 
     entries: list[Entry] = field(default_factory=list)
     reads: dict[str, dict[Read, list[datetime]]] = field(
@@ -137,6 +160,11 @@ class Ledger:
     )
     replies: list[Signal] = field(default_factory=list)
     acceptances: list[Signal] = field(default_factory=list)
+    members: dict[str, str] = field(default_factory=dict)
+
+    def sender(self, account: str) -> str:
+        """Return whose an account is: the member, or the account where nobody said."""
+        return self.members.get(account, account)
 
     def land(
         self,
@@ -152,7 +180,10 @@ class Ledger:
     ) -> Entry:
         """Note that something reached a person."""
         seq = len(self.entries) + 1
-        entry = Entry(seq, at, account, operation, provider_id, slug, target, text, request_seq)
+        member = self.members.get(account)
+        entry = Entry(
+            seq, at, account, operation, provider_id, slug, target, text, request_seq, member
+        )
         self.entries.append(entry)
         return entry
 
@@ -183,6 +214,7 @@ class Ledger:
                 account: {kind.value: list(map(iso_exact, times)) for kind, times in kinds.items()}
                 for account, kinds in self.reads.items()
             },
+            "members": dict(self.members),
         }
 
     def signals_page(self) -> dict[str, Any]:
@@ -198,10 +230,12 @@ def load(
     rows: Iterable[Mapping[str, Any]],
     reads: Mapping[str, Mapping[str, Iterable[str]]] | None = None,
     signals: Mapping[str, Iterable[Mapping[str, Any]]] | None = None,
+    members: Mapping[str, str] | None = None,
 ) -> Ledger:
     """Rebuild a ledger from what the simulator served.
 
-    `rows`: the `entries` of all pages, in order; `reads`: `reads` of /simulator/ledger/reads;
+    `rows`: the `entries` of all pages, in order; `reads` and `members`: those of
+    /simulator/ledger/reads;
     `signals`: the body of /simulator/ledger/signals.
     """
     ledger = Ledger()
@@ -216,12 +250,14 @@ def load(
             row["target"],
             row["text"],
             row["request_seq"],
+            row["member"],
         )
         for row in rows
     )
     for account, kinds in (reads or {}).items():
         for kind, times in kinds.items():
             ledger.reads[account][Read(kind)].extend(map(datetime.fromisoformat, times))
+    ledger.members.update(members or {})
     signals = signals or {}
     ledger.replies.extend(map(_signal, signals.get("replies", ())))
     ledger.acceptances.extend(map(_signal, signals.get("acceptances", ())))
@@ -240,4 +276,5 @@ def _signal(row: Mapping[str, Any]) -> Signal:
         row["slug"],
         known,
         told,
+        row["member"],
     )

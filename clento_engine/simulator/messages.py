@@ -21,8 +21,9 @@ class Kind(StrEnum):
 class Message:
     """One message.  It is in the store, for reads and webhooks, from `visible_at` on."""
 
-    seq: int
-    id: str
+    seq: int  # over all chats
+    number: int  # in its chat
+    ids: dict[str, str]  # in each account's store
     provider_id: str
     chat: "Chat"
     text: str
@@ -36,11 +37,11 @@ class Message:
 
 @dataclass(slots=True)
 class Chat:
-    """A 1:1 chat between an account and a person."""
+    """A 1:1 chat between a member and a person."""
 
-    id: str
+    ids: dict[str, str]  # in each account's store
     provider_id: str
-    account_id: str
+    member_id: str  # the sender's own provider id
     person: Person
     is_inmail: bool
     answered: bool = False

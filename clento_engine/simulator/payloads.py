@@ -14,6 +14,7 @@ from clento_engine.simulator.senders import (
     INMAIL_CREDITS,
     Account,
     Invitation,
+    Member,
     Status,
     Tie,
     Tier,
@@ -173,14 +174,17 @@ def relation(person: Person, at: datetime) -> Json:
     }
 
 
-def invitation(one: Invitation, now: datetime) -> Json:
-    """Return a pending invitation.  Its instant is as coarse as LinkedIn's words for it."""
-    days = (now - one.at) // timedelta(days=1)
+def invitation(one: Invitation, now: datetime, *, by_slug: bool = False) -> Json:
+    """Return a pending invitation.  Its instant is as coarse as LinkedIn's words for it.
+
+    `by_slug`: whom it is to is said by public identifier alone.
+    """
+    days = max((now - one.at) // timedelta(days=1), 0)
     return {
         "object": "InvitationSent",
         "id": one.id,
         "invited_user": one.person.name,
-        "invited_user_id": one.person.provider_id,
+        "invited_user_id": None if by_slug else one.person.provider_id,
         "invited_user_public_id": one.person.public_identifier,
         "invited_user_description": one.person.traits.headline,
         "date": "Sent today" if days == 0 else f"Sent {days} days ago",
@@ -189,7 +193,7 @@ def invitation(one: Invitation, now: datetime) -> Json:
     }
 
 
-def post(one: Post, account_id: str, now: datetime) -> Json:
+def post(one: Post, viewer: Account, now: datetime) -> Json:
     """Return a post as one account sees it."""
     author = one.author
     body: Json = {
@@ -220,7 +224,7 @@ def post(one: Post, account_id: str, now: datetime) -> Json:
             "can_post_comments": not one.comments_off,
         },
     }
-    reaction = one.reactions.get(account_id)
+    reaction = one.reactions.get(viewer.provider_id)
     if reaction is not None:
         body["user_reacted"] = reaction
     return body
@@ -248,7 +252,7 @@ def comment(one: Remark, now: datetime) -> Json:
     }
 
 
-def reaction(social_id: str, value: str, author: Account) -> Json:
+def reaction(social_id: str, value: str, author: Member) -> Json:
     """Return a reaction."""
     return {
         "object": "PostReaction",
@@ -258,13 +262,13 @@ def reaction(social_id: str, value: str, author: Account) -> Json:
     }
 
 
-def chat(one: Chat, now: datetime) -> Json:
+def chat(sender: Account, one: Chat, now: datetime) -> Json:
     """Return a chat.  An InMail cannot be followed up before it was answered."""
     latest = one.latest(now)
     body: Json = {
         "object": "Chat",
-        "id": one.id,
-        "account_id": one.account_id,
+        "id": one.ids[sender.id],
+        "account_id": sender.id,
         "account_type": "LINKEDIN",
         "provider_id": one.provider_id,
         "attendee_provider_id": one.person.provider_id,
@@ -288,15 +292,17 @@ def message(one: Message, sender: Account) -> Json:
     person = one.chat.person
     return {
         "object": "Message",
-        "id": one.id,
+        "id": one.ids[sender.id],
         "account_id": sender.id,
-        "chat_id": one.chat.id,
+        "chat_id": one.chat.ids[sender.id],
         "chat_provider_id": one.chat.provider_id,
         "provider_id": one.provider_id,
         "text": one.text,
         "is_sender": int(one.from_us),
         "sender_id": sender.provider_id if one.from_us else person.provider_id,
-        "sender_attendee_id": _own_attendee_id(sender) if one.from_us else attendee_id(one.chat),
+        "sender_attendee_id": (
+            _own_attendee_id(sender) if one.from_us else attendee_id(sender, one.chat)
+        ),
         "message_type": one.kind.value,
         "subject": one.subject,
         "timestamp": iso_ms(one.at),
@@ -319,7 +325,7 @@ def attendees(one: Chat, sender: Account) -> list[Json]:
     return [
         {
             "object": "ChatAttendee",
-            "id": attendee_id(one),
+            "id": attendee_id(sender, one),
             "account_id": sender.id,
             "provider_id": one.person.provider_id,
             "name": one.person.name,
@@ -340,9 +346,9 @@ def attendees(one: Chat, sender: Account) -> list[Json]:
     ]
 
 
-def attendee_id(one: Chat) -> str:
+def attendee_id(sender: Account, one: Chat) -> str:
     """Return the store's id of the other person of a chat: one per account and person."""
-    return hexadecimal("attendee", one.account_id, one.person.provider_id)
+    return hexadecimal("attendee", sender.id, one.person.provider_id)
 
 
 def _own_attendee_id(sender: Account) -> str:
@@ -351,7 +357,7 @@ def _own_attendee_id(sender: Account) -> str:
 
 def inmail_balance(one: Account, now: datetime) -> Json:
     """Return the InMail credits left; null where nothing is subscribed."""
-    left = one.inmail_credits(now) if INMAIL_CREDITS[one.tier] else None
+    left = one.member.inmail_credits(now) if INMAIL_CREDITS[one.tier] else None
     return {
         "object": "LinkedinInmailBalance",
         "premium": left if one.tier is Tier.PREMIUM else None,
@@ -397,7 +403,7 @@ def message_received(sender: Account, one: Message, webhook_name: str | None) ->
     """Tell of a message, ours or theirs: the text is `message`, `is_sender` is a bool."""
     person = one.chat.person
     theirs = {
-        "attendee_id": attendee_id(one.chat),
+        "attendee_id": attendee_id(sender, one.chat),
         "attendee_provider_id": person.provider_id,
         "attendee_name": person.name,
     }
@@ -418,8 +424,8 @@ def message_received(sender: Account, one: Message, webhook_name: str | None) ->
             "feature": "classic",
             "user_id": sender.provider_id,
         },
-        "chat_id": one.chat.id,
-        "message_id": one.id,
+        "chat_id": one.chat.ids[sender.id],
+        "message_id": one.ids[sender.id],
         "message": one.text,
         "timestamp": iso_ms(one.at),
         "is_sender": one.from_us,

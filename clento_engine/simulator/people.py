@@ -64,6 +64,8 @@ class Chances:
     replies_most: timedelta = timedelta(days=6)
     takes_inmail: float = 0.85
     changed_slug: float = 0.02
+    others_comment: int = 0  # how many others comment after each comment of a sender
+    others_within: timedelta = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ class Traits:
 
 @dataclass(frozen=True, slots=True)
 class Temper:
-    """How a person treats one account.  None: never."""
+    """How a person treats one member.  None: never."""
 
     connected_for: timedelta | None  # before the start of the world
     accepts_after: timedelta | None
@@ -102,7 +104,6 @@ class Remark:
     """A comment under a post."""
 
     id: str
-    account_id: str
     author_id: str
     author: str
     text: str
@@ -113,7 +114,7 @@ class Remark:
 
 @dataclass(slots=True)
 class Post:
-    """A post with what senders did to it; `reactions` by account."""
+    """A post with what senders did to it; `reactions` by the member's provider id."""
 
     id: str
     social_id: str
@@ -136,7 +137,7 @@ class Person:
     sales_id: str
     traits: Traits
     forced: dict[str, object] = field(default_factory=dict)  # of Temper, by tests
-    friends: dict[str, datetime] = field(default_factory=dict)  # forced connections, by account
+    friends: dict[str, datetime] = field(default_factory=dict)  # forced connections, by member
     posts: list[Post] = field(default_factory=list)  # oldest first
     posts_written: int = 0
 
@@ -188,9 +189,9 @@ def invent(seed: int, slug: str, chances: Chances) -> Person:
     return Person(slug, provider_id(seed, slug), provider_id(seed, slug, "ACwAA"), traits)
 
 
-def temper(seed: int, account: str, person: Person, chances: Chances) -> Temper:
-    """Return how `person` treats `account`: a pure function of seed, account and slug."""
-    draw = Draw(seed, "temper", account, person.slug)
+def temper(seed: int, member: str, person: Person, chances: Chances) -> Temper:
+    """Return how `person` treats a member: a pure function of seed, the member's key and slug."""
+    draw = Draw(seed, "temper", member, person.slug)
     connected = draw.happens(chances.connected)
     since = timedelta(days=draw.between(10, 900))
     accepts = draw.happens(chances.accepts)

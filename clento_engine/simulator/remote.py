@@ -74,6 +74,10 @@ class RemoteSimulator:
         told = {"status": status} | ({} if after_s is None else {"after_s": after_s})
         await self._post(f"/simulator/accounts/{account_id}/status", told)
 
+    async def others_comment(self, post: str, count: int) -> None:
+        """Have so many other members comment a post, which is named by its social id."""
+        await self._post(f"/simulator/posts/{post}/comments", {"count": count})
+
     async def force(self, slug: str, **traits: Any) -> None:  # noqa: ANN401  JSON
         """Decide what a person is and does."""
         await self._post(f"/simulator/people/{slug}", traits)
@@ -82,12 +86,24 @@ class RemoteSimulator:
         """Have a person write to an account now."""
         await self._post(f"/simulator/people/{slug}/reply", {"account_id": account_id})
 
-    async def add_account(self, account_id: str, name: str, tier: Tier) -> None:
-        """Let there be a sender."""
-        answer = await self._client.post(
-            "/simulator/accounts", json={"id": account_id, "name": name, "tier": tier.value}
-        )
-        answer.raise_for_status()
+    async def add_account(
+        self, account_id: str, name: str, tier: Tier, provider_id: str | None = None
+    ) -> None:
+        """Connect a sender; with the provider id of one there is, under one id more."""
+        fields = {"id": account_id, "name": name, "tier": tier.value, "provider_id": provider_id}
+        await self._post("/simulator/accounts", fields)
+
+    async def sign_in_anew(
+        self, account_id: str, new_id: str, synced_after_s: float = 0, *, silent: bool = False
+    ) -> None:
+        """Have an account's member sign in under a new id: the old account is gone."""
+        fields = {"new_id": new_id, "synced_after_s": synced_after_s, "silent": silent}
+        await self._post(f"/simulator/accounts/{account_id}/sign-in-anew", fields)
+
+    async def resync(self, account_id: str, for_s: float, *, silent: bool = False) -> None:
+        """Have an account reconnected, its store empty for so long."""
+        fields = {"for_s": for_s, "silent": silent}
+        await self._post(f"/simulator/accounts/{account_id}/resync", fields)
 
     async def member(self, account_id: str) -> str:
         """Return the provider id of the LinkedIn member behind a sender."""
@@ -114,7 +130,7 @@ class RemoteSimulator:
             after = page["next"]
         reads = await self._get("/simulator/ledger/reads")
         signals = await self._get("/simulator/ledger/signals")
-        return load(rows, reads["reads"], signals)
+        return load(rows, reads["reads"], signals, reads["members"])
 
     async def _post(self, path: str, told: Mapping[str, Any]) -> Mapping[str, Any]:
         answer = await self._client.post(path, json=told)

@@ -5,10 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from clento_engine.simulator.chance import hexadecimal
 from clento_engine.simulator.ledger import Signal
 from clento_engine.simulator.messages import Chat, Message
-from clento_engine.simulator.people import Person, Remark, provider_id
+from clento_engine.simulator.people import Person, Remark
 from clento_engine.simulator.refusal import Refusal
 
 DAY = timedelta(days=1)
@@ -118,7 +117,7 @@ class Invitation:
 
 @dataclass(slots=True)
 class Tie:
-    """What there is between one account and one person."""
+    """What there is between one member and one person."""
 
     person: Person
     connected_at: datetime | None = None
@@ -139,17 +138,15 @@ class Tie:
 
 
 @dataclass(slots=True)
-class Account:
-    """A sender."""
+class Member:
+    """Somebody on LinkedIn who sends: what is theirs, under whatever ids Unipile connects them."""
 
-    id: str
-    name: str
-    slug: str
     provider_id: str
+    slug: str
+    name: str
     tier: Tier
-    created_at: datetime
-    status: Status = Status.OK
-    transitions: int = 0  # of the status, told so far
+    key: str  # what people's ways with them are drawn from: the id they were first connected under
+    accounts: list["Account"] = field(default_factory=list)  # connected now, oldest first
     ties: dict[str, Tie] = field(default_factory=dict)  # by the person's slug
     pending: dict[str, Invitation] = field(default_factory=dict)  # by id, oldest first
     relations: list[tuple[datetime, str]] = field(default_factory=list)  # oldest first, with slug
@@ -160,24 +157,6 @@ class Account:
     credits_spent: deque[tuple[datetime, Tie]] = field(default_factory=deque)
     landed: dict[str, Rolling] = field(default_factory=dict)
     refused: dict[str, Rolling] = field(default_factory=dict)
-
-    @classmethod
-    def new(cls, seed: int, number: int, name: str | None, tier: Tier, now: datetime) -> "Account":
-        """Return the account created as `number`th."""
-        slug = f"sender-{number}"
-        return cls(
-            id=f"acc_{hexadecimal(seed, 'account', number, length=18)}",
-            name=name or f"Sender {number}",
-            slug=slug,
-            provider_id=provider_id(seed, f"\x00account {number}"),
-            tier=tier,
-            created_at=now,
-        )
-
-    def need_usable(self) -> None:
-        """Refuse to act in a state in which LinkedIn cannot be reached."""
-        if self.status is not Status.OK:
-            raise Refusal(_UNUSABLE[self.status], f"The account is {self.status}.")
 
     def need_patience(self, what: str, now: datetime) -> None:
         """Refuse with LinkedIn's own throttling; a refused attempt is remembered too."""
@@ -226,3 +205,40 @@ class Account:
         if rolling is None:
             rolling = book[what] = Rolling(PATIENCE[what].window)
         return rolling
+
+
+@dataclass(slots=True)
+class Account:
+    """A member's account as Unipile keeps it: connected, in some state, with a store of its own."""
+
+    id: str
+    member: Member
+    created_at: datetime
+    synced_at: datetime  # from when its store shows chats and messages
+    status: Status = Status.OK
+    transitions: int = 0  # of the status, told so far
+
+    @property
+    def provider_id(self) -> str:
+        """The member's id on LinkedIn."""
+        return self.member.provider_id
+
+    @property
+    def slug(self) -> str:
+        """The member's public identifier."""
+        return self.member.slug
+
+    @property
+    def name(self) -> str:
+        """The member's name."""
+        return self.member.name
+
+    @property
+    def tier(self) -> Tier:
+        """What the member pays LinkedIn for."""
+        return self.member.tier
+
+    def need_usable(self) -> None:
+        """Refuse to act in a state in which LinkedIn cannot be reached."""
+        if self.status is not Status.OK:
+            raise Refusal(_UNUSABLE[self.status], f"The account is {self.status}.")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from clento_engine.simulator import payloads
@@ -28,6 +29,7 @@ from clento_engine.simulator.people import (
     Temper,
     invent,
     posts,
+    provider_id,
     temper,
 )
 from clento_engine.simulator.refusal import Refusal
@@ -36,6 +38,7 @@ from clento_engine.simulator.senders import (
     PENDING_CEILING,
     Account,
     Invitation,
+    Member,
     Status,
     Tie,
     Tier,
@@ -49,6 +52,7 @@ from clento_engine.simulator.webhooks import (
     Webhook,
 )
 
+_WORDS = ("Congratulations!", "So true.", "Thanks for sharing.", "I see this differently.")
 START = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)  # a Monday; where nobody says when it is
 
 COMMENT_LENGTH = 1250
@@ -73,6 +77,11 @@ class Reliability:
     lost: float = 0.02  # share of events no webhook tells of
     duplicated: float = 0.02  # share that are told twice
     null_ids: float = 0.01  # share of sent messages whose answer lacks its ids
+    # how far every stamp that it shows lies before the true time, the Date header too: a provider
+    # whose clock is behind, or an engine and a database whose clocks are ahead
+    stamps_behind: timedelta = timedelta(0)
+    pending_by_slug_only: bool = False  # sent invitations name people by public identifier alone
+    empty_lists: bool = False  # an attendee without chats: 200 and none of them, where else 404
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +127,8 @@ class World:
         self.clock = clock or DrivenClock(START)
         self.start = self.clock()
         self.chances = chances or Chances()
-        self.reliability = reliability or Reliability()
+        self.furthest_behind = timedelta(0)
+        self.rely_on(reliability or Reliability())
         self.deliver: Deliver = deliver or Courier()
         self.agenda: Agenda[Delivery | None] = Agenda()
         self.ledger = Ledger()
@@ -126,31 +136,91 @@ class World:
         self.faults = Faults(seed)
         self.deliveries = DeliveryCounts()
         self.accounts: dict[str, Account] = {}
+        self.members: dict[str, Member] = {}  # by provider id, connected or not
         self.webhooks: dict[str, Webhook] = {}
         self.sign_ins: dict[str, SignIn] = {}
         self.people: dict[str, Person] = {}  # by every slug they have
         self.by_provider_id: dict[str, Person] = {}
-        self.chats: dict[str, Chat] = {}
-        self.messages: dict[str, Message] = {}
+        self.chats: dict[str, Chat] = {}  # by every account's id of them, and the provider's
+        self.messages: dict[str, Message] = {}  # the same
         self.message_log: list[Message] = []  # oldest first
         self._posts: dict[str, Post] = {}  # by id and by social id
         self._created = 0
         self._advancing = asyncio.Lock()
 
+    def stamp(self) -> datetime:
+        """Return what the provider takes for the present; the ledger keeps the true one."""
+        return self.clock() - self.reliability.stamps_behind
+
+    def rely_on(self, reliability: Reliability) -> None:
+        """Change how well store and webhooks serve, from now on."""
+        self.reliability = reliability
+        self.furthest_behind = max(self.furthest_behind, reliability.stamps_behind)
+
     # --- who there is
 
     def add_account(
-        self, name: str | None = None, tier: Tier = Tier.PREMIUM, id_: str | None = None
+        self,
+        name: str | None = None,
+        tier: Tier = Tier.PREMIUM,
+        id_: str | None = None,
+        member_id: str | None = None,
     ) -> Account:
-        """Create a sender."""
+        """Connect a member: a new one, or the one of this provider id, under one id more."""
         self._created += 1
-        account = Account.new(self.seed, self._created, name, tier, self.clock())
-        if id_:
-            account.id = id_
-        if account.id in self.accounts:
+        number = self._created
+        account_id = id_ or f"acc_{hexadecimal(self.seed, 'account', number, length=18)}"
+        if account_id in self.accounts:
             raise Refusal("already_exists", "There is an account of this id.")
-        self.accounts[account.id] = account
+        member_id = member_id or provider_id(self.seed, f"\x00account {number}")
+        member = self.members.get(member_id)
+        if member is None:
+            member = self.members[member_id] = Member(
+                member_id, f"sender-{number}", name or f"Sender {number}", tier, account_id
+            )
+        return self._connect_account(member, account_id)
+
+    def _connect_account(self, member: Member, account_id: str) -> Account:
+        account = Account(account_id, member, created_at=self.stamp(), synced_at=self.clock())
+        self.accounts[account_id] = account
+        self.ledger.members[account_id] = member.provider_id
+        member.accounts.append(account)
+        for chat in member.chats:
+            self._keep_chat(account, chat)
+            for message in chat.messages:
+                self._keep_message(account, message)
         return account
+
+    def sign_in_anew(
+        self,
+        account: Account,
+        new_id: str | None = None,
+        *,
+        synced_after: timedelta = timedelta(0),
+        is_silent: bool = False,
+    ) -> Account:
+        """Disconnect an account and connect its member under another id; return the new account.
+
+        Its store has the member's chats under ids of its own, and shows them after `synced_after`.
+        """
+        if new_id in self.accounts:
+            raise Refusal("already_exists", "There is an account of this id.")
+        if not is_silent:
+            self.tell_status(account, "DELETED")
+        self._disconnect(account)
+        again = self.add_account(id_=new_id, member_id=account.provider_id)
+        again.synced_at += synced_after
+        if account.status is Status.RESTRICTED:  # LinkedIn restricted the member
+            again.status = Status.RESTRICTED
+        if not is_silent:
+            self.tell_status(again, "CREATION_SUCCESS")
+        return again
+
+    def resync(self, account: Account, within: timedelta, *, is_silent: bool = False) -> None:
+        """Have an account reconnected, its store empty until it is synced again."""
+        account.synced_at = self.clock() + within
+        if not is_silent:
+            self.tell_status(account, "RECONNECTED")
 
     def account(self, account_id: str | None) -> Account:
         """Return a sender; refuse when there is none."""
@@ -162,16 +232,16 @@ class World:
         return account
 
     def delete_account(self, account: Account) -> None:
-        """Forget a sender, and tell whoever asked to be told."""
+        """Disconnect an account, and tell whoever asked to be told."""
         self.tell_status(account, "DELETED")
-        del self.accounts[account.id]
+        self._disconnect(account)
 
     def set_status(self, account: Account, status: Status) -> None:
         """Change an account's state; only transitions are told."""
         if status is account.status:
             return
         if status is Status.OK:
-            account.forgive()
+            account.member.forgive()
         account.status = status
         self.tell_status(account, "ERROR" if status is Status.RESTRICTED else status.value)
 
@@ -212,17 +282,18 @@ class World:
         return person
 
     def temper(self, account: Account, person: Person) -> Temper:
-        """Return how a person treats an account."""
-        return temper(self.seed, account.id, person, self.chances)
+        """Return how a person treats an account's member."""
+        return temper(self.seed, account.member.key, person, self.chances)
 
     def tie(self, account: Account, person: Person) -> Tie:
-        """Return what there is between an account and a person."""
-        tie = account.ties.get(person.slug)
+        """Return what there is between an account's member and a person."""
+        member = account.member
+        tie = member.ties.get(person.slug)
         if tie is None:
-            tie = account.ties[person.slug] = Tie(person)
+            tie = member.ties[person.slug] = Tie(person)
             since = self.temper(account, person).connected_for
-            if account.id in person.friends:
-                self._connect(account, tie, person.friends[account.id])
+            if member.provider_id in person.friends:
+                self._connect(account, tie, person.friends[member.provider_id])
             elif since is not None:
                 self._connect(account, tie, self.start - since)
         return tie
@@ -236,7 +307,7 @@ class World:
         account.need_usable()
         now = self.clock()
         self._need_patience(account, "profile", now)
-        account.spend("profile", now)
+        account.member.spend("profile", now)
         try:
             person = self._readable(identifier, sales=sales)
         except Refusal:
@@ -279,7 +350,7 @@ class World:
         account.need_usable()
         now = self.clock()
         self._need_patience(account, patience, now)
-        account.spend(patience, now)
+        account.member.spend(patience, now)
         self.ledger.read(kind, at=now, account=account.id)
 
     # --- acting
@@ -288,13 +359,13 @@ class World:
         """React to a post, once."""
         account.need_usable()
         post = self.post(post_id, acting=True)
-        if account.id in post.reactions:
+        if account.provider_id in post.reactions:
             raise Refusal("action_already_performed", "There is a reaction already.")
         now = self.clock()
         self._need_patience(account, "reaction", now)
-        account.spend("reaction", now)
-        post.reactions[account.id] = value
-        account.reactions.append((post.social_id, value, now))
+        account.member.spend("reaction", now)
+        post.reactions[account.provider_id] = value
+        account.member.reactions.append((post.social_id, value, now))
         self._land(Effect.LIKE, account, post.author, target=post.social_id)
 
     def comment(self, account: Account, post_id: str, text: str, answers: str | None) -> Remark:
@@ -309,21 +380,45 @@ class World:
             raise Refusal("comments_disabled", "Comments are off.")
         now = self.clock()
         self._need_patience(account, "comment", now)
-        account.spend("comment", now)
-        number = len(post.comments) + 1
+        account.member.spend("comment", now)
+        remark = self._remark(post, account.member, text, answers)
+        account.member.remarks.append(remark)
+        self._land(Effect.COMMENT, account, post.author, target=post.social_id, text=text)
+        first = len(post.comments)
+        for number in range(first, first + self.chances.others_comment):
+            share = Draw(self.seed, "others", post.social_id, number).share()
+            after = self.chances.others_within * share
+            self.agenda.plan(now + after, partial(self.others_comment, post))
+        return remark
+
+    def by_hand(self, account: Account, post_id: str, text: str) -> Remark:
+        """Have the owner of an account comment a post on LinkedIn itself: no effect of ours."""
+        remark = self._remark(self.post(post_id, acting=True), account.member, text)
+        account.member.remarks.append(remark)
+        return remark
+
+    def others_comment(self, post: Post, count: int = 1) -> None:
+        """Have so many other members comment a post now."""
+        for _ in range(count):
+            number = len(post.comments) + 1
+            author = invent(self.seed, f"commenter-{number}-{post.id}", self.chances)
+            text = Draw(self.seed, "words", post.social_id, number).choice(_WORDS)
+            self._remark(post, author, text)
+
+    def _remark(
+        self, post: Post, author: Member | Person, text: str, answers: str | None = None
+    ) -> Remark:
+        key = author.key if isinstance(author, Member) else author.slug
         remark = Remark(
-            id=_digits(self.seed, "comment", post.social_id, account.id, number),
-            account_id=account.id,
-            author_id=account.provider_id,
-            author=account.name,
+            id=_digits(self.seed, "comment", post.social_id, key, len(post.comments) + 1),
+            author_id=author.provider_id,
+            author=author.name,
             text=text,
-            at=now,
+            at=self.stamp(),
             post=post,
             answers=answers,
         )
         post.comments.append(remark)
-        account.remarks.append(remark)
-        self._land(Effect.COMMENT, account, post.author, target=post.social_id, text=text)
         return remark
 
     def invite(
@@ -344,44 +439,46 @@ class World:
             raise Refusal("already_invited_recently", "A new invitation has to be delayed.")
         if tie.withdrawn_at is not None and now < tie.withdrawn_at + WITHDRAWN_FOR:
             raise Refusal("already_invited_recently", "A new invitation has to be delayed.")
-        if len(account.pending) >= PENDING_CEILING:
+        if len(account.member.pending) >= PENDING_CEILING:
             raise Refusal("connection_limit_reached", "Too many pending invitations.")
         self._need_patience(account, "invitation", now)
         if note is not None and account.tier is Tier.FREE:
             self._need_patience(account, "note", now)
-            account.spend("note", now)
-        account.spend("invitation", now)
+            account.member.spend("note", now)
+        account.member.spend("invitation", now)
         tie.invitations += 1
         invitation = Invitation(
-            id=_digits(self.seed, "invitation", account.id, person.slug, tie.invitations),
+            id=_digits(self.seed, "invitation", account.member.key, person.slug, tie.invitations),
             person=person,
             note=note,
-            at=now,
+            at=self.stamp(),
         )
-        tie.invitation = account.pending[invitation.id] = invitation
+        tie.invitation = account.member.pending[invitation.id] = invitation
         self._land(Effect.INVITATION, account, person, target=invitation.id, text=note)
         accepts_after = self.temper(account, person).accepts_after
         if accepts_after is not None:
-            self.plan(account, now + accepts_after, lambda: self.accept(account, tie, invitation))
-        return invitation, account.usage_crossed(now)
+            self.foresee(
+                account.member, now + accepts_after, lambda one: self.accept(one, tie, invitation)
+            )
+        return invitation, account.member.usage_crossed(now)
 
     def withdraw(self, account: Account, invitation_id: str) -> None:
         """Take a pending invitation back."""
         account.need_usable()
         if not invitation_id.isdigit():
             raise Refusal("api.errors.invalid_invitation_id", status=400)
-        invitation = account.pending.get(invitation_id)
+        invitation = account.member.pending.get(invitation_id)
         now = self.clock()
         if invitation is not None:
             self._expire(account, self.tie(account, invitation.person), now)
-        if invitation is None or invitation_id not in account.pending:
+        if invitation is None or invitation_id not in account.member.pending:
             raise Refusal("resource_not_found", "No such pending invitation.")
         self._need_patience(account, "withdrawal", now)
-        account.spend("withdrawal", now)
+        account.member.spend("withdrawal", now)
         tie = self.tie(account, invitation.person)
         tie.invitation = None
         tie.withdrawn_at = now
-        del account.pending[invitation_id]
+        del account.member.pending[invitation_id]
         self._land(Effect.WITHDRAW, account, invitation.person, target=invitation_id)
 
     def message(self, account: Account, identifier: str, text: str) -> Message:
@@ -420,11 +517,11 @@ class World:
         if not person.traits.open_profile:
             if not person.traits.takes_inmail:
                 raise Refusal("not_allowed_inmail", "This member takes no InMail.")
-            if account.inmail_credits(now) <= 0:
+            if account.member.inmail_credits(now) <= 0:
                 raise Refusal("insufficient_credits", "No InMail credits are left.")
         self._need_patience(account, "inmail", now)
         if not person.traits.open_profile:
-            account.credits_spent.append((now, tie))
+            account.member.credits_spent.append((now, tie))
         chat = tie.inmail_chat or self._open_chat(account, tie, is_inmail=True)
         return self._send(account, tie, chat, text, Kind.INMAIL, subject=subject)
 
@@ -438,16 +535,18 @@ class World:
             return
         person = tie.person
         tie.invitation = None
-        del account.pending[invitation.id]
-        self._connect(account, tie, now)
-        tie.acceptance = Signal(now, account.id, person.provider_id, person.slug)
+        del account.member.pending[invitation.id]
+        self._connect(account, tie, self.stamp())
+        tie.acceptance = Signal(
+            now, account.id, person.provider_id, person.slug, member=account.provider_id
+        )
         self.ledger.acceptances.append(tie.acceptance)
         delay = self.reliability.noticed_within * self.temper(account, person).noticed_after
-        self.plan(account, now + delay, lambda: self._tell_relation(account, tie))
+        self.foresee(account.member, now + delay, lambda one: self._tell_relation(one.member, tie))
         if invitation.note:  # the note becomes the first message of a chat, which is echoed
             chat = tie.chat or self._open_chat(account, tie, is_inmail=False)
             message = self._write(chat, invitation.note, Kind.INVITATION, from_us=True)
-            self._tell_message(account, tie, message)
+            self._tell_message(account.member, tie, message)
 
     def reply(self, account: Account, tie: Tie, text: str) -> Message:
         """Have a person write back."""
@@ -457,18 +556,24 @@ class World:
         chat.answered = True
         kind = Kind.INMAIL_REPLY if chat.is_inmail else Kind.MESSAGE
         message = self._write(chat, text, kind, from_us=False)
-        message.signal = Signal(now, account.id, tie.person.provider_id, tie.person.slug)
+        message.signal = Signal(
+            now,
+            account.id,
+            tie.person.provider_id,
+            tie.person.slug,
+            member=account.provider_id,
+        )
         self.ledger.replies.append(message.signal)
         tie.reply = tie.reply or message.signal
-        self._tell_message(account, tie, message)
+        self._tell_message(account.member, tie, message)
         return message
 
     def befriend(self, account: Account, person: Person) -> None:
         """Make two a connection at once, without an invitation."""
-        person.friends[account.id] = self.clock() - _OLD_CONNECTION
+        since = person.friends[account.provider_id] = self.clock() - _OLD_CONNECTION
         tie = self.tie(account, person)
         if tie.connected_at is None:
-            self._connect(account, tie, person.friends[account.id])
+            self._connect(account, tie, since)
 
     def force(self, person: Person, traits: Mapping[str, Any], tempers: Mapping[str, Any]) -> None:
         """Set what a person is and how they treat everybody, from now on."""
@@ -482,6 +587,15 @@ class World:
         def happen() -> None:
             if account.id in self.accounts:
                 act()
+
+        self.agenda.plan(at, happen)
+
+    def foresee(self, member: Member, at: datetime, act: Callable[[Account], object]) -> None:
+        """Have something happen to a member, by an account they are connected under by then."""
+
+        def happen() -> None:
+            if member.accounts:
+                act(member.accounts[-1])
 
         self.agenda.plan(at, happen)
 
@@ -606,6 +720,23 @@ class World:
 
     # --- inside
 
+    def _disconnect(self, account: Account) -> None:
+        del self.accounts[account.id]
+        account.member.accounts.remove(account)
+
+    def _keep_chat(self, account: Account, chat: Chat) -> None:
+        """Give a chat its id in an account's store."""
+        kind = "inmail" if chat.is_inmail else "chat"
+        chat_id = hexadecimal(self.seed, kind, account.id, chat.person.slug)
+        chat.ids[account.id] = chat_id
+        self.chats[chat_id] = chat
+
+    def _keep_message(self, account: Account, message: Message) -> None:
+        """Give a message its id in an account's store."""
+        message_id = hexadecimal(self.seed, "message", message.chat.ids[account.id], message.number)
+        message.ids[account.id] = message_id
+        self.messages[message_id] = message
+
     def _readable(self, identifier: str, *, sales: bool) -> Person:
         if sales and not looks_like_provider_id(identifier):
             raise Refusal("invalid_recipient", "Sales Navigator needs a provider id.")
@@ -616,7 +747,7 @@ class World:
 
     def _need_patience(self, account: Account, what: str, now: datetime) -> None:
         try:
-            account.need_patience(what, now)
+            account.member.need_patience(what, now)
         except Refusal as refusal:
             if refusal.kind == "account_restricted":
                 self.set_status(account, Status.RESTRICTED)
@@ -644,20 +775,21 @@ class World:
 
     def _connect(self, account: Account, tie: Tie, at: datetime) -> None:
         tie.connected_at = at
-        insort(account.relations, (at, tie.person.slug))
+        insort(account.member.relations, (at, tie.person.slug))
 
     def _expire(self, account: Account, tie: Tie, now: datetime) -> None:
         """Forget an invitation that LinkedIn has dropped; looked at only when somebody asks."""
         if tie.invitation is not None and now >= tie.invitation.at + INVITATION_EXPIRES:
-            del account.pending[tie.invitation.id]
+            del account.member.pending[tie.invitation.id]
             tie.invitation = None
 
     def _open_chat(self, account: Account, tie: Tie, *, is_inmail: bool) -> Chat:
-        name = ("inmail" if is_inmail else "chat", account.id, tie.person.slug)
+        member = account.member
+        name = ("inmail" if is_inmail else "chat", member.key, tie.person.slug)
         chat = Chat(
-            id=hexadecimal(self.seed, *name),
+            ids={},
             provider_id=f"2-{hexadecimal(self.seed, 'provider', *name, length=40)}",
-            account_id=account.id,
+            member_id=member.provider_id,
             person=tie.person,
             is_inmail=is_inmail,
         )
@@ -665,8 +797,10 @@ class World:
             tie.inmail_chat = chat
         else:
             tie.chat = chat
-        self.chats[chat.id] = self.chats[chat.provider_id] = chat
-        account.chats.append(chat)
+        self.chats[chat.provider_id] = chat
+        member.chats.append(chat)
+        for each in member.accounts:
+            self._keep_chat(each, chat)
         return chat
 
     def _send(
@@ -685,14 +819,14 @@ class World:
         )
         if kind is Kind.MESSAGE:
             self._need_patience(account, what, now)
-        account.spend(what, now)
+        account.member.spend(what, now)
         message = self._write(chat, text, kind, from_us=True, subject=subject)
-        self._land(effect, account, tie.person, target=chat.id, text=text)
+        self._land(effect, account, tie.person, target=chat.ids[account.id], text=text)
         tie.messages += 1
-        self.plan(
-            account,
+        self.foresee(
+            account.member,
             message.visible_at,
-            lambda: self._tell_message(account, tie, message, at_once=True),
+            lambda one: self._tell_message(one.member, tie, message, at_once=True),
         )
         mood = self.temper(account, tie.person)
         if (
@@ -701,8 +835,10 @@ class World:
             and not tie.reply_planned
         ):
             tie.reply_planned = True
-            self.plan(
-                account, now + mood.replies_after, lambda: self.reply(account, tie, mood.reply)
+            self.foresee(
+                account.member,
+                now + mood.replies_after,
+                lambda one: self.reply(one, tie, mood.reply),
             )
         return message
 
@@ -710,27 +846,32 @@ class World:
         self, chat: Chat, text: str, kind: Kind, *, from_us: bool, subject: str | None = None
     ) -> Message:
         now = self.clock()
+        member = self.members[chat.member_id]
         number = len(chat.messages) + 1
+        sent = hexadecimal(self.seed, "sent", chat.provider_id, number, length=40)
         message = Message(
             seq=len(self.message_log) + 1,
-            id=hexadecimal(self.seed, "message", chat.id, number),
-            provider_id=f"2-{hexadecimal(self.seed, 'sent', chat.id, number, length=40)}",
+            number=number,
+            ids={},
+            provider_id=f"2-{sent}",
             chat=chat,
             text=text,
             from_us=from_us,
-            at=now,
+            at=self.stamp(),
             visible_at=now + self.reliability.visible_after if kind in _SENT and from_us else now,
             kind=kind,
             subject=subject,
         )
         chat.messages.append(message)
-        self.accounts[chat.account_id].messages.append(message)
+        member.messages.append(message)
         self.message_log.append(message)
-        self.messages[message.id] = self.messages[message.provider_id] = message
+        self.messages[message.provider_id] = message
+        for account in member.accounts:
+            self._keep_message(account, message)
         return message
 
     def _tell_message(
-        self, account: Account, tie: Tie, message: Message, *, at_once: bool = False
+        self, member: Member, tie: Tie, message: Message, *, at_once: bool = False
     ) -> None:
         def learn(at: datetime) -> None:
             if message.signal is not None:
@@ -738,29 +879,37 @@ class World:
             elif message.kind is Kind.INVITATION and tie.acceptance is not None:
                 tie.acceptance.learn(at)
 
-        self._tell(
-            "messaging",
-            "message_received",
-            account,
-            lambda webhook: payloads.message_received(account, message, webhook.name),
-            key=("message", message.id),
-            on_delivered=learn,
-            within_s=0 if at_once else _POSTED_WITHIN_S,
-        )
+        def tell(account: Account) -> None:
+            self._tell(
+                "messaging",
+                "message_received",
+                account,
+                partial(_message_received, account, message),
+                key=("message", message.ids[account.id]),
+                on_delivered=learn,
+                within_s=0 if at_once else _POSTED_WITHIN_S,
+            )
 
-    def _tell_relation(self, account: Account, tie: Tie) -> None:
+        for account in member.accounts:
+            if account.synced_at > self.clock():  # the messages of the gap come in a burst
+                self.plan(account, account.synced_at, partial(tell, account))
+            else:
+                tell(account)
+
+    def _tell_relation(self, member: Member, tie: Tie) -> None:
         def learn(at: datetime) -> None:
             if tie.acceptance is not None:
                 tie.acceptance.learn(at)
 
-        self._tell(
-            "users",
-            "new_relation",
-            account,
-            lambda webhook: payloads.new_relation(account, tie.person, webhook.name),
-            key=("relation", account.id, tie.person.slug, tie.invitations),
-            on_delivered=learn,
-        )
+        for account in member.accounts:
+            self._tell(
+                "users",
+                "new_relation",
+                account,
+                partial(_new_relation, account, tie.person),
+                key=("relation", account.id, tie.person.slug, tie.invitations),
+                on_delivered=learn,
+            )
 
     def _tell(
         self,
@@ -792,6 +941,14 @@ class World:
             for when in times:
                 delivery = Delivery(webhook.url, dict(webhook.headers), body, on_delivered)
                 self.agenda.plan(when, lambda delivery=delivery: delivery)  # type: ignore[misc]
+
+
+def _message_received(account: Account, message: Message, webhook: Webhook) -> Mapping[str, Any]:
+    return payloads.message_received(account, message, webhook.name)
+
+
+def _new_relation(account: Account, person: Person, webhook: Webhook) -> Mapping[str, Any]:
+    return payloads.new_relation(account, person, webhook.name)
 
 
 def looks_like_provider_id(identifier: str) -> bool:

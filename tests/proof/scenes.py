@@ -309,8 +309,8 @@ class Scene:
             )
         for number in range(1, self.scenario.leads + 1):
             tier = SimulatedTier(self.scenario.tier)
-            sender = simulated.add_account(id_=f"unipile-{number}", tier=tier)
-            sender.provider_id = member_of(sender.id)
+            name = f"unipile-{number}"
+            simulated.add_account(id_=name, tier=tier, member_id=member_of(name))
             person = simulated.person(f"person-{number}")
             simulated.force(person, self.scenario.traits, self.scenario.tempers)
         self.scenario.plan(simulated)

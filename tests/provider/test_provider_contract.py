@@ -219,7 +219,7 @@ class Simulated:
         return self.world.written_by(self._person)[0].social_id
 
     def chat(self) -> str:
-        return self._account.chats[0].id
+        return self._account.member.chats[0].ids[self.account]
 
     def arrange(self, *situations: Situation) -> str:
         for situation in situations:
@@ -256,7 +256,7 @@ class Simulated:
             case Situation.TAKES_NO_INMAIL:
                 world.force(person, {"takes_inmail": False, "open_profile": False}, {})
             case Situation.NO_SUCH_PLAN:
-                account.tier = Tier.FREE
+                account.member.tier = Tier.FREE
             case Situation.SIGNED_OUT:
                 world.set_status(account, Status.CREDENTIALS)
             case Situation.THROTTLED:
@@ -664,7 +664,7 @@ async def test_a_sales_navigator_inmail_goes_to_that_products_id() -> None:
 async def test_hundreds_of_invitations_and_messages_are_read_page_by_page() -> None:
     there = world()
     account = there.accounts[next(iter(there.accounts))]
-    account.tier = Tier.SALES_NAVIGATOR
+    account.member.tier = Tier.SALES_NAVIGATOR
     friend = there.person("friend-of-ours")
     there.befriend(account, friend)
     texts = [f"message {number}" for number in range(140)]
@@ -717,11 +717,11 @@ async def test_a_chat_of_hundreds_is_read_back_to_the_message_that_is_known() ->
         sent.append(there.message(account, friend.provider_id, f"message {number}"))
     transport = httpx.ASGITransport(app=create_app(there))
     async with UnipileClient(DSN, TOKEN, transport=transport) as client:
-        chat_id = account.chats[0].id
-        lately = await client.chat_messages(chat_id, back_to=[sent[400].id])
+        chat_id = account.member.chats[0].ids[account.id]
+        lately = await client.chat_messages(chat_id, back_to=[sent[400].ids[account.id]])
         whole = await client.chat_messages(chat_id, back_to=["unknown"])
         assert isinstance(lately, port.Messages)
         assert isinstance(whole, port.Messages)
-    newest_first = [message.id for message in reversed(sent)]
+    newest_first = [message.ids[account.id] for message in reversed(sent)]
     assert ([one.id for one in lately.items], lately.is_whole) == (newest_first[:250], False)
     assert ([one.id for one in whole.items], whole.is_whole) == (newest_first, True)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from email.utils import format_datetime
 
 import httpx
 import pytest
@@ -1071,3 +1072,96 @@ async def _awaited(answer: Awaitable[object]) -> object:
 def test_reprs_of_answers_survive_replace() -> None:
     message = port.Message("1", "c", None, True, "hush", T0, "MESSAGE", False)
     assert "hush" not in repr(replace(message, id="2"))
+
+
+# -- the provider's clock
+
+
+class Hands:
+    """A clock that is moved by hand, and may be broken."""
+
+    def __init__(self) -> None:
+        self.now = T0
+        self.is_broken = False
+
+    def __call__(self) -> datetime:
+        if self.is_broken:
+            raise RuntimeError("the clock jumped")
+        return self.now
+
+
+def dated(
+    hands: Hands, answer: Callable[[httpx.Request], httpx.Response], *, ahead: timedelta
+) -> UnipileClient:
+    """Return a client whose `hands` are so far ahead of a server that answers in 100 ms."""
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        response = answer(request)
+        response.headers.setdefault("date", format_datetime(hands.now - ahead, usegmt=True))
+        hands.now += timedelta(milliseconds=100)
+        return response
+
+    return UnipileClient(DSN, TOKEN, transport=httpx.MockTransport(handle), clock=hands)
+
+
+MINUTES_5 = timedelta(minutes=5)
+
+
+@pytest.mark.parametrize("ahead", [MINUTES_5, -MINUTES_5, timedelta()], ids=str)
+async def test_a_skew_is_believed_after_three_answers(ahead: timedelta) -> None:
+    client = dated(Hands(), sample, ahead=ahead)
+    believed = []
+    for ask in (READS["profile"], SENDS["invite"], READS["account"]):
+        believed.append(client.skew)
+        await ask(client)
+    assert believed == [None, None, None]
+    assert client.skew is not None
+    assert abs(client.skew - ahead) < timedelta(seconds=2.2)
+    assert abs(client.skew) <= abs(ahead)
+
+
+async def test_a_refusal_of_unipiles_tells_its_time_too() -> None:
+    client = dated(Hands(), lambda _: problem("invalid_recipient", 422), ahead=MINUTES_5)
+    for _ in range(3):
+        await SENDS["invite"](client)
+    assert client.skew is not None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda _: httpx.Response(200, content=b"<html>"),
+        lambda _: httpx.Response(422, content=b"<html>"),
+        lambda _: httpx.Response(200, json=["a", "list"]),
+        lambda _: httpx.Response(200, json=PROFILE, headers={"age": "300"}),
+        lambda _: httpx.Response(200, json=PROFILE, headers={"date": "yesterday"}),
+    ],
+    ids=["page", "refusal", "list", "cached", "no date"],
+)
+async def test_what_is_no_answer_of_unipiles_own_tells_no_time(
+    answer: Callable[[httpx.Request], httpx.Response],
+) -> None:
+    client = dated(Hands(), answer, ahead=MINUTES_5)
+    for _ in range(9):
+        await READS["profile"](client)
+    assert client.skew is None
+
+
+async def test_without_a_clock_nothing_is_measured() -> None:
+    stub = Stub(lambda _: httpx.Response(200, json=PROFILE, headers=DATE))
+    for _ in range(9):
+        await READS["profile"](stub.client)
+    assert stub.client.skew is None
+
+
+async def test_a_clock_that_breaks_does_not_lose_the_answer_to_a_write() -> None:
+    hands = Hands()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        hands.is_broken = True  # while the request is under way
+        return sample(request)
+
+    client = dated(hands, answer, ahead=MINUTES_5)
+    for _ in range(3):
+        assert isinstance(await SENDS["invite"](client), port.Sent)
+    assert client.skew is None

@@ -30,6 +30,7 @@ class Slow:
     clock: VirtualClock
     takes: timedelta
     written: list[str] = field(default_factory=list)
+    skew: None = None
 
     async def profile(self, _account: str, target: str, *, sales_navigator: bool) -> Profile:
         self.clock.move_to(self.clock() + self.takes)

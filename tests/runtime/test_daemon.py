@@ -71,7 +71,7 @@ class Customer:
 
 def people(clock: Callable[[], Any]) -> Simulated:
     simulated = Simulated(clock=clock, chances=PLAIN, reliability=SURE)
-    simulated.add_account(id_=SENDER).provider_id = member_of(SENDER)
+    simulated.add_account(id_=SENDER, member_id=member_of(SENDER))
     return simulated
 
 

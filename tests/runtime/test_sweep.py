@@ -133,7 +133,7 @@ async def set_scene(
     simulated = Simulated(clock=shared, chances=PLAIN, reliability=reliability)
     stage = await set_stage(conn, AWAIT, leads=leads, senders=senders)
     for row in await stage.rows("select unipile_account_id as id from connected_accounts"):
-        simulated.add_account(id_=row["id"]).provider_id = member_of(row["id"])
+        simulated.add_account(id_=row["id"], member_id=member_of(row["id"]))
     await stage.stand(
         Operation.CHECK_ACCEPTANCE,
         status="awaiting",

@@ -1,5 +1,6 @@
 """Faults, before and after the effect, in the process and over real sockets."""
 
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -121,6 +122,46 @@ async def test_spoiled_answers_come_after_the_effect() -> None:
     assert (empty.status_code, empty.content) == (200, b"")
     assert isinstance(odd.json()["invitation_id"], list)
     assert without.json()["invitation_id"] is None
+
+
+async def test_an_answer_about_somebody_else_names_nothing_of_who_was_asked_for() -> None:
+    bench = Bench()
+    lea = bench.provider_id("lea-martin")
+    post = (await bench.force("lea-martin", posts=1))["posts"][0]["social_id"]
+    await bench.connect("lea-martin")
+    chat = (await bench.start_chat("lea-martin", "Hello Lea")).json()["chat_id"]
+    await bench.post(f"/posts/{post}/comments", text="Well said, Lea")
+    await bench.pass_time(timedelta(minutes=1))
+    own = bench.sender.provider_id
+    paths = [
+        "/users/lea-martin",
+        f"/users/{lea}/posts",
+        f"/posts/{post}",
+        f"/chat_attendees/{lea}/chats",
+        f"/chats/{chat}/messages",
+        f"/users/{own}/comments",
+    ]
+    truth = [(await bench.get(path)).json() for path in paths]
+    await bench.faults({"kind": "somebody_else", "route": "GET *"})
+    for path, true in zip(paths, truth, strict=True):
+        answer = await bench.get(path)
+        assert answer.status_code == 200
+        assert answer.json()["object"] == true["object"]
+        assert len(answer.json().get("items", ())) == len(true.get("items", ()))
+        for word in (lea, "lea-martin", "Lea", post, chat):
+            assert word not in answer.text, path
+    await bench.get("/users/lea-martin", notify="true")
+    assert bench.landed[-1] == ("visit", "lea-martin"), "the request itself has its effect"
+
+
+async def test_two_answers_about_somebody_else_are_about_two() -> None:
+    bench = Bench()
+    await bench.faults({"kind": "somebody_else", "name": "a wrong person"})
+    first, second = [(await bench.get("/users/lea-martin")).json() for _ in range(2)]
+    assert first["provider_id"] != second["provider_id"]
+    assert (first["is_relationship"], second["is_relationship"]) == (True, False)
+    counts = (await bench.http.get("/simulator/faults")).json()["struck"]
+    assert counts == {"a wrong person": 2}
 
 
 async def test_a_looping_cursor_names_the_same_page_for_ever() -> None:

@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clento_engine.domain.operation import Budget
-from clento_engine.simulator.judge import as_rows, judge, over_cap
+from clento_engine.simulator.judge import as_rows, crowded, judge, over_cap
 from clento_engine.simulator.ledger import Effect, Ledger, Read, Signal, load
 from clento_engine.simulator.world import START
 
 MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
 
 
 def landed(
@@ -120,14 +121,57 @@ def test_lookups_spend_the_same_budget_as_visits() -> None:
     assert (excess.count, excess.at) == (2, START + MINUTE)
 
 
-def test_notes_and_post_reads_have_budgets_of_their_own() -> None:
+def test_what_a_member_does_under_two_accounts_is_judged_together() -> None:
+    ledger = Ledger(members={"acc": "ACoAAme", "again": "ACoAAme", "other": "ACoAAshe"})
+    for minutes, account in enumerate(("acc", "again", "again", "other")):
+        landed(ledger, Effect.MESSAGE, minutes * MINUTE, account=account, text=f"{minutes}")
+        ledger.read(Read.PROFILE, at=START + minutes * MINUTE, account=account)
+    landed(ledger, Effect.MESSAGE, HOUR, account="again", text="0")
+    ledger.replies.append(Signal(START, "acc", "ACoAAlea", "lea", START, member="ACoAAme"))
+    verdict = judge(
+        ledger,
+        caps=lambda account: {Budget.PROFILE: {"day": {"acc": 2, "other": 1}[account]}},
+        grace=10 * MINUTE,
+    )
+    [duplicate], [excess], [late] = verdict.duplicates, verdict.over_cap, verdict.after_reply
+    assert (duplicate.account, duplicate.text, duplicate.entries) == ("acc", "0", (1, 5))
+    assert (excess.account, excess.count, excess.at) == ("acc", 3, START + 2 * MINUTE)
+    assert (late.entry.account, late.entry.member) == ("again", "ACoAAme")
+
+
+def test_what_lies_closer_together_than_the_spacing_is_found() -> None:
+    ledger = Ledger(members={"acc": "ACoAAme", "again": "ACoAAme"})
+    ledger.read(Read.COMMENTS, at=START, account="acc")
+    ledger.read(Read.INVITATIONS, at=START + 2 * MINUTE, account="again")
+    landed(ledger, Effect.VISIT, 5 * MINUTE, account="acc")
+    landed(ledger, Effect.VISIT, 5 * MINUTE, account="other")
+    [found] = judge(ledger, spacing=3 * MINUTE).crowded
+    assert (found.account, found.first, found.second) == (
+        "acc",
+        "comments_read",
+        "invitations_read",
+    )
+    assert (found.gap, found.at) == (2 * MINUTE, START + 2 * MINUTE)
+    assert judge(ledger, spacing=lambda account: 2 * MINUTE).is_clean
+    assert not list(crowded(ledger, 3 * MINUTE, [Effect.VISIT, Read.COMMENTS]))
+
+
+def test_notes_and_reads_of_posts_and_lists_have_budgets_of_their_own() -> None:
     ledger = Ledger()
     landed(ledger, Effect.INVITATION, text="Hello")
     landed(ledger, Effect.INVITATION, slug="noah")
-    ledger.read(Read.POSTS, at=START, account="acc")
-    caps = {Budget.NOTE: {"month": 0}, Budget.POST_READ: {"week": 0}}
-    found = {(one.budget, one.window, one.count) for one in over_cap(ledger, caps)}
-    assert found == {(Budget.NOTE, "month", 1), (Budget.POST_READ, "week", 1)}
+    for kind in (Read.POSTS, Read.COMMENTS, Read.RELATIONS, Read.INVITATIONS):
+        ledger.read(kind, at=START, account="acc")
+    reads = {key: {"week": 0} for key in (Budget.POST_READ, Budget.LIST_READ)}
+    found = {
+        (one.budget, one.window, one.count)
+        for one in over_cap(ledger, {Budget.NOTE: {"month": 0}} | reads)
+    }
+    assert found == {
+        (Budget.NOTE, "month", 1),
+        (Budget.POST_READ, "week", 2),
+        (Budget.LIST_READ, "week", 2),
+    }
 
 
 def test_caps_may_differ_by_account() -> None:
@@ -181,7 +225,7 @@ def test_what_lands_after_a_reply_was_known_is_found() -> None:
 
 
 def test_a_ledger_read_over_http_is_judged_alike() -> None:
-    ledger = Ledger()
+    ledger = Ledger(members={"acc": "ACoAAme"})
     landed(ledger, Effect.MESSAGE, text="Hello")
     landed(ledger, Effect.MESSAGE, timedelta(microseconds=1), text="Hello")
     ledger.read(Read.PROFILE, at=START, account="acc")
@@ -189,8 +233,8 @@ def test_a_ledger_read_over_http_is_judged_alike() -> None:
     served = json.loads(
         json.dumps([ledger.page(0, 10), ledger.reads_page(), ledger.signals_page()])
     )
-    copy = load(served[0]["entries"], served[1]["reads"], served[2])
+    copy = load(served[0]["entries"], served[1]["reads"], served[2], served[1]["members"])
+    assert copy == ledger
     caps = {budget: {"day": 0} for budget in Budget}
-    assert judge(copy, caps=caps) == judge(ledger, caps=caps)
     assert not judge(copy).is_clean
-    assert json.dumps(as_rows(judge(copy, caps=caps)))
+    assert json.dumps(as_rows(judge(copy, caps=caps, spacing=HOUR)))

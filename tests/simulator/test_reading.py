@@ -72,8 +72,8 @@ async def test_sent_invitations_come_ten_a_page_and_pending_only() -> None:
     await bench.delete(f"/users/invite/sent/{sent[3]}")
     bench.world.accept(
         bench.sender,
-        bench.sender.ties["lead-4"],
-        bench.sender.pending[sent[4]],
+        bench.sender.member.ties["lead-4"],
+        bench.sender.member.pending[sent[4]],
     )
     first = (await bench.get("/users/invite/sent")).json()
     assert len(first["items"]) == 10
