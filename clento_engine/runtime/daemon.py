@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from clento_engine.runtime.clock import ClockSkew
+from clento_engine.runtime.guard import NotAsked, UnknownProvider, WrongProvider
 from clento_engine.runtime.inbox import apply_inbox
 from clento_engine.runtime.outbox import Outbox
 from clento_engine.runtime.reconcile import reconcile
@@ -36,7 +37,8 @@ async def run(
 
     Once `stop` is set nothing more is claimed, and what is in flight is settled; what has not
     ended within a lease is cancelled, as if the process had died: reconcile finds out.  A job that
-    raises is logged and tried again at its next turn.  Raises ClockSkew when the clock jumped.
+    raises is logged and tried again at its next turn.  Raises ClockSkew when the clock jumped, and
+    WrongProvider or UnknownProvider when the database is not of the provider that we talk to.
     """
     daemon = _Daemon(world, outbox, stop)
     scheduler = AsyncIOScheduler(
@@ -66,8 +68,8 @@ async def run(
         scheduler.shutdown(wait=False)
         await daemon.cancel()
         await asyncio.sleep(0)  # the scheduler ends itself in the loop's next round
-    if daemon.skew is not None:
-        raise daemon.skew
+    if daemon.refusal is not None:
+        raise daemon.refusal
     log.info("daemon stopped")
 
 
@@ -80,7 +82,7 @@ class _Daemon:
         self._stop = stop
         self._turns: set[asyncio.Task[object]] = set()
         self._applying = asyncio.Lock()
-        self.skew: ClockSkew | None = None
+        self.refusal: ClockSkew | WrongProvider | UnknownProvider | None = None
 
     async def turn(self, job: Callable[[], Awaitable[None]]) -> None:
         """Give a job its turn; whatever it raises, the next turn comes."""
@@ -91,10 +93,12 @@ class _Daemon:
         self._turns.add(task)
         try:
             await job()
-        except ClockSkew as error:  # no turn could be right: end, and be started anew
-            self.skew = error
+        except (ClockSkew, WrongProvider, UnknownProvider) as error:
+            # no turn could be right: end, and be started anew
+            self.refusal = error
             self._stop.set()
-        except (DatabaseUnavailable, Lost) as error:  # a restart, a failover: no defect of ours
+        except (DatabaseUnavailable, Lost, NotAsked) as error:
+            # a restart, a failover, a provider that is down: no defect of ours
             log.warning("job failed", extra={"job": job.__name__, "reason": str(error)})
         except Exception:
             log.exception("job failed", extra={"job": job.__name__})

@@ -25,14 +25,15 @@ from clento_engine.store.inbox import (
     account_of,
     lock_webhooks,
     mark_applied,
-    store_webhook,
+    route_webhook,
     walks_with,
 )
+from clento_engine.store.members import young_store
 from clento_engine.store.settle import Learned, Report, apply
 from clento_engine.store.sweeps import sweep_by
 
 PAUSING = frozenset({"CREDENTIALS", "ERROR", "STOPPED", "PERMISSIONS", "DELETED"})
-RESUMING = frozenset({"OK", "RECONNECTED"})
+RESUMING = frozenset({"OK", "RECONNECTED", "CREATION_SUCCESS", "SYNC_SUCCESS"})
 BATCH = 200
 LONGEST_ID = 200  # of an account, person, chat or message: they stand in indexes
 LONGEST_KEY = 400
@@ -63,10 +64,11 @@ def of_stranger(account: str, message: Message) -> tuple[str, Json]:
     return _key(payload, message.sent_at), payload
 
 
-async def receive(world: World, organization_id: UUID, payload: Mapping[str, Any]) -> bool:
+async def receive(world: World, payload: Mapping[str, Any]) -> bool | None:
     """Store a webhook before it is answered; False when it came before.
 
-    Raises NotFound when there is no such organisation, ValueError when nobody can have sent this.
+    It is stored for the organisation that has the account it tells of.  None when none has it:
+    then it is counted.  Raises ValueError when nobody can have sent this.
     """
     now = world.clock()
     try:
@@ -75,7 +77,13 @@ async def receive(world: World, organization_id: UUID, payload: Mapping[str, Any
     except RecursionError:
         raise ValueError("nested too deeply") from None
     async with world.database.connection() as conn:
-        return await store_webhook(conn, organization_id, key, kept, now)
+        return await route_webhook(conn, account_in(kept), key, kept, now)
+
+
+def account_in(payload: Mapping[str, Any]) -> str:
+    """Return Unipile's id of the account that a webhook tells of; empty when it names none."""
+    account = _mapping(payload.get("AccountStatus")).get("account_id", payload.get("account_id"))
+    return _id(account) or ""
 
 
 def _storable(value: Any) -> Any:  # noqa: ANN401  JSON
@@ -248,6 +256,8 @@ async def _account_status(
     elif message in RESUMING:
         # believed by the next sweep, which asks the provider: this message may be an old one
         await sweep_by(conn, row.organization_id, account_id, now)
+        # whatever happened to the account, its chats may be read anew now
+        await young_store(conn, row.organization_id, account_id, now)
 
 
 async def _accepted(

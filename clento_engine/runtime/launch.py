@@ -143,6 +143,8 @@ async def start(
         compiled = await load_workflows(conn, [(organization_id, version_id)])
         workflow = compiled[version_id]
         accounts = await senders(conn, organization_id, campaign.id)
+        if not accounts:
+            raise NotReady("its senders were removed", "create the campaign again, with others", ())
         findings = [
             *_unmarked(workflow, read_workflow(saved.document).findings),
             *await _readiness(conn, organization_id, campaign, workflow, accounts),

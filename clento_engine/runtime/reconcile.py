@@ -21,9 +21,11 @@ from clento_engine.domain.failure import Fail, Failure, Means, Pause, Retry, Ski
 from clento_engine.domain.limits import MONTH
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.provider.port import Comment, Invitation, Message, Profile
+from clento_engine.runtime.binding import confirm
+from clento_engine.runtime.guard import require_clock, require_provider
 from clento_engine.runtime.world import World, settled
 from clento_engine.store.budgets import reserve
-from clento_engine.store.doubtful import Doubtful, known_chats, take_doubtful
+from clento_engine.store.doubtful import Doubtful, known_chats, store_since, take_doubtful
 from clento_engine.store.settle import Learned, Progress, Report
 
 AT_ONCE = 20  # questions under way
@@ -55,7 +57,13 @@ log = logging.getLogger(__name__)
 
 
 async def reconcile(world: World, *, most: int = 200) -> int:
-    """Ask about every action that is due for a question; return how many were asked about."""
+    """Ask about every action that is due for a question; return how many were asked about.
+
+    Raises WrongProvider, as `guard.require_provider` does: another one would say "not there"; and
+    ClockSkew.
+    """
+    await require_provider(world)
+    await require_clock(world)
     now = world.clock()
     async with world.database.connection() as conn:
         doubtful = await take_doubtful(conn, now=now, lease=world.lease, most=most)
@@ -137,7 +145,7 @@ class _Question:
             return await self._invitation_in_list()
         profile = await self._profile()
         if _is_gone(profile):
-            return self._absent()
+            return await self._absent()
         if not isinstance(profile, Profile):
             return profile
         if profile.connected or profile.invitation_pending:
@@ -161,7 +169,7 @@ class _Question:
             return page
         found = _of_person(page.items, action.target, action.progress.slug)
         if found is None:
-            return self._absent()
+            return await self._absent()
         read = ex.ProfileRead(action.target, connected=False, invitation_pending=True)
         learned = Learned(invitation_id=found.id)
         now = self.world.clock()
@@ -194,7 +202,7 @@ class _Question:
         if isinstance(page, Retry | Wait | Pause | Skip | Fail):
             return page
         if (found := _of_person(page.items, action.target, progress.slug)) is not None:
-            return self._absent(Learned(invitation_id=found.id))
+            return await self._absent(Learned(invitation_id=found.id))
         if page.cursor is not None:
             return self._next_page(page.cursor)
         return Retry("the profile shows an invitation that the list of pending ones lacks")
@@ -256,16 +264,24 @@ class _Question:
 
     async def _absent_message(self, *, is_empty: bool) -> Report | Failure:
         """Believe that it is not there only while the provider's store of the account is whole."""
+        if (failure := await self._confirm()) is not None:
+            return failure
         action, now = self.action, self.world.clock()
-        if action.store_since is not None and now < action.store_since + STORE_FILLS:
-            return Wait(
-                "the account signed in lately: its chats may not all be there yet",
-                max(action.store_since + STORE_FILLS - now, ASK_AGAIN),
-                STORE_FILLS,
-            )
+        async with self.world.database.connection() as conn:  # what was found out just now, too
+            since = await store_since(conn, action.organization_id, action.account_id)
+        if since is not None and now < since + STORE_FILLS:
+            reason = "the account signed in lately: its chats may not all be there yet"
+            return Wait(reason, since + STORE_FILLS - now, STORE_FILLS)
         if is_empty and (doubt := await self._doubt_of_store()) is not None:
             return doubt
-        return self._absent()
+        return self._looked_in_vain()
+
+    async def _confirm(self) -> Failure | None:
+        """Say why the account must not be believed: it may be another's, or signed out."""
+        action = self.action
+        return await confirm(
+            self.world, action.organization_id, action.account_id, action.unipile_account_id
+        )
 
     async def _doubt_of_store(self) -> Failure | None:
         """Say why the store may have lost chats: of other people, known ones must be there.
@@ -321,7 +337,7 @@ class _Question:
             case absence.Found(comment):
                 return self._done(comment.id)
             case absence.Absent():
-                return self._absent()
+                return await self._absent()
             case absence.Unproved(reason):
                 return Retry(reason)
             case absence.More(is_known):
@@ -332,10 +348,10 @@ class _Question:
             return wait
         post = await self.world.provider.post(self.action.unipile_account_id, self.action.target)
         if _is_gone(post):
-            return self._absent()
+            return await self._absent()
         if isinstance(post, Retry | Wait | Pause | Skip | Fail):
             return post
-        return self._done(None) if post.reacted else self._absent()
+        return self._done(None) if post.reacted else await self._absent()
 
     # --- what all of them do
 
@@ -369,7 +385,12 @@ class _Question:
         onward = replace(action.progress, cursor=cursor, is_known=is_known)
         return _later(action, self.world.clock(), timedelta(0), "not on this page", onward)
 
-    def _absent(self, learned: Learned | None = None) -> Report:
+    async def _absent(self, learned: Learned | None = None) -> Report | Failure:
+        """It is not there, if it is our account that was asked."""
+        failure = await self._confirm()
+        return self._looked_in_vain(learned) if failure is None else failure
+
+    def _looked_in_vain(self, learned: Learned | None = None) -> Report:
         """It is not there: believed once the time is over in which it may still appear.
 
         Never at the first question.  A host's clock that is set forward ends every ticker on it,

@@ -1,6 +1,7 @@
-"""Our webhooks at the provider: registered once each, by name and URL."""
+"""Our webhooks at the provider: one of each source for all accounts, by name and URL."""
 
 import logging
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -14,8 +15,10 @@ WANTED: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "messaging": ("message_received",),
         "users": ("new_relation",),
         "account_status": (
+            "creation_success",
             "ok",
             "reconnected",
+            "sync_success",
             "error",
             "stopped",
             "credentials",
@@ -25,6 +28,13 @@ WANTED: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 
+PATH = "/webhooks/unipile"
+
+# A version before registered one of each source for every organisation, all telling of everyone.
+_OF_ORGANIZATION = re.compile(
+    r"/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE
+)
+
 log = logging.getLogger(__name__)
 
 
@@ -32,9 +42,11 @@ class NotRegistered(Exception):
     """The provider did not take a webhook, or not for sure; registering again is harmless."""
 
 
-async def register(provider: Provider, url: str, secret: str) -> list[str]:
-    """Register what is missing of our webhooks to `url`; return the names of what was added.
+async def register(provider: Provider, base_url: str, secret: str) -> list[str]:
+    """Register what is missing of our webhooks; return the names of what was added.
 
+    They come to PATH under `base_url`, for every account there is or will be.  Those that a version
+    before registered under it, one set for each organisation, are deleted.
     The provider would register the same twice, so what it has is read first.  One that does not
     tell of every event we need is replaced.  A webhook keeps the secret it was registered with:
     after a change of the secret, delete them first.  Raises NotRegistered.
@@ -42,6 +54,7 @@ async def register(provider: Provider, url: str, secret: str) -> list[str]:
     present = await provider.webhooks()
     if isinstance(present, Retry | Wait | Skip | Fail | Pause):
         raise NotRegistered(f"the webhooks cannot be listed: {present.reason}")
+    url = f"{base_url.rstrip('/')}{PATH}"
     added = []
     for source, events in WANTED.items():
         name = f"clento {source}"
@@ -60,6 +73,15 @@ async def register(provider: Provider, url: str, secret: str) -> list[str]:
         log.info("webhook registered", extra={"webhook": name, "id": answer})
         for each in ours:  # after the new one: told twice is better than not told
             await _delete(provider, each.id)
+    for each in present:
+        is_ours = each.name is not None and each.name.removeprefix("clento ") in WANTED
+        if (
+            is_ours
+            and each.url.startswith(url)
+            and _OF_ORGANIZATION.fullmatch(each.url[len(url) :])
+        ):
+            await _delete(provider, each.id)
+            log.info("webhook of one organisation deleted", extra={"id": each.id})
     return added
 
 

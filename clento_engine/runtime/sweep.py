@@ -17,9 +17,11 @@ from clento_engine.domain.failure import Fail, Failure, Pause, Retry, Skip, Wait
 from clento_engine.domain.limits import Spacing, spacing_after
 from clento_engine.domain.operation import Budget
 from clento_engine.provider.port import Message, Relation
+from clento_engine.runtime.binding import confirm
+from clento_engine.runtime.guard import WrongProvider, require_provider
 from clento_engine.runtime.inbox import of_stranger
 from clento_engine.runtime.world import World, settled, surely
-from clento_engine.store.accounts import pause_account, resume_account
+from clento_engine.store.accounts import pause_account
 from clento_engine.store.budgets import reserve
 from clento_engine.store.inbox import Walk, store_webhook, walks_with
 from clento_engine.store.settle import Learned, Report
@@ -51,46 +53,46 @@ async def sweep(world: World, *, most: int = 50) -> int:
     """Sweep every account that is due; return how many were taken.
 
     One that cannot be swept keeps no other from it, and comes again when its lease is over.
+    Raises WrongProvider, as `guard.require_provider` does.
     """
+    await require_provider(world)
     async with world.database.connection() as conn:
         rows = await take_sweeps(conn, now=world.clock(), lease=LEASE, most=most)
     gate = asyncio.Semaphore(AT_ONCE)
+    refusals: list[WrongProvider] = []
 
     async def one(row: SweepRow) -> None:
         async with gate:
             try:
                 await _sweep(world, row)
+            except WrongProvider as error:
+                refusals.append(error)
             except Exception:
                 log.exception("sweep broke off", extra={"account_id": str(row.account_id)})
 
     await asyncio.gather(*(one(row) for row in rows))
+    if refusals:
+        raise refusals[0]
     return len(rows)
 
 
 async def _sweep(world: World, row: SweepRow) -> None:
     now = world.clock()
-    own = row.own_provider_id
-    if own is None or row.paused_by == "provider":
-        account = await world.provider.account(row.unipile_account_id)
-        if isinstance(account, Retry | Wait | Skip | Fail | Pause):
-            await _try_later(world, row, account, ACCOUNT_AGAIN)
+    if row.own_provider_id is None or row.paused_by == "provider":
+        failure = await confirm(world, row.organization_id, row.account_id, row.unipile_account_id)
+        if failure is not None:
+            await _try_later(world, row, failure, ACCOUNT_AGAIN)
             return
-        if not account.usable:
-            await _try_later(world, row, Pause(account.status), ACCOUNT_AGAIN)
-            return
-        own = account.provider_id
-        if row.paused_by == "provider":
-            await _resume(world, row)
     if row.messages_since is not None and now - row.messages_since < LEAST:
         # it was the account that was asked about; its lists were read lately
-        await _done(world, row, row.messages_since, None, own)
+        await _done(world, row, row.messages_since, None)
         return
     async with world.database.connection() as conn:
         turn_at = await reserve(
             conn, row.organization_id, row.account_id, Budget.LIST_READ, world.clock()
         )
     if turn_at is not None:  # the account does something else just now
-        await _come_again(world, row, turn_at, own)
+        await _come_again(world, row, turn_at)
         return
     news = await _news(world, row, now)
     if not isinstance(news, _News):
@@ -102,7 +104,7 @@ async def _sweep(world: World, row: SweepRow) -> None:
     ]
     # two transactions, in this order: a sweep that dies between them is done again, harmlessly
     await settled(world, reports, world.clock(), "sweep")
-    await _done(world, row, now, now, own)
+    await _done(world, row, now, now)
 
 
 async def _news(world: World, row: SweepRow, now: datetime) -> _News | Failure:
@@ -175,22 +177,8 @@ def _report(walk: Walk, event: ex.Event, learned: Learned) -> Report:
     )
 
 
-async def _resume(world: World, row: SweepRow) -> None:
-    async def once() -> None:
-        async with world.database.connection() as conn:
-            await resume_account(
-                conn, row.organization_id, row.account_id, by="provider", now=world.clock()
-            )
-
-    await surely(once)
-
-
 async def _done(
-    world: World,
-    row: SweepRow,
-    read_at: datetime,
-    messages_until: datetime | None,
-    own_provider_id: str | None,
+    world: World, row: SweepRow, read_at: datetime, messages_until: datetime | None
 ) -> None:
     """Write that the lists were read at `read_at`, and when they are again."""
     async with world.database.connection() as conn:
@@ -199,16 +187,13 @@ async def _done(
             row,
             next_at=read_at + _gap(row, ROUND, world.clock()),
             messages_until=messages_until,
-            own_provider_id=own_provider_id,
         )
 
 
-async def _come_again(
-    world: World, row: SweepRow, at: datetime, own_provider_id: str | None
-) -> None:
+async def _come_again(world: World, row: SweepRow, at: datetime) -> None:
     """Leave everything as it is until the account may read a list."""
     async with world.database.connection() as conn:
-        await swept(conn, row, next_at=at, messages_until=None, own_provider_id=own_provider_id)
+        await swept(conn, row, next_at=at, messages_until=None)
 
 
 async def _try_later(world: World, row: SweepRow, failure: Failure, again: Spacing) -> None:
@@ -229,7 +214,7 @@ async def _try_later(world: World, row: SweepRow, failure: Failure, again: Spaci
                     reason=failure.reason,
                     now=now,
                 )
-            await swept(conn, row, next_at=now + gap, messages_until=None, own_provider_id=None)
+            await swept(conn, row, next_at=now + gap, messages_until=None)
 
     await surely(once)
 

@@ -21,12 +21,25 @@ SLOTS = 300
 
 
 @dataclass(frozen=True, slots=True)
+class Workspace:
+    """A provider: its origin (scheme, host, port), and whether it is a simulator."""
+
+    dsn: str
+    is_simulated: bool
+
+    def __str__(self) -> str:
+        """Name it for people."""
+        return f"the simulator at {self.dsn}" if self.is_simulated else f"Unipile at {self.dsn}"
+
+
+@dataclass(frozen=True, slots=True)
 class World:
     """Everything a tick needs.
 
     `slots`: the most requests under way at once.  `request_limit`: the longest one may take; it
     must end inside `lease`, the time that a claimed step is ours.  `overlapping`: whether a tick
     with much to do may have two turns under way; which step comes first is then left to chance.
+    `workspace`: which provider it is, held against what the database is bound to; None: nothing is.
     """
 
     database: Database
@@ -36,6 +49,7 @@ class World:
     lease: timedelta = LEASE
     request_limit: timedelta = timedelta(seconds=110)
     overlapping: bool = True
+    workspace: Workspace | None = None
 
     def __post_init__(self) -> None:
         """Refuse a lease for which the sliding windows make no room: caps would be passed."""

@@ -280,7 +280,8 @@ async def pause_account(
 ) -> bool:
     """Stop an account: after this no step of it is claimed.  False when it was paused already.
 
-    An operator's pause stands over the provider's: the provider's OK does not lift it.
+    An operator's pause stands over the provider's: the provider's OK does not lift it.  Of two
+    reasons of the provider's, the newer is kept.
     """
     async with conn.transaction():
         await lock_lanes(conn, organization_id, account_id=account_id)  # before accounts, as settle
@@ -297,6 +298,11 @@ async def pause_account(
             },
         )
         if cursor.rowcount == 0:
+            await conn.execute(
+                "update connected_accounts set pause_reason = %s"
+                " where organization_id = %s and id = %s and paused_by = 'provider'",
+                (reason, organization_id, account_id),
+            )
             return False
         await set_lanes(conn, organization_id, account_id=account_id)
         await record(conn, organization_id, account_id, "AccountPaused", by, now, reason)
@@ -313,16 +319,18 @@ async def resume_account(
 ) -> bool:
     """Let a paused account act again; its gaps and caps hold, so that no burst follows.
 
-    The provider lifts only what the provider paused.  False when there was nothing to lift.
+    The provider lifts only what the provider paused.  False when there was nothing to lift, or
+    the account has no member yet.  Its store may have been filled anew meanwhile.
     """
     async with conn.transaction():
         await lock_lanes(conn, organization_id, account_id=account_id)  # before accounts, as settle
         cursor = await conn.execute(
             "update connected_accounts set status = 'active', paused_by = null,"
-            " pause_reason = null, errors_in_a_row = 0"
+            " pause_reason = null, errors_in_a_row = 0, store_since = %(now)s"
             " where organization_id = %(organization_id)s and id = %(account_id)s"
-            " and status = 'paused' and (%(by)s = 'operator' or paused_by = 'provider')",
-            {"by": by, "organization_id": organization_id, "account_id": account_id},
+            " and status = 'paused' and (%(by)s = 'operator' or paused_by = 'provider')"
+            " and provider_id is not null",
+            {"by": by, "now": now, "organization_id": organization_id, "account_id": account_id},
         )
         if cursor.rowcount == 0:
             return False

@@ -43,8 +43,7 @@ class Doubtful:
     """An action that may have happened, under a lease of ours.
 
     `known`: what the ledger has as done by this account, newest first, of the kind that this action
-    could be mistaken for: messages and InMails to the same person, or comments.  `store_since`:
-    since when the provider's store of the account's chats may have gaps, as far as that is known.
+    could be mistaken for: messages and InMails to the same person, or comments.
     """
 
     organization_id: UUID
@@ -53,7 +52,6 @@ class Doubtful:
     account_id: UUID
     unipile_account_id: str
     own_provider_id: str | None
-    store_since: datetime | None
     ticket: Ticket
     target: str
     text: str | None
@@ -83,7 +81,7 @@ doubtful as (
 select t.organization_id, t.campaign_id, t.lead_id, t.account_id, t.token, t.node_id,
        t.operation, t.budgets, t.bucket_at, t.target, t.text, t.subject, t.intended_at,
        t.checks, t.progress::text as progress, o.unipile_account_id,
-       o.provider_id as own_provider_id, o.store_since,
+       o.provider_id as own_provider_id,
        coalesce(e.provider_id, k.provider_id) as provider_id, k.chat_id
   from doubtful t
   join connected_accounts o on o.organization_id = t.organization_id and o.id = t.account_id
@@ -177,6 +175,18 @@ async def known_chats(
     return [(chat_id, frozenset(messages)) for chat_id, messages in await cursor.fetchall()]
 
 
+async def store_since(
+    conn: AsyncConnection[Any], organization_id: UUID, account_id: UUID
+) -> datetime | None:
+    """Return since when the provider's store of the account's chats may have gaps, if ever."""
+    cursor = await conn.execute(
+        "select store_since from connected_accounts where organization_id = %s and id = %s",
+        (organization_id, account_id),
+    )
+    row = await cursor.fetchone()
+    return None if row is None else row[0]
+
+
 async def _known(
     conn: AsyncConnection[Any], rows: Sequence[Mapping[str, Any]]
 ) -> Mapping[int, list[Known]]:
@@ -225,7 +235,6 @@ def _doubtful(row: Mapping[str, Any], known: Sequence[Known]) -> Doubtful:
         account_id=row["account_id"],
         unipile_account_id=row["unipile_account_id"],
         own_provider_id=row["own_provider_id"],
-        store_since=row["store_since"],
         ticket=ticket,
         target=row["target"],
         text=row["text"],

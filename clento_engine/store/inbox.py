@@ -7,10 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from psycopg import AsyncConnection
-from psycopg.errors import ForeignKeyViolation
 from psycopg.types.json import Jsonb
-
-from clento_engine.store.accounts import NotFound
 
 # The result of a person's message whose writer no lead of the account is known to be.  It is kept
 # for the claim: the visit whose answer was lost may have told them of us, and not us who they are.
@@ -51,19 +48,43 @@ class Walk:
 async def store_webhook(
     conn: AsyncConnection[Any], organization_id: UUID, key: str, payload: object, now: datetime
 ) -> bool:
-    """Store a webhook under its key; False when it was there already.
-
-    Raises NotFound when there is no such organisation.
-    """
-    try:
-        cursor = await conn.execute(
-            "insert into inbox_events (organization_id, key, payload, received_at)"
-            " values (%s, %s, %s, %s) on conflict (organization_id, key) do nothing",
-            (organization_id, key, Jsonb(payload), now),
-        )
-    except ForeignKeyViolation:
-        raise NotFound(f"no organisation {organization_id}") from None
+    """Store what a webhook should have told, under its key; False when it was there already."""
+    cursor = await conn.execute(
+        "insert into inbox_events (organization_id, key, payload, received_at)"
+        " values (%s, %s, %s, %s) on conflict (organization_id, key) do nothing",
+        (organization_id, key, Jsonb(payload), now),
+    )
     return cursor.rowcount == 1
+
+
+async def route_webhook(
+    conn: AsyncConnection[Any], unipile_account_id: str, key: str, payload: object, now: datetime
+) -> bool | None:
+    """Store a webhook for the organisation that has the account; False when it was there already.
+
+    None when none has it: it is counted, and not stored.
+    """
+    cursor = await conn.execute(
+        """
+        with owner as (
+            select organization_id from provider_accounts where unipile_account_id = %(account)s),
+        stored as (
+            insert into inbox_events (organization_id, key, payload, received_at)
+            select organization_id, %(key)s, %(payload)s, %(now)s from owner
+                on conflict (organization_id, key) do nothing
+            returning organization_id)
+        select (select count(*) from owner), (select count(*) from stored)
+        """,
+        {"account": unipile_account_id, "key": key, "payload": Jsonb(payload), "now": now},
+    )
+    owners, stored = await cursor.fetchone() or (0, 0)
+    if owners == 0:
+        await conn.execute(
+            "insert into installation as i (unrouted_webhooks) values (1)"
+            " on conflict (is_only) do update set unrouted_webhooks = i.unrouted_webhooks + 1"
+        )
+        return None
+    return bool(stored)
 
 
 async def lock_webhooks(
@@ -101,7 +122,8 @@ async def account_of(
 ) -> UUID | None:
     """Return our id of the provider's account."""
     cursor = await conn.execute(
-        "select id from connected_accounts where organization_id = %s and unipile_account_id = %s",
+        "select id from connected_accounts where organization_id = %s and unipile_account_id = %s"
+        " and removed_at is null",
         (organization_id, unipile_account_id),
     )
     row = await cursor.fetchone()

@@ -26,7 +26,8 @@ async def take_sweeps(
 ) -> list[SweepRow]:
     """Take accounts that are due; they come again after `lease` unless `swept` says when.
 
-    Accounts without an unfinished campaign leave the round: nothing waits for their news.
+    Accounts without an unfinished campaign leave the round: nothing waits for their news.  Those
+    whose member nobody asked for yet stay in it, unless an operator paused them.
     """
     cursor = await conn.execute(
         """
@@ -37,12 +38,15 @@ async def take_sweeps(
              limit %(most)s
                for no key update skip locked)
         update connected_accounts a
-           set next_sweep_at = case when exists (
+           set next_sweep_at = case when case
+                   when a.provider_id is null then a.paused_by = 'provider'
+                   else exists (
                    select 1 from campaign_senders s
                      join campaigns c on c.organization_id = s.organization_id
                                      and c.id = s.campaign_id
                     where s.organization_id = a.organization_id and s.account_id = a.id
-                      and c.status in ('running', 'paused')) then %(until)s::timestamptz end
+                      and c.status in ('running', 'paused')) end
+               then %(until)s::timestamptz end
           from due
          where a.organization_id = due.organization_id and a.id = due.id
         returning a.organization_id, a.id, a.unipile_account_id, a.provider_id, a.paused_by,
@@ -59,7 +63,6 @@ async def swept(
     *,
     next_at: datetime,
     messages_until: datetime | None,
-    own_provider_id: str | None,
 ) -> None:
     """Write when the account is swept next, and until when its messages are known.
 
@@ -68,14 +71,12 @@ async def swept(
     await conn.execute(
         "update connected_accounts set"
         " next_sweep_at = case when next_sweep_at = %s then %s else next_sweep_at end,"
-        " swept_messages_until = coalesce(%s, swept_messages_until),"
-        " provider_id = coalesce(provider_id, %s)"
+        " swept_messages_until = coalesce(%s, swept_messages_until)"
         " where organization_id = %s and id = %s",
         (
             row.lease_end,
             next_at,
             messages_until,
-            own_provider_id,
             row.organization_id,
             row.account_id,
         ),

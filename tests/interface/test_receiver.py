@@ -16,12 +16,13 @@ import pytest
 from psycopg import AsyncConnection
 from psycopg.conninfo import make_conninfo
 
+from clento_engine.domain.limits import Tier
 from clento_engine.interface.api import create_app, serve
 from clento_engine.interface.api.receiver import MOST_BYTES
 from clento_engine.provider.unipile import UnipileClient
 from clento_engine.runtime.clock import VirtualClock
 from clento_engine.runtime.world import World
-from clento_engine.store.accounts import create_organization
+from clento_engine.store.accounts import add_account, create_organization
 from clento_engine.store.database import Database
 
 SECRET = "a long and random word"  # noqa: S105
@@ -50,7 +51,7 @@ class Door:
 
     @property
     def path(self) -> str:
-        return f"/webhooks/unipile/{self.organization_id}"
+        return "/webhooks/unipile"
 
     async def stored(self) -> list[Json]:
         cursor = await self.conn.execute("select payload from inbox_events order by id")
@@ -75,7 +76,17 @@ def calling(world: World, secret: str | None = SECRET) -> httpx.AsyncClient:
 @pytest.fixture
 async def door(conn: AsyncConnection[Any], world: World) -> AsyncIterator[Door]:
     async with calling(world) as client:
-        yield Door(client, conn, await create_organization(conn, "Acme"))
+        organization_id = await create_organization(conn, "Acme")
+        await add_account(
+            conn,
+            organization_id,
+            unipile_account_id="acc_1",
+            name="Lea",
+            tier=Tier.PREMIUM,
+            time_zone="UTC",
+            provider_id="ACoAAlea",
+        )
+        yield Door(client, conn, organization_id)
 
 
 async def test_a_webhook_is_stored_and_then_answered(door: Door) -> None:
@@ -175,8 +186,8 @@ async def test_a_body_beyond_the_limit_is_refused_before_it_is_read_to_the_end(
     assert (await door.post(exactly + b" ")).status_code == 413
 
 
-@pytest.mark.parametrize("name", ["0192b1c2-0000-7000-8000-000000000001", "acme", "%00", "1"])
-async def test_an_unknown_organisation_is_not_found(door: Door, name: str) -> None:
+@pytest.mark.parametrize("name", ["acme", "%00", "1"])
+async def test_another_path_is_not_found(door: Door, name: str) -> None:
     answer = await door.client.post(
         f"/webhooks/unipile/{name}", json=PAYLOAD, headers={"Unipile-Auth": SECRET}
     )
@@ -184,9 +195,34 @@ async def test_an_unknown_organisation_is_not_found(door: Door, name: str) -> No
     assert await door.stored() == []
 
 
-async def test_who_knows_no_secret_learns_no_organisation(door: Door) -> None:
-    for name in (door.organization_id, uuid4(), "acme"):
-        answer = await door.client.post(f"/webhooks/unipile/{name}", json=PAYLOAD)
+async def test_an_organisation_in_the_path_is_not_who_the_webhook_is_for(door: Door) -> None:
+    """A version before was registered so, for every organisation: all got everybody's."""
+    headers = {"Unipile-Auth": SECRET}
+    other = await create_organization(door.conn, "Other")
+    for organization_id in (other, door.organization_id, uuid4()):
+        answer = await door.client.post(
+            f"{door.path}/{organization_id}", json=PAYLOAD, headers=headers
+        )
+        assert answer.status_code == 200
+    cursor = await door.conn.execute("select organization_id from inbox_events")
+    assert await cursor.fetchall() == [(door.organization_id,)]
+
+
+async def test_a_webhook_of_an_account_that_nobody_has_is_answered_and_not_stored(
+    door: Door, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Answered otherwise, the provider would bring it five times more."""
+    answer = await door.post({**PAYLOAD, "account_id": "somebody_elses"})
+    assert (answer.status_code, answer.json()) == (200, {"unrouted": True})
+    assert await door.stored() == []
+    [record] = [each for each in caplog.records if each.message == "webhook unrouted"]
+    assert record.__dict__["account"] == "somebody_elses"
+    assert "between you and me" not in caplog.text
+
+
+async def test_who_knows_no_secret_learns_nothing(door: Door) -> None:
+    for path in (door.path, f"{door.path}/{door.organization_id}"):
+        answer = await door.client.post(path, json=PAYLOAD)
         assert answer.status_code == 401
 
 

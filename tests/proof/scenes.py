@@ -290,7 +290,7 @@ class Scene:
                 return 200  # a replay: our rows hold it already
             clock.move_to(shared())
             try:
-                await receive(outside.receiver, self.stage.organization_id, loads(body))
+                await receive(outside.receiver, loads(body))
             except Killed:
                 return None  # nobody answers: the provider tries again
             return 200

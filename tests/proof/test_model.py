@@ -481,7 +481,7 @@ class Machine(RuleBasedStateMachine):
     async def _deliver(self, payload: dict[str, Any], times: int = 1) -> None:
         stage = self.stage
         for _ in range(times):
-            await receive(stage.world, stage.organization_id, payload)
+            await receive(stage.world, payload)
         if times and payload.get("event") == "message_received" and not payload["is_sender"]:
             who = payload["sender"]["attendee_provider_id"]
             stage.model.received |= {
@@ -516,7 +516,7 @@ class Machine(RuleBasedStateMachine):
     )
     def stray_webhook(self, payload: dict[str, Any]) -> None:
         stage = self.stage
-        self.do(receive(stage.world, stage.organization_id, payload))
+        self.do(receive(stage.world, payload))
 
     # -- what breaks
 

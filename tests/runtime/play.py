@@ -182,7 +182,7 @@ async def set_up(
 
     async def deliver(_url: str, _headers: Mapping[str, str], body: bytes) -> int | None:
         clock.move_to(shared())
-        await receive(stage["world"], stage["organization_id"], json.loads(body))
+        await receive(stage["world"], json.loads(body))
         return 200
 
     simulated = Simulated(

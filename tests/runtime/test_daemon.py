@@ -144,7 +144,7 @@ async def test_a_campaign_runs_to_its_end(conn: Conn, database: Database) -> Non
     stage = await set_stage(conn, steps, leads=3)
 
     async def deliver(_url: str, _headers: Mapping[str, str], body: bytes) -> int | None:
-        await receive(world, stage.organization_id, json.loads(body))
+        await receive(world, json.loads(body))
         return 200
 
     simulated.deliver = deliver
@@ -291,7 +291,7 @@ async def test_a_reply_that_waits_in_the_inbox_comes_before_the_message_that_is_
         "is_sender": False,
         "sender": {"attendee_provider_id": scene.simulated.person("person-1").provider_id},
     }
-    await receive(scene.world, stage.organization_id, reply)
+    await receive(scene.world, reply)
     scene.gate.path = "/chats"
     looked = asyncio.Semaphore(0)
 

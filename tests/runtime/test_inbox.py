@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import httpx
 import pytest
-from builders import AT_ONCE, DAY, NOW, Conn, edge, set_stage, workflow
+from builders import AT_ONCE, DAY, NOW, Conn, add_sender, edge, set_stage, workflow
 from builders import Stage as Set
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -25,10 +25,11 @@ from clento_engine.runtime.act import event_report
 from clento_engine.runtime.clock import VirtualClock
 from clento_engine.runtime.inbox import apply_inbox, receive
 from clento_engine.runtime.world import World
-from clento_engine.store.accounts import NotFound, pause_account
+from clento_engine.store.accounts import create_organization, pause_account
 from clento_engine.store.campaigns import create_campaign, start_campaign, stop_campaign
 from clento_engine.store.database import Database
 from clento_engine.store.inbox import NOBODY_KNOWN, lock_webhooks
+from clento_engine.store.members import remove_account
 from clento_engine.store.pick import AGAIN
 from clento_engine.store.settle import Learned, Report
 
@@ -109,7 +110,7 @@ class Scene:
     async def tell(self, *payloads: Mapping[str, Any]) -> int:
         """Receive and apply; return how many were applied."""
         for payload in payloads:
-            await receive(self.world, self.stage.organization_id, payload)
+            await receive(self.world, payload)
         return await apply_inbox(self.world)
 
     async def heard(self, lead: int = 0) -> list[str]:
@@ -398,7 +399,7 @@ async def test_nothing_is_begun_for_whoever_wrote_before_it_is_heard(
     scene = await set_scene(conn, database, leads=2)
     await scene.stage.stand(FOLLOWUP, "n1", provider_id=person(1), leads=scene.stage.leads[:1])
     await scene.stage.stand(FOLLOWUP, "n1", provider_id=person(2), leads=scene.stage.leads[1:])
-    await receive(scene.world, scene.stage.organization_id, message(1))
+    await receive(scene.world, message(1))
     claimed = await scene.stage.claim()
     assert [item.run.lead_id for item in claimed] == scene.stage.leads[1:]
     lane = await scene.stage.lane(FOLLOWUP)
@@ -412,7 +413,7 @@ async def test_a_message_to_another_account_of_ours_holds_nothing_back(
 ) -> None:
     scene = await set_scene(conn, database)
     await scene.stage.stand(FOLLOWUP, "n1", provider_id=person())
-    await receive(scene.world, scene.stage.organization_id, message(account_id="another"))
+    await receive(scene.world, message(account_id="another"))
     assert len(await scene.stage.claim()) == 1
 
 
@@ -461,10 +462,9 @@ async def test_groups_and_events_are_no_messages(
 
 async def test_what_comes_twice_is_stored_once(conn: Conn, database: Database) -> None:
     scene = await set_scene(conn, database)
-    organization_id = scene.stage.organization_id
     for payload in (relation(), message(), status("ERROR")):
-        assert await receive(scene.world, organization_id, payload)
-        assert not await receive(scene.world, organization_id, {**payload, "webhook_name": "b"})
+        assert await receive(scene.world, payload)
+        assert not await receive(scene.world, {**payload, "webhook_name": "b"})
     assert await scene.tell() == 3
     assert await scene.tell() == 0
 
@@ -473,15 +473,66 @@ async def test_the_same_status_a_minute_later_is_another(conn: Conn, database: D
     scene = await set_scene(conn, database)
     await scene.tell(status("ERROR"))
     scene.clock.move_to(NOW + timedelta(minutes=1))
-    assert await receive(scene.world, scene.stage.organization_id, status("ERROR"))
+    assert await receive(scene.world, status("ERROR"))
 
 
-async def test_a_webhook_for_an_unknown_organisation_is_told_so(
-    conn: Conn, database: Database
+@pytest.mark.parametrize(
+    "payload",
+    [
+        message(account_id="unknown"),
+        relation(account_id=None),
+        status("CREDENTIALS", account="unknown"),
+        {"AccountStatus": {"message": "OK"}},
+        {"event": ["new_relation"], "account_id": {}},
+        {"AccountStatus": "ERROR"},
+        {},
+    ],
+    ids=["message", "no account", "status", "status of none", "object", "text", "nothing"],
+)
+async def test_a_webhook_of_an_account_that_nobody_has_is_counted_and_not_stored(
+    conn: Conn, database: Database, payload: Json
 ) -> None:
     scene = await set_scene(conn, database)
-    with pytest.raises(NotFound):
-        await receive(scene.world, uuid4(), relation())
+    assert await receive(scene.world, payload) is None
+    assert await receive(scene.world, payload) is None
+    assert await scene.waiting() == 0
+    assert await scene.stage.value("select unrouted_webhooks::int from installation") == 2
+
+
+async def test_a_webhook_is_stored_for_the_organisation_that_has_the_account(
+    conn: Conn, database: Database
+) -> None:
+    """Organisations and accounts that came later too: nothing is registered for them."""
+    scene = await set_scene(conn, database)
+    later = await create_organization(conn, "Later")
+    await add_sender(conn, later, "of-later")
+    assert await receive(scene.world, message(account_id="unipile-of-later"))
+    assert await receive(scene.world, message())
+    stored = await scene.stage.rows(
+        "select organization_id as whose, payload ->> 'account_id' as account from inbox_events"
+        " order by id"
+    )
+    assert [(row["whose"], row["account"]) for row in stored] == [
+        (later, "unipile-of-later"),
+        (scene.stage.organization_id, ACCOUNT),
+    ]
+
+
+async def test_a_released_accounts_webhook_is_nobodys(conn: Conn, database: Database) -> None:
+    scene = await set_scene(conn, database)
+    organization_id = await create_organization(conn, "Later")
+    account_id = await add_sender(conn, organization_id, "of-later")
+    await remove_account(conn, organization_id, account_id, NOW)
+    assert await receive(scene.world, message(account_id="unipile-of-later")) is None
+
+
+@pytest.mark.parametrize("word", ["OK", "RECONNECTED", "CREATION_SUCCESS", "SYNC_SUCCESS"])
+async def test_an_account_that_was_connected_or_synced_anew_has_a_young_store(
+    conn: Conn, database: Database, word: str
+) -> None:
+    scene = await set_scene(conn, database)
+    await scene.tell(status(word))
+    assert (await scene.account())["store_since"] == NOW
 
 
 @pytest.mark.parametrize(
@@ -490,14 +541,10 @@ async def test_a_webhook_for_an_unknown_organisation_is_told_so(
         relation(9),
         message(9),
         message(9, ours=True),
-        relation(account_id="another"),
-        message(account_id=None),
-        status("ERROR", "another"),
-        status("SYNC_SUCCESS"),
+        status("CONNECTING"),
         {"event": "message_read", "account_id": ACCOUNT, "message_id": "m"},
-        {"event": ["new_relation"], "account_id": {}},
-        {"AccountStatus": "ERROR"},
-        {},
+        {"event": ["new_relation"], "account_id": ACCOUNT},
+        {"AccountStatus": "ERROR", "account_id": ACCOUNT},
     ],
     ids=str,
 )
@@ -523,7 +570,7 @@ async def test_what_another_process_works_on_is_left_to_it(
 ) -> None:
     scene = await set_scene(conn, database, leads=3)
     for number in (1, 2, 3):
-        await receive(scene.world, scene.stage.organization_id, relation(number))
+        await receive(scene.world, relation(number))
     async with await AsyncConnection.connect(dsn) as other:
         held = await lock_webhooks(other, most=2)
         assert await apply_inbox(scene.world) == 1
@@ -539,7 +586,7 @@ async def test_processes_that_apply_at_once_apply_each_webhook_once(
 ) -> None:
     scene = await set_scene(conn, database, leads=30)
     for number in range(1, 31):
-        await receive(scene.world, scene.stage.organization_id, message(number))
+        await receive(scene.world, message(number))
     async with Database(dsn) as second:
         other = World(second, scene.world.provider, scene.clock)
         worlds = (scene.world, other, scene.world, other)
@@ -671,7 +718,7 @@ async def test_a_payload_nested_without_end_is_refused(conn: Conn, database: Dat
     for _ in range(900):
         deep = {"a": deep}
     with pytest.raises(ValueError, match="nested too deeply"):
-        await receive(scene.world, scene.stage.organization_id, deep)
+        await receive(scene.world, deep)
 
 
 async def test_a_webhook_that_cannot_be_applied_keeps_no_other_from_it(
@@ -692,7 +739,7 @@ async def test_a_webhook_whose_lead_is_locked_waits_and_holds_up_no_other(
 ) -> None:
     scene = await set_scene(conn, database, leads=3)
     for number in (1, 2, 3):
-        await receive(scene.world, scene.stage.organization_id, message(number))
+        await receive(scene.world, message(number))
     async with (
         Database(make_conninfo(dsn, options="-c lock_timeout=20ms")) as impatient,
         await AsyncConnection.connect(dsn) as other,

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar, cast
 
 import pytest
-from builders import Conn, Stage, begun, line, report
+from builders import Conn, Stage, begun, line, member_of, report
 
 from clento_engine.domain.failure import Fail, Failure, Means, Pause, Retry, Skip, Wait
 from clento_engine.domain.limits import HOUR, Caps
@@ -31,7 +31,7 @@ Op = Operation
 T = TypeVar("T")
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
-PERSON, OWN, POST = "ACoAAX", "ACoAAME", "urn:li:ugcPost:1"
+PERSON, OWN, POST = "ACoAAX", member_of("unipile-sender-1"), "urn:li:ugcPost:1"
 TEXT = "Hello"
 ASKED = [
     Op.SEND_CONNECTION_REQUEST,

@@ -236,7 +236,7 @@ async def test_what_sweep_and_webhook_tell_at_once_happens_once(
         await scene.simulated.advance(scene.shared() + THREE_HOURS)
     scene.clock.move_to(scene.shared())
     for payload in delivered:
-        await receive(scene.world, scene.stage.organization_id, payload)
+        await receive(scene.world, payload)
     async with await AsyncConnection.connect(dsn) as holder:
         await holder.execute("select from campaign_executions for no key update")
         both = asyncio.gather(sweep(scene.world), apply_inbox(scene.world))

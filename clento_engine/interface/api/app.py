@@ -6,15 +6,19 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from clento_engine.interface.api.receiver import receiver
+from clento_engine.runtime.registration import PATH
 from clento_engine.runtime.world import World
 
 
 def create_app(world: World, *, secret: str | None) -> Starlette:
     """Return the application; without `secret` it refuses every webhook."""
+    webhooks = receiver(world, secret)
     return Starlette(
         routes=[
             Route("/healthz", _healthz),
-            Route("/webhooks/unipile/{organization_id}", receiver(world, secret), methods=["POST"]),
+            Route(PATH, webhooks, methods=["POST"]),
+            # as versions before registered it: until that is deleted, it brings the same webhooks
+            Route(f"{PATH}/{{organization_id:uuid}}", webhooks, methods=["POST"]),
         ]
     )
 

@@ -6,14 +6,12 @@ import logging
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
-from uuid import UUID
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from clento_engine.runtime.inbox import receive
+from clento_engine.runtime.inbox import account_in, receive
 from clento_engine.runtime.world import World
-from clento_engine.store.accounts import NotFound
 from clento_engine.store.database import DatabaseUnavailable, Lost
 
 SECRET_HEADER = "Unipile-Auth"  # noqa: S105  its name; set by `register_webhook`
@@ -32,23 +30,28 @@ class _Refused(Exception):
 
 
 def receiver(world: World, secret: str | None) -> Callable[[Request], Awaitable[Response]]:
-    """Return the endpoint of `/webhooks/unipile/{organization_id}`.
+    """Return the endpoint of Unipile's webhooks, of all accounts of all organisations.
 
-    Logs say what came and what became of it, never what it says.
+    Those of accounts that nobody has are answered alike, so that they do not come again: one token
+    of Unipile's may serve others too.  Logs say what came and what became of it, never what it
+    says.
     """
 
     async def endpoint(request: Request) -> Response:
         told = {"path": request.url.path}
         try:
             _need_secret(request, secret)
-            organization_id = _organization(request.path_params["organization_id"])
-            stored = await _store(world, organization_id, await _payload(request))
+            payload = await _payload(request)
+            stored = await _store(world, payload)
         except _Refused as refused:
             log.warning(
                 "webhook refused",
                 extra={**told, "status": refused.status.value, "reason": refused.reason},
             )
             return JSONResponse({"error": refused.reason}, refused.status)
+        if stored is None:
+            log.warning("webhook unrouted", extra={**told, "account": account_in(payload)})
+            return JSONResponse({"unrouted": True})
         log.info("webhook received", extra={**told, "duplicate": not stored})
         return JSONResponse({"duplicate": not stored})
 
@@ -66,13 +69,6 @@ def _need_secret(request: Request, secret: str | None) -> None:
     # bytes, since text that is not ASCII cannot be compared; headers arrive as Latin-1
     if not hmac.compare_digest(given.encode("latin-1"), secret.encode()):
         raise _Refused(HTTPStatus.UNAUTHORIZED, f"the header {SECRET_HEADER} is not the secret")
-
-
-def _organization(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise _Refused(HTTPStatus.NOT_FOUND, "no such organisation") from None
 
 
 async def _payload(request: Request) -> dict[str, Any]:
@@ -94,11 +90,9 @@ async def _payload(request: Request) -> dict[str, Any]:
     return payload
 
 
-async def _store(world: World, organization_id: UUID, payload: dict[str, Any]) -> bool:
+async def _store(world: World, payload: dict[str, Any]) -> bool | None:
     try:
-        return await receive(world, organization_id, payload)
-    except NotFound:
-        raise _Refused(HTTPStatus.NOT_FOUND, "no such organisation") from None
+        return await receive(world, payload)
     except ValueError as error:
         raise _Refused(HTTPStatus.BAD_REQUEST, str(error)) from None
     except (DatabaseUnavailable, Lost):

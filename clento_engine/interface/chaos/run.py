@@ -35,7 +35,7 @@ from clento_engine.provider.unipile import CONNECT_TIMEOUT, READ_TIMEOUT, Unipil
 from clento_engine.runtime.clock import VirtualClock
 from clento_engine.runtime.drive import LATENESS, drive
 from clento_engine.runtime.outbox import Outbox
-from clento_engine.runtime.world import World
+from clento_engine.runtime.world import Workspace, World
 from clento_engine.simulator.remote import RemoteSimulator
 from clento_engine.store import migrate
 from clento_engine.store.database import Database
@@ -222,11 +222,12 @@ async def _rage(
         )
         provider_port = await opened.enter_async_context(provider_proxy.listening())
         database_port = await opened.enter_async_context(database_proxy.listening())
+        workspace = Workspace(f"http://127.0.0.1:{provider_port}", is_simulated=True)
         fleet = Fleet(
             {
                 "DATABASE_URL": f"postgresql://clento@127.0.0.1:{database_port}/clento"
                 "?sslmode=disable&gssencmode=disable",
-                "UNIPILE_DSN": f"http://127.0.0.1:{provider_port}",
+                "UNIPILE_DSN": workspace.dsn,
                 "UNIPILE_ACCESS_TOKEN": "storm",
                 "CLENTO_WEBHOOK_SECRET": SECRET,
                 "CLENTO_LOG_FORMAT": "json",
@@ -284,7 +285,7 @@ async def _rage(
         async with database.connection() as conn:
             spent = await cost(conn) - before
         async with _looking(lambda: look("dust")):
-            left = await _settle(server.url, url, remote, storm)
+            left = await _settle(server.url, url, workspace, remote, storm)
         ledger = await remote.ledger()
         rows = (json.dumps(entry.row()) for entry in ledger.entries)
         (folder / "ledger.jsonl").write_text("\n".join(rows))  # for whoever must look into it
@@ -325,11 +326,16 @@ async def _rage(
 
 
 async def _settle(
-    database_url: str, simulator_url: str, remote: RemoteSimulator, storm: Storm
+    database_url: str,
+    simulator_url: str,
+    workspace: Workspace,
+    remote: RemoteSimulator,
+    storm: Storm,
 ) -> int:
     """Let virtual time run on, with one calm ticker, until every lead is final, held or parked.
 
-    Returns how many were not when the patience was over.
+    The database is bound to `workspace`, the proxy that the fleet knew the simulator by.  Returns
+    how many were not when the patience was over.
     """
     clock = VirtualClock(await remote.halt())
     until = clock() + SETTLES_WITHIN
@@ -339,7 +345,7 @@ async def _settle(
         UnipileClient(simulator_url, "storm") as provider,
         httpx.AsyncClient(trust_env=False) as client,
     ):
-        world = World(database, provider, clock)
+        world = World(database, provider, clock, workspace=workspace)
         stop, listening = asyncio.Event(), asyncio.Event()
         served = asyncio.create_task(
             serve(

@@ -27,6 +27,7 @@ from clento_engine.interface.chaos.proxy import (
     ProviderProxy,
 )
 from clento_engine.interface.chaos.stage import Campaign, Stage
+from clento_engine.runtime.registration import PATH
 from clento_engine.simulator.remote import RemoteSimulator
 from clento_engine.store.accounts import resume_account
 from clento_engine.store.audit import Turned
@@ -243,8 +244,7 @@ class Storm:
                 {"event": "message_received", "account_id": account, "message_id": str(number)},
             )
         )
-        path = f"/webhooks/unipile/{self.stage.organization_id}"
-        await self.gateway.post(path, json.dumps(payload).encode(), {"Unipile-Auth": SECRET})
+        await self.gateway.post(PATH, json.dumps(payload).encode(), {"Unipile-Auth": SECRET})
         self.done.faults["webhook of somebody unknown"] += 1
 
     async def account_status(self) -> None:

@@ -56,6 +56,14 @@ COMMANDS: Mapping[str, Command | Group] = {
             "pause": Command("account:pause", "Stop a sender: no step of it is begun any more."),
             "resume": Command("account:resume", "Let a paused sender act again."),
             "limits": Command("account:limits", "Show what a sender may do and did, or change it."),
+            "remove": Command("account:remove", "Let a sender's LinkedIn member go, for good."),
+        },
+    ),
+    "provider": Group(
+        "Which Unipile, or which simulator, the database belongs to.",
+        {
+            "show": Command("provider:show", "Show which provider the database belongs to."),
+            "move": Command("provider:move", "Let the database belong to another Unipile."),
         },
     ),
     "webhook": Group(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from uuid import UUID
 
 import click
 
@@ -10,8 +11,11 @@ from clento_engine.domain.operation import Budget
 from clento_engine.interface.cli.output import Table, answer
 from clento_engine.interface.cli.session import Here, json_option, org_option, within
 from clento_engine.interface.cli.values import LIMIT, NAME, WINDOWS, ZONE, LimitChange
+from clento_engine.runtime.binding import Added
+from clento_engine.runtime.binding import add as add_bound
 from clento_engine.store import accounts as store
-from clento_engine.store.accounts import AccountRow
+from clento_engine.store.accounts import NOT_LOOKED_UP, AccountRow
+from clento_engine.store.members import look_up_again, remove_account
 from clento_engine.store.reports import find_account
 
 _LONGEST_WARM_UP = 365
@@ -47,6 +51,10 @@ def add(
 ) -> None:
     """Add a sender with the limits of its tier.
 
+    Unipile is asked which LinkedIn member it is: limits are the member's.  One who was a sender of
+    yours before, under another id of Unipile's, goes on as that sender, with what it used.  Without
+    UNIPILE_DSN it is added paused, and looked up by the next `clento tick` or `clento run`.
+
     \b
     Example:
       clento account add --unipile-id Xy12 --name Lea --tier premium --zone Europe/Berlin
@@ -54,19 +62,44 @@ def add(
     if established and warm_up_days:
         raise click.UsageError("--established and --warm-up-days contradict each other")
 
-    async def work(here: Here) -> object:
-        return await store.add_account(
-            here.conn,
+    warmup_days = ESTABLISHED if established else warm_up_days
+
+    async def work(here: Here) -> Added | UUID:
+        if (world := here.world) is None:
+            account_id = await store.add_account(
+                here.conn,
+                here.organization_id,
+                unipile_account_id=unipile_id,
+                name=name,
+                tier=Tier(tier),
+                time_zone=zone,
+                warmup_days=warmup_days,
+            )
+            await look_up_again(here.conn, here.organization_id, account_id, here.clock())
+            return account_id
+        return await add_bound(
+            world,
             here.organization_id,
             unipile_account_id=unipile_id,
             name=name,
             tier=Tier(tier),
             time_zone=zone,
-            warmup_days=ESTABLISHED if established else warm_up_days,
+            warmup_days=warmup_days,
         )
 
-    told = {"id": within(org, work), "unipile_account_id": unipile_id, "name": name, "tier": tier}
-    answer(as_json, told, f"added {name}; `clento account limits` shows what it may do")
+    data: dict[str, object] = {"unipile_account_id": unipile_id, "name": name, "tier": tier}
+    match within(org, work, asking=True):
+        case Added(account_id, member, is_known, paused):
+            data |= {"id": account_id, "member": member, "known": is_known, "paused": paused}
+            how = "a sender of yours before, and goes on as that one" if is_known else "added"
+            lines = [f"{name} is {member} on LinkedIn: {how}"]
+            if paused is not None:
+                lines.append(f"paused, since Unipile says {paused}: sign it in there")
+        case account_id:
+            data |= {"id": account_id, "member": None, "known": False, "paused": NOT_LOOKED_UP}
+            until = "the next tick has looked it up at Unipile, since UNIPILE_DSN is not set"
+            lines = [f"added {name}, paused until {until}"]
+    answer(as_json, data, *lines, "`clento account limits` shows what it may do")
 
 
 @click.command("list")
@@ -81,9 +114,18 @@ def list_(org: str | None, as_json: bool) -> None:
     """
     found = within(org, lambda here: store.accounts(here.conn, here.organization_id))
     rows = [
-        (a.name, a.unipile_account_id, a.tier, a.time_zone, a.status, a.pause_reason) for a in found
+        (
+            a.name,
+            a.unipile_account_id,
+            a.provider_id,
+            a.tier,
+            a.time_zone,
+            a.status,
+            a.pause_reason,
+        )
+        for a in found
     ]
-    columns = ("name", "unipile id", "tier", "zone", "status", "reason")
+    columns = ("name", "unipile id", "member", "tier", "zone", "status", "reason")
     none = "there is no sender yet: `clento account add --help`"
     answer(as_json, found, Table(columns, rows, empty=none))
 
@@ -127,7 +169,8 @@ def pause(name: str, reason: str, org: str | None, as_json: bool) -> None:
 def resume(name: str, org: str | None, as_json: bool) -> None:
     """Let a paused sender act again.
 
-    Its limits and gaps hold, so that no burst follows.
+    Its limits and gaps hold, so that no burst follows.  One whose LinkedIn member is not known yet
+    acts once Unipile has shown it.
 
     \b
     Example:
@@ -136,13 +179,46 @@ def resume(name: str, org: str | None, as_json: bool) -> None:
 
     async def work(here: Here) -> tuple[AccountRow, bool]:
         found = await find_account(here.conn, here.organization_id, name)
+        if not found.is_bound:
+            await look_up_again(here.conn, here.organization_id, found.id, here.clock())
+            return found, True
         return found, await store.resume_account(
             here.conn, here.organization_id, found.id, by="operator", now=here.clock()
         )
 
     account, changed = within(org, work)
     said = f"{account.name} acts again" if changed else f"{account.name} was not paused"
+    if not account.is_bound:
+        said = (
+            f"{account.name} acts once Unipile has shown which LinkedIn member it is: the next tick"
+            " asks"
+        )
     answer(as_json, {"id": account.id, "name": account.name, "changed": changed}, said)
+
+
+@click.command()
+@click.argument("name")
+@org_option
+@json_option
+def remove(name: str, org: str | None, as_json: bool) -> None:
+    """Let a sender's LinkedIn member go, for good.
+
+    Nothing is done by it any more, and any organisation may connect the member: whoever does
+    carries what was used of its limits.  What it did stays in the history.  It is refused while
+    leads of running or paused campaigns are to be walked by it.
+
+    \b
+    Example:
+      clento account remove Lea
+    """
+
+    async def work(here: Here) -> AccountRow:
+        found = await find_account(here.conn, here.organization_id, name)
+        await remove_account(here.conn, here.organization_id, found.id, here.clock())
+        return found
+
+    account = within(org, work)
+    answer(as_json, {"id": account.id, "name": account.name}, f"removed {account.name}")
 
 
 @dataclass(frozen=True, slots=True)

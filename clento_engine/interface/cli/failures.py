@@ -12,7 +12,9 @@ from clento_engine.domain.execution import IllegalTransition
 from clento_engine.domain.finding import Finding
 from clento_engine.interface.cli.output import finding_lines, plain, printable
 from clento_engine.interface.leads_file import UnreadableFile
+from clento_engine.runtime.binding import NotAdded
 from clento_engine.runtime.clock import ClockSkew
+from clento_engine.runtime.guard import NotAsked, UnknownProvider, WrongProvider
 from clento_engine.runtime.launch import NotReady
 from clento_engine.store.accounts import AlreadyExists, NotFound
 from clento_engine.store.campaigns import CannotDo
@@ -73,6 +75,24 @@ def explained(error: BaseException) -> Failure | None:
             return Failure(str(error), "see that the server runs and DATABASE_URL names it")
         case ClockSkew():
             return Failure(str(error), "let NTP keep the clocks of all hosts, then start again")
+        case NotAdded(is_unknown=True):
+            return Failure(error.reason, "`clento account add --help`; UNIPILE_DSN says where")
+        case NotAdded():
+            return Failure(f"it cannot be added: {error.reason}", "see Unipile's dashboard")
+        case WrongProvider():
+            return _of_another_provider(error)
+        case UnknownProvider():
+            return Failure(
+                f"{error.given} does not know the account {error.account} as this database does:"
+                " nothing was asked there, and nothing sent",
+                "set UNIPILE_DSN to where your accounts are connected; if they moved there, run"
+                f" `clento provider move --to {error.given.dsn}`",
+            )
+        case NotAsked():
+            return Failure(
+                f"{error.given} cannot be asked: {error.reason}",
+                "see that it can be reached and UNIPILE_ACCESS_TOKEN is right, then try again",
+            )
         case ServerError():
             return Failure(str(error), None)
         case _ if isinstance(error, Busy):
@@ -96,6 +116,18 @@ def explained(error: BaseException) -> Failure | None:
             return Failure("interrupted", status=INTERRUPTED)
         case _:
             return None
+
+
+def _of_another_provider(error: WrongProvider) -> Failure:
+    bound, given = error.bound, error.given
+    problem = f"this database belongs to {bound}, and UNIPILE_DSN names {given}"
+    if bound.is_simulated == given.is_simulated:
+        fix = f"set UNIPILE_DSN to {bound.dsn}; if your accounts moved, run"
+        return Failure(problem, f"{fix} `clento provider move --to {given.dsn}`")
+    if bound.is_simulated and given.dsn == bound.dsn:
+        problem = f"this database belongs to {bound}, which does not answer as one"
+    fix = f"set UNIPILE_DSN to {bound.dsn}, or use another database: another CLENTO_DATA_DIR"
+    return Failure(problem, f"{fix}, or another DATABASE_URL")
 
 
 def show(failure: Failure, *, as_json: bool) -> int:

@@ -5,7 +5,7 @@ import logging
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -13,13 +13,28 @@ from uuid import UUID
 
 import click
 
-from clento_engine.config import Settings, clock_for, read_settings, set_up_logging
+from clento_engine.config import (
+    Settings,
+    clock_for,
+    read_settings,
+    set_up_logging,
+    simulated,
+)
 from clento_engine.interface.cli.failures import Refused
 from clento_engine.interface.cli.output import note
 from clento_engine.loop import new_runner
-from clento_engine.runtime.clock import Clock
+from clento_engine.provider.unipile import (
+    CONNECT_TIMEOUT,
+    READ_TIMEOUT,
+    UnipileClient,
+    normalise_dsn,
+)
+from clento_engine.runtime.clock import Clock, speed_of, system_clock
+from clento_engine.runtime.guard import WrongProvider
+from clento_engine.runtime.world import Workspace, World
 from clento_engine.store.accounts import organizations
 from clento_engine.store.database import Conn, Database, require_schema, schema_revision
+from clento_engine.store.installation import binding
 from clento_engine.store.server import embedded_server
 
 TERMINATED = 128 + signal.SIGTERM  # the status that shells give to what a signal ended
@@ -31,11 +46,12 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class Here:
-    """Where a command works."""
+    """Where a command works.  `world`: to ask the provider by; None where none is set."""
 
     conn: Conn
     organization_id: UUID
     clock: Clock
+    world: World | None = None
 
 
 def json_option(command: Decorated) -> Decorated:
@@ -56,14 +72,25 @@ def org_option(command: Decorated) -> Decorated:
     return option(command)
 
 
-def within(org: str | None, work: Callable[[Here], Awaitable[T]]) -> T:
-    """Run `work` with a connection, in the organisation that `org` or the settings name."""
+def within(org: str | None, work: Callable[[Here], Awaitable[T]], *, asking: bool = False) -> T:
+    """Run `work` with a connection, in the organisation that `org` or the settings name.
+
+    `asking`: it may ask the provider, if UNIPILE_DSN is set.
+    """
     settings = read_settings()
 
     async def worked() -> T:
-        async with opened(settings) as database, database.connection() as conn:
+        async with AsyncExitStack() as opening:
+            database = await opening.enter_async_context(opened(settings))
+            conn = await opening.enter_async_context(database.connection())
             organization_id = await _organization(conn, org or settings.organization)
-            return await work(Here(conn, organization_id, clock_for(settings)))
+            clock = clock_for(settings)
+            world = None
+            if asking and settings.unipile_dsn is not None:
+                provider = await opening.enter_async_context(unipile(settings, clock))
+                place = workspace(settings, is_simulated=clock is not system_clock)
+                world = World(database, provider, clock, workspace=place)
+            return await work(Here(conn, organization_id, clock, world))
 
     return run(worked(), settings)
 
@@ -91,12 +118,13 @@ async def _until_told(work: Coroutine[Any, Any, T]) -> T:
 
 @asynccontextmanager
 async def opened(
-    settings: Settings, *, patience: timedelta | None = None
+    settings: Settings, *, patience: timedelta | None = None, of_any_provider: bool = False
 ) -> AsyncIterator[Database]:
     """Open the database that the settings name, with the schema that this version needs.
 
     Our own embedded server is started if need be, and an empty database in it is set up: there is
-    nothing in it that an upgrade could touch.
+    nothing in it that an upgrade could touch.  Raises WrongProvider where UNIPILE_DSN names a
+    simulator and the database is Unipile's, or the other way round: the clock would be the other's.
     """
     url = database_url(settings)
     async with Database(url, patience=patience or PATIENCE) as database:
@@ -104,7 +132,54 @@ async def opened(
             if settings.database_url is None and await schema_revision(conn) is None:
                 await asyncio.to_thread(_set_up, url, settings)
             await require_schema(conn)
+            if not of_any_provider:
+                await _require_kind(conn, settings)
         yield database
+
+
+async def _require_kind(conn: Conn, settings: Settings) -> None:
+    if settings.unipile_dsn is None or (bound := await binding(conn)) is None:
+        return
+    given = await asyncio.to_thread(workspace, settings)
+    if given is not None and given.is_simulated != bound.is_simulated:
+        raise WrongProvider(Workspace(bound.dsn, bound.is_simulated), given)
+
+
+def workspace(settings: Settings, *, is_simulated: bool | None = None) -> Workspace | None:
+    """Return the provider that UNIPILE_DSN names; None when it is not set.
+
+    Asks whether it is a simulator, unless that is known.
+    """
+    if settings.unipile_dsn is None:
+        return None
+    try:
+        dsn = normalise_dsn(settings.unipile_dsn)
+    except ValueError as error:
+        raise _unreadable(error) from None
+    return Workspace(dsn, simulated(settings) if is_simulated is None else is_simulated)
+
+
+def unipile(settings: Settings, clock: Clock) -> UnipileClient:
+    """Return Unipile's client; on a simulator's faster clock it waits so much less long.
+
+    A lease is measured by the clock and a request's time limit in real seconds: the first must
+    outlast the second, or what was given up as lost would still be sent.
+    """
+    speed = max(speed_of(clock), 1.0)
+    try:
+        return UnipileClient(
+            *settings.unipile(),
+            connect_timeout=CONNECT_TIMEOUT / speed,
+            read_timeout=READ_TIMEOUT / speed,
+            pause=lambda seconds: asyncio.sleep(seconds / speed),
+        )
+    except ValueError as error:
+        raise _unreadable(error) from None
+
+
+def _unreadable(error: ValueError) -> Refused:
+    problem, _, fix = str(error).partition("; ")
+    return Refused(problem, fix or "see Unipile's dashboard")
 
 
 def database_url(settings: Settings) -> str:

@@ -13,10 +13,9 @@ from clento_engine.config import BadSetting, Settings, clock_for, read_settings,
 from clento_engine.interface.api import create_app, serve
 from clento_engine.interface.cli.failures import Refused
 from clento_engine.interface.cli.output import answer, moment
-from clento_engine.interface.cli.session import json_option, opened
+from clento_engine.interface.cli.session import json_option, opened, unipile, workspace
 from clento_engine.interface.cli.session import run as run_async
 from clento_engine.interface.cli.values import LASTING, LISTENING, URL
-from clento_engine.provider.unipile import CONNECT_TIMEOUT, READ_TIMEOUT, UnipileClient
 from clento_engine.runtime import daemon
 from clento_engine.runtime.clock import (
     Clock,
@@ -24,13 +23,13 @@ from clento_engine.runtime.clock import (
     SteadyClock,
     VirtualClock,
     require_agreement,
-    speed_of,
+    system_clock,
 )
+from clento_engine.runtime.guard import require_provider
 from clento_engine.runtime.outbox import Outbox, posting
 from clento_engine.runtime.registration import NotRegistered, register
 from clento_engine.runtime.work import Worked, attend, housekeeping
 from clento_engine.runtime.world import SLOTS, World
-from clento_engine.store.accounts import organizations
 from clento_engine.store.database import PATIENCE, Database, server_time
 
 log = logging.getLogger(__name__)
@@ -167,18 +166,11 @@ async def _receiving(
 
 
 async def _register(world: World, settings: Settings, url: str) -> None:
-    async with world.database.connection() as conn:
-        known = await organizations(conn)
-    for organization_id, _ in known:
-        try:
-            await register(
-                world.provider,
-                f"{url.rstrip('/')}/webhooks/unipile/{organization_id}",
-                settings.webhook_secret or "",
-            )
-        except NotRegistered as error:
-            # sweeps find what no webhook tells: later, but nothing is lost
-            log.warning("webhooks not registered", extra={"reason": str(error), "alert": True})
+    try:
+        await register(world.provider, url, settings.webhook_secret or "")
+    except NotRegistered as error:
+        # sweeps find what no webhook tells: later, but nothing is lost
+        log.warning("webhooks not registered", extra={"reason": str(error), "alert": True})
 
 
 @asynccontextmanager
@@ -188,22 +180,27 @@ async def _working(settings: Settings) -> AsyncIterator[tuple[World, Outbox, asy
     stop = asyncio.Event()
     with _signals(stop.set):
         async with AsyncExitStack() as opening:
-            clock = await asyncio.to_thread(_clock, settings)
-            provider = await opening.enter_async_context(_provider(settings, clock))
+            clock, is_simulated = await asyncio.to_thread(_clock, settings)
+            provider = await opening.enter_async_context(unipile(settings, clock))
             outbox = await opening.enter_async_context(posting())
             database = await opening.enter_async_context(opened(settings, patience=PATIENCE))
             await _require_agreement(settings, database, clock)
             slots = settings.requests_at_once or SLOTS
-            yield World(database, provider, clock, slots=slots), outbox, stop
+            place = workspace(settings, is_simulated=is_simulated)
+            world = World(database, provider, clock, slots=slots, workspace=place)
+            await require_provider(world)
+            yield world, outbox, stop
 
 
-def _clock(settings: Settings) -> Clock:
+def _clock(settings: Settings) -> tuple[Clock, bool]:
+    """Return the clock to live by, and whether it is a simulator's."""
     clock = clock_for(settings)
+    is_simulated = clock is not system_clock
     if settings.clock_jump is not None and isinstance(clock, SpeedClock):
         from clento_engine.interface.chaos.clock import jumping  # noqa: PLC0415 - never in earnest
 
         clock = jumping(clock, settings.clock_jump)
-    return clock if isinstance(clock, VirtualClock) else SteadyClock(clock)
+    return clock if isinstance(clock, VirtualClock) else SteadyClock(clock), is_simulated
 
 
 async def _require_agreement(settings: Settings, database: Database, clock: Clock) -> None:
@@ -219,25 +216,6 @@ async def _require_agreement(settings: Settings, database: Database, clock: Cloc
     elif isinstance(clock, SteadyClock):
         shared = await asyncio.to_thread(clock_for, settings)
         require_agreement(clock, before, shared(), "the simulator's")
-
-
-def _provider(settings: Settings, clock: Clock) -> UnipileClient:
-    """Return Unipile's client; on a simulator's faster clock it waits so much less long.
-
-    A lease is measured by the clock and a request's time limit in real seconds: the first must
-    outlast the second, or what was given up as lost would still be sent.
-    """
-    speed = max(speed_of(clock), 1.0)
-    try:
-        return UnipileClient(
-            *settings.unipile(),
-            connect_timeout=CONNECT_TIMEOUT / speed,
-            read_timeout=READ_TIMEOUT / speed,
-            pause=lambda seconds: asyncio.sleep(seconds / speed),
-        )
-    except ValueError as error:
-        problem, _, fix = str(error).partition("; ")
-        raise Refused(problem, fix or "see Unipile's dashboard") from None
 
 
 @contextmanager

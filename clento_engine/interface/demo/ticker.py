@@ -15,7 +15,7 @@ from clento_engine.runtime.clock import VirtualClock
 from clento_engine.runtime.drive import LATENESS, NEWS_WAIT, SWEEPS_WAIT, drive
 from clento_engine.runtime.outbox import Outbox
 from clento_engine.runtime.registration import register
-from clento_engine.runtime.world import World
+from clento_engine.runtime.world import Workspace, World
 from clento_engine.simulator.remote import RemoteSimulator
 from clento_engine.store.campaigns import is_over
 from clento_engine.store.database import Database
@@ -52,7 +52,13 @@ async def run_ticker(role: Role) -> bool:
     ):
         clock = VirtualClock(await simulator.now())
         # the same seed must give the same numbers: no turn may overtake another
-        world = World(database, provider, clock, overlapping=False)
+        world = World(
+            database,
+            provider,
+            clock,
+            overlapping=False,
+            workspace=Workspace(role.simulator_url, is_simulated=True),
+        )
         stop = asyncio.Event()
         listening = asyncio.Event()
         app = create_app(world, secret=SECRET)
@@ -70,8 +76,7 @@ async def run_ticker(role: Role) -> bool:
         )
         if served.done():
             await served  # raises why it does not listen
-        url = f"http://127.0.0.1:{role.listen_port}/webhooks/unipile/{role.organization_id}"
-        await register(provider, url, SECRET)
+        await register(provider, f"http://127.0.0.1:{role.listen_port}", SECRET)
 
         async def over() -> bool:
             async with database.connection() as conn:
