@@ -31,7 +31,7 @@ Op = Operation
 T = TypeVar("T")
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
-PERSON, OWN, POST = "ACoAAX", member_of("unipile-sender-1"), "urn:li:ugcPost:1"
+PERSON, OWN, POST = "ACoAAX", "ACoAAME", "urn:li:ugcPost:1"
 TEXT = "Hello"
 ASKED = [
     Op.SEND_CONNECTION_REQUEST,
@@ -112,7 +112,7 @@ class Shows:
         return bool(self.chats or self.others)
 
     async def account(self, account: str) -> Account:
-        return Account(account, "Lea", OWN, True, "OK", (), NOW - 90 * DAY)
+        return Account(account, "Lea", member_of(account), True, "OK", (), NOW - 90 * DAY)
 
 
 def _page(pages: Sequence[Sequence[T]] | Failure, cursor: str | None) -> Page[T] | Failure:
