@@ -526,7 +526,8 @@ async def test_a_member_that_another_organisation_has_is_refused_until_it_is_fre
 
 async def test_who_signed_in_instead_of_the_member_is_not_acted_for(scene: Scene) -> None:
     organization_id = scene.stage.organization_id
-    member, scene.sender.provider_id = scene.sender.provider_id, "ACoAAsomebodyelse"
+    signed_in = scene.sender.member
+    member, signed_in.provider_id = signed_in.provider_id, "ACoAAsomebodyelse"
     failure = await confirm(scene.world, organization_id, scene.stage.account, scene.sender.id)
     assert failure == Pause(ANOTHER_MEMBER)
     account = await scene.account()
@@ -534,7 +535,7 @@ async def test_who_signed_in_instead_of_the_member_is_not_acted_for(scene: Scene
     assert not (await scene.stage.lane(Operation.SEND_FOLLOWUP))["active"]
     await sweep(scene.world)
     assert (await scene.account())["pause_reason"] == ANOTHER_MEMBER
-    scene.sender.provider_id = member
+    signed_in.provider_id = member
     scene.at((await scene.account())["next_sweep_at"])
     await sweep(scene.world)
     assert (await scene.account())["status"] == "active"
