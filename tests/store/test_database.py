@@ -91,7 +91,7 @@ def test_a_url_that_cannot_be_read_is_refused_without_showing_its_password(url: 
 async def test_every_session_is_set_alike_in_the_pool_and_alone(dsn: str) -> None:
     names = (
         "TimeZone",
-        "default_transaction_isolation",
+        "transaction_isolation",
         "statement_timeout",
         "lock_timeout",
         "idle_in_transaction_session_timeout",
