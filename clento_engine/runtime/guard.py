@@ -130,10 +130,10 @@ async def _recognise(world: World, workspace: Workspace, accounts: list[tuple[st
     for unipile_account_id, member_id in accounts:
         answer = await world.provider.account(unipile_account_id)
         match answer:
+            case Pause(everyone=False) | Skip() | Fail():
+                continue
             case Retry() | Wait() | Pause():
                 raise NotAsked(workspace, answer.reason)
-            case Skip() | Fail():
-                continue
             case _ if answer.provider_id == member_id:
                 return
     raise UnknownProvider(workspace, accounts[0][0])

@@ -71,7 +71,8 @@ def test_db_upgrade_sets_up_an_empty_database_and_is_safe_again(
     assert "empty: run `clento db upgrade`" in clento("db", "current").out
     first = clento.json("db", "upgrade")
     assert first["applied"]
-    assert clento.json("db", "upgrade") == {"applied": [], "current": first["current"]}
+    nothing = {"applied": [], "current": first["current"], "notes": []}
+    assert clento.json("db", "upgrade") == nothing
     assert "nothing to do" in clento("db", "upgrade").out
 
 
@@ -183,6 +184,9 @@ def test_of_several_organisations_one_must_be_named(clento: Clento) -> None:
 def test_an_account_is_added_listed_paused_and_resumed(clento: Clento) -> None:
     assert "no sender yet" in clento("account", "list").out
     clento.sender()
+    [account] = clento.json("account", "list")
+    assert (account["status"], account["provider_id"]) == ("paused", None)
+    clento.look_up()
     [account] = clento.json("account", "list")
     assert account["unipile_account_id"] == "acc-1"
     assert (account["tier"], account["warmup_days"], account["status"]) == ("premium", 0, "active")

@@ -481,10 +481,10 @@ async def test_an_account_that_unipile_does_not_know_says_so_and_is_asked_again(
     scene: Scene,
 ) -> None:
     await unbind(scene.stage.conn, scene.stage.account)
-    sender = scene.simulated.accounts.pop(scene.sender.id)
+    del scene.simulated.accounts[scene.sender.id]
     await sweep(scene.world)
     account = await scene.account()
-    assert account["pause_reason"] == f"Unipile knows no account {sender.id}"
+    assert "Unipile does not know this account" in account["pause_reason"]
     assert ACCOUNT_AGAIN.shortest <= await scene.gap() <= ACCOUNT_AGAIN.longest
 
 
@@ -499,7 +499,7 @@ async def test_whom_an_operator_paused_before_anybody_looked_is_nobodys_to_bind(
     account = await scene.account()
     assert (account["provider_id"], account["next_sweep_at"]) == (None, None)
     conn, organization_id = scene.stage.conn, scene.stage.organization_id
-    assert await look_up_again(conn, organization_id, scene.stage.account, scene.clock())
+    assert await look_up_again(conn, organization_id, scene.stage.account)
     await sweep(scene.world)
     assert (await scene.account())["status"] == "active"
 

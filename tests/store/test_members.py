@@ -161,7 +161,7 @@ async def test_nobody_resumes_an_account_without_a_member(conn: Conn) -> None:
     await pause_account(conn, ours, account_id, by="operator", reason="x", now=NOW)
     for by in ("operator", "provider"):
         assert not await resume_account(conn, ours, account_id, by=by, now=NOW)
-    assert await look_up_again(conn, ours, account_id, NOW)
+    assert await look_up_again(conn, ours, account_id)
     assert (await row(conn, account_id))[:3] == ("paused", "provider", NOT_LOOKED_UP)
 
 
@@ -478,4 +478,4 @@ async def test_a_removed_account_leaves_drafts_and_nobody_can_resume_it(conn: Co
         (stage.accounts[2], 1),
     ]
     assert not await resume_account(conn, stage.organization_id, gone, by="operator", now=NOW)
-    assert not await look_up_again(conn, stage.organization_id, gone, NOW)
+    assert not await look_up_again(conn, stage.organization_id, gone)
