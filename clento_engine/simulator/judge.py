@@ -194,7 +194,7 @@ def over_cap(ledger: Ledger, caps: Caps | Callable[[str], Caps]) -> Iterator[Exc
     hour holds what lies less than 60 minutes apart.  The profile budget holds visits and lookups,
     an invitation with a note counts for the note's budget too.
     """
-    for (account, budget), times in _spent(ledger).items():
+    for (account, budget), times in spent(ledger).items():
         limits = (caps(account) if callable(caps) else caps).get(budget, {})
         times.sort()
         for window, cap in limits.items():
@@ -211,7 +211,7 @@ def peaks(ledger: Ledger) -> dict[tuple[str, Budget], dict[str, int]]:
             name: max((count for count, _ in _fill(sorted(times), window)), default=0)
             for name, window in WINDOWS.items()
         }
-        for key, times in _spent(ledger).items()
+        for key, times in spent(ledger).items()
     }
 
 
@@ -225,7 +225,7 @@ def crowded(
     `spacing`: the shortest gap, or a function of the member's first account giving it.  `kinds`:
     those between which it is to be kept.  Reads of Unipile's own store are in no ledger.
     """
-    first = _first_accounts(ledger)
+    first = first_accounts(ledger)
     times: dict[str, list[tuple[datetime, str]]] = defaultdict(list)
     for entry in ledger.entries:
         if entry.operation in kinds:
@@ -290,10 +290,10 @@ def _asking(allowed: Mapping[tuple[Effect, str | None], int]) -> Allowed:
     return lambda effect, text: by_text.get((effect, text or ""), 1)
 
 
-def _spent(ledger: Ledger) -> dict[tuple[str, Budget], list[datetime]]:
+def spent(ledger: Ledger) -> dict[tuple[str, Budget], list[datetime]]:
     """Return the instants at which each member spent from each budget, by their first account."""
     spent: dict[tuple[str, Budget], list[datetime]] = defaultdict(list)
-    first = _first_accounts(ledger)
+    first = first_accounts(ledger)
     for entry in ledger.entries:
         account = first(entry.account)
         spent[account, entry.operation.budget].append(entry.at)
@@ -311,7 +311,7 @@ def _reads(ledger: Ledger) -> Iterator[tuple[str, Read, Sequence[datetime]]]:
             yield account, kind, times
 
 
-def _first_accounts(ledger: Ledger) -> Callable[[str], str]:
+def first_accounts(ledger: Ledger) -> Callable[[str], str]:
     """Return what says of an account which of its member's was connected first."""
     first: dict[str, str] = {}
     for account, member in ledger.members.items():

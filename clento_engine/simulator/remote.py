@@ -65,7 +65,7 @@ class RemoteSimulator:
         """Return the rules in force, and what they did."""
         return await self._get("/simulator/faults")
 
-    async def set_reliability(self, **settings: float) -> None:
+    async def set_reliability(self, **settings: float | bool) -> None:
         """Change how well store and webhooks serve; see `Reliability`, with `_s` for seconds."""
         (await self._client.patch("/simulator/settings", json=settings)).raise_for_status()
 
@@ -86,12 +86,14 @@ class RemoteSimulator:
         """Have a person write to an account now."""
         await self._post(f"/simulator/people/{slug}/reply", {"account_id": account_id})
 
-    async def add_account(
-        self, account_id: str, name: str, tier: Tier, provider_id: str | None = None
-    ) -> None:
-        """Connect a sender; with the provider id of one there is, under one id more."""
-        fields = {"id": account_id, "name": name, "tier": tier.value, "provider_id": provider_id}
+    async def add_account(self, account_id: str, name: str, tier: Tier) -> None:
+        """Connect a sender."""
+        fields = {"id": account_id, "name": name, "tier": tier.value}
         await self._post("/simulator/accounts", fields)
+
+    async def connect_again(self, provider_id: str, account_id: str) -> None:
+        """Connect a sender, by their own provider id, under one id more."""
+        await self._post("/simulator/accounts", {"id": account_id, "provider_id": provider_id})
 
     async def sign_in_anew(
         self, account_id: str, new_id: str, synced_after_s: float = 0, *, silent: bool = False

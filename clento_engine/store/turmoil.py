@@ -43,6 +43,14 @@ async def cost(conn: AsyncConnection[Any]) -> Cost:
     return Cost(*row)
 
 
+async def commit_lazily(conn: AsyncConnection[Any]) -> None:
+    """Have the server answer this role's commits before they are on the disk, as some hosts do.
+
+    What a session or a transaction says of `synchronous_commit` goes before it.
+    """
+    await conn.execute("alter role current_user set synchronous_commit = off")
+
+
 async def gather_statistics(conn: AsyncConnection[Any]) -> None:
     """Let the planner know what was loaded just now, as autovacuum would in its next minute."""
     for table in (
@@ -68,13 +76,20 @@ async def acted_upon(
     return []
 
 
+async def commented_upon(conn: AsyncConnection[Any], organization_id: UUID, most: int) -> list[str]:
+    """Return the posts, by social id, that are being commented now, or were last."""
+    cursor = await conn.execute(_COMMENTED, (organization_id, most))
+    return [row[0] for row in await cursor.fetchall()]
+
+
 async def paused_by_provider(
     conn: AsyncConnection[Any], organization_id: UUID, most: int
 ) -> list[UUID]:
-    """Return senders that the provider's refusals paused."""
+    """Return senders that the provider's refusals paused; not those it was not asked about yet."""
     cursor = await conn.execute(
         "select id from connected_accounts"
         " where organization_id = %s and status = 'paused' and paused_by = 'provider'"
+        "   and provider_id is not null and removed_at is null"
         " order by random() limit %s",
         (organization_id, most),
     )
@@ -107,6 +122,13 @@ select a.unipile_account_id, p.identity, p.email
   join connected_accounts a on a.organization_id = e.organization_id and a.id = e.account_id
  where e.organization_id = %s and e.outcome is null and e.started_at is not null
  order by e.next_run_at limit %s
+"""
+_COMMENTED = """
+select target
+  from actions
+ where organization_id = %s and operation = 'comment_post' and target <> ''
+ order by state not in ('intended', 'unknown'), intended_at desc
+ limit %s
 """
 _UNSETTLED = """
 select count(*)

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -11,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from clento_engine.interface.chaos.judge import Findings
-from clento_engine.interface.chaos.run import Outcome
+from clento_engine.interface.chaos.run import LEAST_ENDED, MOST_HELD, Outcome
 from clento_engine.interface.chaos.stage import Stage
 from clento_engine.interface.chaos.storm import Done
 from clento_engine.store.replay import Replayed
@@ -32,9 +33,11 @@ KEYS = [
     "after_stop",
     "disagreements",
     "held",
+    "held_share",
+    "ended_by_themselves",
     "seconds",
 ]
-MUST_BE_ZERO = KEYS[KEYS.index("duplicates") : KEYS.index("seconds")]
+MUST_BE_ZERO = KEYS[KEYS.index("duplicates") : KEYS.index("held")]
 LEAST_ACTIONS = 500
 
 
@@ -44,7 +47,7 @@ def outcome(**values: Any) -> Outcome:
     told: dict[str, Any] = {
         "findings": Findings(),
         "actions": {"message": 15_000, "like": 5_000},
-        "stage": Stage(uuid4(), (), (), (), leads=1),
+        "stage": Stage((uuid4(),), (), (), (), leads=1000),
         "seconds": 601.25,
         "started": 1,
         "folder": Path(),
@@ -80,6 +83,19 @@ def test_a_storm_that_did_too_little_proves_too_little(weakness: dict[str, Any])
     assert len(outcome(**weakness).too_weak()) == 1
 
 
+def test_a_storm_may_leave_few_leads_to_people() -> None:
+    good = Findings(held=5, walks=1000, ended=990)
+    assert outcome(findings=good).needs_people() == []
+    assert outcome(findings=good).to_json()["held_share"] == 0.005
+    assert outcome(findings=good).to_json()["ended_by_themselves"] == 0.99
+    assert outcome(findings=replace(good, held=6)).needs_people() == [
+        "0.60% of leads held, at most 0.5% may be"
+    ]
+    assert outcome(findings=replace(good, ended=989)).needs_people() == [
+        "98.90% of walks ended by themselves, at least 99% must"
+    ]
+
+
 def chaos(*arguments: str, timeout_s: float = 230) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*CLENTO, "chaos", *arguments],
@@ -97,6 +113,8 @@ def test_a_short_storm_breaks_no_promise() -> None:
     assert list(told) == KEYS
     assert {kind: told[kind] for kind in MUST_BE_ZERO} == dict.fromkeys(MUST_BE_ZERO, 0), ran.stderr
     assert ran.returncode == 0, ran.stderr
+    assert told["held_share"] <= MOST_HELD
+    assert told["ended_by_themselves"] >= LEAST_ENDED
     assert min(told["kills"], told["stalls"], told["db_crashes"]) > 0
     assert told["actions"] >= LEAST_ACTIONS
     assert sum(count > 0 for count in told["faults"].values()) > len(told["faults"]) // 2

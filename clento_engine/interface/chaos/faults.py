@@ -10,6 +10,10 @@ from clento_engine.simulator.refusal import STATUSES
 
 _WRITES = "POST /*"
 _ANY = "*"
+SOMEBODY_ELSE = "answer about somebody else"
+INVITED_WITHOUT_ID = "invitation answered without an id"
+# Reads by id only: who a public identifier stands for now, its answer alone can say.
+_BY_ID = ("GET /users/AC*", "GET /posts/urn:*", "GET /chats/*/messages", "GET /chat_attendees/AC*")
 _LISTS = "GET /users/{identifier}/posts"  # of what has pages, asked for most
 _BOTH = (  # before the effect or after it: the engine sees the same
     FaultKind.RESET,
@@ -66,6 +70,13 @@ def _kinds(held_back_s: float, chance: random.Random) -> Iterator[dict[str, Any]
         yield {"kind": kind.value, "route": _ANY}
     yield {"kind": FaultKind.LOOPING_CURSOR.value, "route": _LISTS}
     yield {"kind": FaultKind.NULL_IDS.value, "route": _WRITES}
+    yield {
+        "kind": FaultKind.NULL_IDS.value,
+        "route": "POST /users/invite",
+        "name": INVITED_WITHOUT_ID,
+    }
+    for route in _BY_ID:
+        yield {"kind": FaultKind.SOMEBODY_ELSE.value, "route": route, "name": SOMEBODY_ELSE}
     for status in _OF_THE_SENDER:
         types = [each for each in STATUSES[status].split() if each not in _OF_THE_KEY]
         yield _refusal(chance.choice(types), _ANY)
@@ -80,6 +91,8 @@ def _refusal(type_: str, route: str) -> dict[str, Any]:
 
 
 def _label(rule: Mapping[str, Any]) -> str:
+    if "name" in rule:
+        return str(rule["name"])
     words = [rule["kind"]]
     if "type" in rule:
         words.append(rule["type"])

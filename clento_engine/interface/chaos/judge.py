@@ -6,15 +6,15 @@ the books first.  Call either when the dust has settled: every ticker has ended 
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from clento_engine.domain.execution import Status
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.schedule import is_open, parse_hours
-from clento_engine.simulator.judge import normalised, over_cap
-from clento_engine.simulator.ledger import Effect, Entry, Ledger
+from clento_engine.simulator.judge import first_accounts, normalised, over_cap, spent
+from clento_engine.simulator.ledger import Effect, Entry, Ledger, Signal
 from clento_engine.store.audit import Books, Standing, Turned, Written, books
 from clento_engine.store.database import Database
 
@@ -33,25 +33,35 @@ _EFFECTS = {
 _ON_POSTS = frozenset({Effect.LIKE, Effect.COMMENT})
 _TEXTS = frozenset({Effect.COMMENT, Effect.INVITATION, Effect.MESSAGE, Effect.INMAIL})
 # What reconcile takes a unit of, besides the action's own, each time it looks.
-_LOOKS = {
-    Operation.SEND_CONNECTION_REQUEST: Budget.PROFILE,
-    Operation.WITHDRAW_REQUEST: Budget.PROFILE,
-    Operation.LIKE_POST: Budget.POST_READ,
-    Operation.COMMENT_POST: Budget.POST_READ,
-}
+_LOOKED_FROM = frozenset({Budget.PROFILE, Budget.POST_READ, Budget.LIST_READ})
 _READS = frozenset({Operation.PROFILE_VISIT, Operation.PROFILE_LOOKUP})  # tell who somebody is
 _NEVER = datetime.max.replace(tzinfo=UTC)
 _PENDING = {Effect.INVITATION: 1, Effect.WITHDRAW: -1}  # invitations that stand open
 _OPEN = frozenset({"intended", "unknown"})
 _HAPPENED = _OPEN | {"done"}  # or may have
 
-Person = tuple[str, str]  # account, the provider's id of the person (or any name, where unknown)
+_KINDS = (
+    "duplicates",
+    "lost",
+    "over_cap",
+    "outside_hours",
+    "after_stop",
+    "disagreements",
+    "unknown",
+    "held",
+)
+Person = tuple[
+    str, str
+]  # the first account of the member, the provider's id of the person (or any name, where unknown)
 Key = tuple[Person, Effect, str | None, str | None]  # the post; the text
 
 
 @dataclass(slots=True)
 class Findings:
-    """What the judge found; all but `held` must be zero.  `details` says each in words, by kind."""
+    """What the judge found; all but `held` must be zero.  `details` says each in words, by kind.
+
+    `walks`: of campaigns that nobody stopped; `ended`: how many of them came to an end.
+    """
 
     duplicates: int = 0
     lost: int = 0
@@ -61,6 +71,8 @@ class Findings:
     disagreements: int = 0
     unknown: int = 0
     held: int = 0
+    walks: int = 0
+    ended: int = 0
     details: dict[str, list[str]] = field(default_factory=dict)
 
     @property
@@ -70,7 +82,7 @@ class Findings:
 
     def counts(self) -> dict[str, int]:
         """Return how many findings there are of each kind."""
-        return {each.name: getattr(self, each.name) for each in fields(self)[:-1]}
+        return {kind: getattr(self, kind) for kind in _KINDS}
 
     def add(self, kind: str, line: str) -> None:
         """Add what somebody else found."""
@@ -115,7 +127,7 @@ def settled_verdict(
     Hours, zones and caps are those in the books.  `now`: the engine's time; what was due before it
     should have run.  `grace`: how much the clocks of those involved may differ, and how long what
     was on its way may take.  `suppressed`: from when on a person (by any name) was to be left
-    alone.
+    alone.  A member is one sender, under whatever ids of Unipile's: named by the first of them.
     """
     bench = _Bench(ledger, kept, now, grace, suppressed or {})
     told = {
@@ -128,14 +140,18 @@ def settled_verdict(
             *bench.landed_and_not_written(),
             *bench.written_and_not_landed(),
             *bench.miscounted(),
+            *bench.uncounted(),
             *kept.miscounted,
             *bench.unheard(),
         ],
         "unknown": list(bench.unknown()),
         "held": list(bench.held()),
     }
+    walks = [run for run in kept.executions if run.campaign_status != "stopped"]
     return Findings(
         **{kind: len(lines) for kind, lines in told.items()},
+        walks=len(walks),
+        ended=sum(run.outcome is not None for run in walks),
         details={kind: lines for kind, lines in told.items() if lines},
     )
 
@@ -151,8 +167,9 @@ class _Bench:
         grace: timedelta,
         suppressed: Mapping[str, datetime],
     ) -> None:
+        self._first = first_accounts(ledger)
         self._ledger = ledger
-        self._books = kept
+        kept = self._books = self._by_member(kept)
         self._now = now
         self._grace = grace
         self._suppressed = suppressed
@@ -167,29 +184,49 @@ class _Bench:
         self._invitations: dict[Person, list[tuple[datetime, int]]] = defaultdict(list)
         for entry in ledger.entries:
             if change := _PENDING.get(entry.operation):
-                self._invitations[entry.account, entry.provider_id].append((entry.at, change))
+                self._invitations[self._whom(entry)].append((entry.at, change))
         for signal in ledger.acceptances:
-            self._invitations[signal.account, signal.provider_id].append((signal.at, -1))
+            self._invitations[self._whom(signal)].append((signal.at, -1))
         # By a webhook that was answered, once we knew whom it means; what a read showed may have
         # been lost on its way, and with it whoever had asked.  Where replies stop nothing, they are
         # none here.
         self._replied: dict[Person, datetime] = {}
         known_since = self._known_since()
         for reply in ledger.replies:
-            person = reply.account, reply.provider_id
+            person = self._whom(reply)
             stops = all(run.stop_on_reply for run in self._known.get(person, ()))
             if reply.told_at is not None and stops:
                 heard_at = max(reply.told_at, known_since.get(person, reply.told_at))
                 self._replied[person] = min(heard_at, self._replied.get(person, heard_at))
         self._landed: dict[Key, list[Entry]] = defaultdict(list)
         for entry in sorted(ledger.entries, key=lambda entry: entry.at):
-            self._landed[_entry_key(entry)].append(entry)
+            self._landed[self._entry_key(entry)].append(entry)
         self._written: dict[Key, list[Written]] = defaultdict(list)
         for action in kept.actions:
             key = self._action_key(action)
             if key is not None:
                 self._written[key].append(action)
         self._pairs = list(self._paired())
+
+    def _by_member(self, kept: Books) -> Books:
+        """Return the books with each account named by the first of its member."""
+        first = self._first
+        return replace(
+            kept,
+            actions=[replace(row, account=first(row.account)) for row in kept.actions],
+            executions=[replace(row, account=first(row.account)) for row in kept.executions],
+            counters=[replace(row, account=first(row.account)) for row in kept.counters],
+            caps=[replace(row, account=first(row.account)) for row in kept.caps],
+        )
+
+    def _whom(self, one: Entry | Signal) -> Person:
+        return self._first(one.account), one.provider_id
+
+    def _entry_key(self, entry: Entry) -> Key:
+        effect = entry.operation
+        target = entry.target if effect in _ON_POSTS else None
+        text = normalised(entry.text or "") if effect in _TEXTS else None
+        return self._whom(entry), effect, target, text
 
     def _known_since(self) -> Mapping[Person, datetime]:
         """Return when a profile told us the id by which webhooks call a person; not who was listed.
@@ -234,7 +271,7 @@ class _Bench:
         landed: dict[Key, list[Entry]] = defaultdict(list)
         for entry in self._ledger.entries:
             if entry.operation is not Effect.VISIT:
-                landed[_once(_entry_key(entry), entry.target)].append(entry)
+                landed[_once(self._entry_key(entry), entry.target)].append(entry)
         nodes: dict[Key, set[tuple[UUID, UUID, str]]] = defaultdict(set)
         for key, actions in self._written.items():
             nodes[_once(key, None)].update(
@@ -286,7 +323,7 @@ class _Bench:
             turns[turn.campaign_id].append(turn)
         for entry, action in self._pairs:
             begun = entry.at if action is None else action.intended_at
-            replied_at = self._replied.get((entry.account, entry.provider_id))
+            replied_at = self._replied.get(self._whom(entry))
             if _is_after(begun, replied_at, self._grace):
                 yield entry, f"begun at {begun}, the reply was known at {replied_at}"
             for run in self._runs_of(entry, action):
@@ -317,7 +354,7 @@ class _Bench:
         """Return the walks that an entry can be of: one, where its action is known."""
         if action is not None:
             return [self._executions[action.campaign_id, action.lead_id]]
-        return self._known.get((entry.account, entry.provider_id), [])
+        return self._known.get(self._whom(entry), [])
 
     # --- what became of the leads
 
@@ -424,46 +461,53 @@ class _Bench:
         """Say which counters do not hold the units that the actions took.
 
         What was given back counts no more.  Reconcile takes a unit for each look that LinkedIn
-        counts, which no action carries: it may be more there, by as many as it looked.
+        counts, which no action carries: it may be more there, by as many as it looked.  Sweeps read
+        lists for no action at all.
         """
         units: dict[tuple[str, str, datetime], int] = defaultdict(int)
-        looks: dict[tuple[str, str], int] = defaultdict(int)
+        looks: dict[str, int] = defaultdict(int)
         for action in self._books.actions:
-            if (looked := _LOOKS.get(Operation(action.operation))) is not None:
-                looks[action.account, looked.value] += action.checks
+            looks[action.account] += action.checks
             if action.state != "released":
                 for budget in action.budgets:
                     units[action.account, budget, action.bucket_at] += 1
-        used = {(row.account, row.budget, row.bucket_at): row.used for row in self._books.counters}
-        more: dict[tuple[str, str], int] = defaultdict(int)
+        used: dict[tuple[str, str, datetime], int] = defaultdict(int)
+        for row in self._books.counters:
+            used[row.account, row.budget, row.bucket_at] += row.used
+        more: dict[str, int] = defaultdict(int)
         for key in sorted(units.keys() | used.keys()):
             account, budget, bucket_at = key
             difference = used.get(key, 0) - units.get(key, 0)
-            if budget in _LOOKS.values() and difference > 0:
-                more[account, budget] += difference
+            if budget in _LOOKED_FROM and difference > 0:
+                more[account] += difference if budget != Budget.LIST_READ else 0
             elif difference:
                 yield (
                     f"{account}: {used.get(key, 0)} units of {budget} counted in the bucket"
                     f" {bucket_at}, {units.get(key, 0)} taken"
                 )
-        for (account, budget), count in more.items():
-            if count > looks[account, budget]:
+        for account, count in more.items():
+            if count > looks[account]:
                 yield (
-                    f"{account}: {count} units of {budget} counted besides the actions',"
-                    f" reconcile looked {looks[account, budget]} times"
+                    f"{account}: {count} units of reads counted besides the actions',"
+                    f" reconcile looked {looks[account]} times"
+                )
+
+    def uncounted(self) -> Iterator[str]:
+        """Say of which reads LinkedIn saw more than the counters hold units."""
+        used: dict[tuple[str, str], int] = defaultdict(int)
+        for row in self._books.counters:
+            used[row.account, row.budget] += row.used
+        for (account, budget), times in spent(self._ledger).items():
+            if budget in _LOOKED_FROM and len(times) > used[account, budget]:
+                yield (
+                    f"{account}: LinkedIn saw {len(times)} of {budget}, the counters hold"
+                    f" {used[account, budget]} units"
                 )
 
     def unheard(self) -> Iterator[str]:
         """Say whether webhooks lie in the inbox that nobody has applied."""
         if self._books.waiting_webhooks:
             yield f"{self._books.waiting_webhooks} webhooks were stored and never applied"
-
-
-def _entry_key(entry: Entry) -> Key:
-    effect = entry.operation
-    target = entry.target if effect in _ON_POSTS else None
-    text = normalised(entry.text or "") if effect in _TEXTS else None
-    return (entry.account, entry.provider_id), effect, target, text
 
 
 def _once(key: Key, target: str | None) -> Key:

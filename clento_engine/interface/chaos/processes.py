@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,6 +71,7 @@ class Ticker:
     name: str
     began: float
     is_stopped: bool = False
+    is_spared: bool = False
 
     @property
     def is_alive(self) -> bool:
@@ -92,17 +93,23 @@ class Fleet:
 
     @property
     def targets(self) -> list[Ticker]:
-        """Those that a signal can reach, in the order of their start."""
-        alive = (each for each in self.tickers if each.is_alive)
+        """Those that a signal can reach and is meant for, in the order of their start."""
+        alive = (each for each in self.tickers if each.is_alive and not each.is_spared)
         return sorted(alive, key=lambda each: each.began)
 
     def keep(self, name: str, *arguments: str, env: Mapping[str, str] | None = None) -> None:
         """Run a ticker, and another whenever it ends."""
         self._watch(self._kept(name, arguments, env or {}))
 
-    def once(self, name: str, *arguments: str, env: Mapping[str, str] | None = None) -> None:
-        """Run a ticker to its end."""
-        self._watch(self._one(name, arguments, env or {}))
+    def once(
+        self,
+        name: str,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        ended: Callable[[int], None] | None = None,
+    ) -> None:
+        """Run a ticker to its end; with `ended`, which is called with its status, spare it."""
+        self._watch(self._one(name, arguments, env or {}, ended))
 
     async def close(self) -> None:
         """Kill them all."""
@@ -121,16 +128,26 @@ class Fleet:
             await self._one(name, arguments, env)
             await asyncio.sleep(0.1)
 
-    async def _one(self, name: str, arguments: tuple[str, ...], env: Mapping[str, str]) -> None:
+    async def _one(
+        self,
+        name: str,
+        arguments: tuple[str, ...],
+        env: Mapping[str, str],
+        ended: Callable[[int], None] | None = None,
+    ) -> None:
         process = await start(
             "-c", _CLENTO, *arguments, env={**self.env, **env}, log=self.folder / f"{name}.log"
         )
         self.started += 1
-        ticker = Ticker(process, name, asyncio.get_running_loop().time())
+        began = asyncio.get_running_loop().time()
+        ticker = Ticker(process, name, began, is_spared=ended is not None)
         self.tickers.add(ticker)
         try:
             await process.communicate()
-            self.failed += (process.returncode or 0) > 0
+            status = process.returncode or 0
+            self.failed += status > 0
+            if ended is not None:
+                ended(status)
         finally:
             self.tickers.discard(ticker)
             await end(process)

@@ -6,6 +6,7 @@ needed here is to know what passes (a COMMIT, a request's first bytes) and to cu
 
 import asyncio
 import random
+import re
 import socket
 import struct
 from collections import Counter, deque
@@ -13,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 _CHUNK = 65_536
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, for no time: close sends RST
@@ -31,6 +33,11 @@ class ProviderCut(StrEnum):
     LATE = "provider answers after our time-out"
 
 
+STRAY = "stray answer on an idle connection"
+REFUSED = "provider refused connections for a moment"
+REFUSES_S = 0.1
+
+
 class DatabaseCut(StrEnum):
     """What may happen to a connection to the database."""
 
@@ -47,10 +54,18 @@ class _Cut(Exception):
 class Line:
     """One connection through the proxy, both ends of it."""
 
+    number: int
     client: asyncio.StreamWriter
     server: asyncio.StreamWriter
     doom: StrEnum | None = None  # what is to happen to it next
     chunks_left: int = 0  # until it does
+    awaited: int | None = None  # bytes of the answer that are still to come; None: all of it is
+    strayed_at: float | None = None  # when an answer was made up, by the loop's time
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it was asked something, and has answered all of it."""
+        return self.awaited == 0 and self.strayed_at is None and not self.client.is_closing()
 
     def cut(self) -> None:
         """Tear both ends down, as a network does."""
@@ -70,6 +85,9 @@ class Proxy:
     done: Counter[str] = field(default_factory=Counter)
     lines: set[Line] = field(default_factory=set)
     armed: deque[StrEnum] = field(default_factory=deque)
+    met: int = 0  # connections so far
+    _server: asyncio.Server | None = None
+    _meetings: set[asyncio.Task[Any]] = field(default_factory=set)
 
     def arm(self, mischief: StrEnum) -> None:
         """Have it happen to the next connection that it fits."""
@@ -92,14 +110,21 @@ class Proxy:
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[int]:
         """Listen on a port of this machine while the context is open; gives the port."""
-        server = await asyncio.start_server(self._meet, "127.0.0.1", 0, backlog=512)
+        port = await self._listen(0)
         try:
-            port: int = server.sockets[0].getsockname()[1]
             yield port
         finally:
-            server.close()
+            if self._server is not None:
+                self._server.close()
             for line in list(self.lines):
                 line.cut()
+            if self._meetings:
+                await asyncio.wait(self._meetings)
+
+    async def _listen(self, port: int) -> int:
+        self._server = await asyncio.start_server(self._meet, "127.0.0.1", port, backlog=512)
+        listening_on: int = self._server.sockets[0].getsockname()[1]
+        return listening_on
 
     async def up(self, line: Line, data: bytes) -> bytes:
         """Hear what the client sends; return what is passed on.  Raises _Cut."""
@@ -112,12 +137,17 @@ class Proxy:
     async def _meet(
         self, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter
     ) -> None:
+        meeting = asyncio.current_task()
+        assert meeting is not None  # noqa: S101  it runs in a task of its server's
+        self._meetings.add(meeting)
+        meeting.add_done_callback(self._meetings.discard)
         try:
             from_server, to_server = await self.dial()
         except OSError:
             to_client.transport.abort()
             return
-        line = Line(to_client, to_server)
+        self.met += 1
+        line = Line(self.met, to_client, to_server)
         self.lines.add(line)
         pumps = [
             asyncio.create_task(_pump(line, from_client, to_server, self.up)),
@@ -153,6 +183,15 @@ async def _pump(
             await asyncio.sleep(0)
 
 
+_CROSSED_S = 0.1  # a request so soon after a stray answer may have left before that came
+_LENGTH = re.compile(rb"(?i)content-length: *([0-9]+)")
+_MADE_UP = (
+    '{"object":"MessageSent","message_id":null}',
+    '{"object":"ChatStarted","chat_id":null,"message_id":null}',
+    '{"object":"UserInvitationSent","invitation_id":null}',
+    '{"object":"CommentSent","comment_id":null}',
+    '{"object":"UserProfile","provider":"LINKEDIN"}',
+)
 _METHODS = (b"POST /api", b"DELETE /api", b"GET /api")
 _WRITES = (b"POST /api", b"DELETE /api")
 
@@ -164,10 +203,41 @@ class ProviderProxy(Proxy):
     late_s: float = 2.0  # longer than a ticker waits for an answer
     requests: int = 0
 
+    def stray(self, chance: random.Random) -> None:
+        """Write an answer that nobody asked for on an idle connection; then read no more of it."""
+        idle = [line for line in self.lines if line.is_idle]
+        if not idle:
+            return
+        line = chance.choice(sorted(idle, key=lambda each: each.number))
+        body = chance.choice(_MADE_UP)
+        head = "HTTP/1.1 201 Created\r\ncontent-type: application/json\r\ncontent-length:"
+        line.client.write(f"{head} {len(body)}\r\n\r\n{body}".encode())
+        line.strayed_at = asyncio.get_running_loop().time()
+        self.done[STRAY] += 1
+
+    async def refuse(self) -> None:
+        """Refuse connections for a moment, and close those on which nothing is under way."""
+        if self._server is None:
+            return
+        port: int = self._server.sockets[0].getsockname()[1]
+        self._server.close()
+        self._server = None
+        for line in list(self.lines):
+            if line.is_idle:
+                line.cut()
+        await asyncio.sleep(REFUSES_S)
+        await self._listen(port)
+        self.done[REFUSED] += 1
+
     async def up(self, line: Line, data: bytes) -> bytes:
         """Let what is armed happen to a request; nine in ten times to one that writes."""
+        if line.strayed_at is not None:
+            if asyncio.get_running_loop().time() - line.strayed_at > _CROSSED_S:
+                return b""  # the answer it takes for its own came before it was asked
+            line.strayed_at = None  # the two crossed: nobody can know better
         if not data.startswith(_METHODS):
             return data
+        line.awaited = None
         self.requests += 1
         mischief = self._fitting(data)
         if mischief is None:
@@ -190,6 +260,7 @@ class ProviderProxy(Proxy):
     async def down(self, line: Line, data: bytes) -> bytes:
         """Let what a request is doomed to happen to its answer."""
         doom, line.doom = line.doom, None
+        self._await(line, data)
         match doom:
             case ProviderCut.UNANSWERED:
                 line.cut()
@@ -205,6 +276,15 @@ class ProviderProxy(Proxy):
             case _:
                 pass
         return data
+
+    def _await(self, line: Line, data: bytes) -> None:
+        """Note how much of an answer is still to come, by the length that it says."""
+        if line.awaited is None:
+            head, _, body = data.partition(b"\r\n\r\n")
+            said = _LENGTH.search(head)
+            line.awaited = int(said[1]) - len(body) if said else None
+        else:
+            line.awaited = max(line.awaited - len(data), 0)
 
     def _fitting(self, data: bytes) -> StrEnum | None:
         if not self.armed:

@@ -23,16 +23,18 @@ from clento_engine.interface.chaos.gateway import LATE, TWICE, Gateway
 from clento_engine.interface.chaos.judge import Findings, judged
 from clento_engine.interface.chaos.processes import Fleet, simulator
 from clento_engine.interface.chaos.proxy import (
+    REFUSED,
+    STRAY,
     DatabaseCut,
     DatabaseProxy,
     ProviderCut,
     ProviderProxy,
 )
 from clento_engine.interface.chaos.stage import SPRING, Stage, cast, set_stage
-from clento_engine.interface.chaos.storm import FAMILIES, SECRET, Done, Storm
+from clento_engine.interface.chaos.storm import ACCIDENTS, FAMILIES, SECRET, Done, Storm
 from clento_engine.interface.demo.processes import free_port
 from clento_engine.provider.unipile import CONNECT_TIMEOUT, READ_TIMEOUT, UnipileClient
-from clento_engine.runtime.clock import VirtualClock
+from clento_engine.runtime.clock import SpeedClock, VirtualClock
 from clento_engine.runtime.drive import LATENESS, drive
 from clento_engine.runtime.outbox import Outbox
 from clento_engine.runtime.world import Workspace, World
@@ -41,7 +43,7 @@ from clento_engine.store import migrate
 from clento_engine.store.database import Database
 from clento_engine.store.replay import Replayed, replay_walks
 from clento_engine.store.server import temporary_server
-from clento_engine.store.turmoil import Cost, cost, unsettled
+from clento_engine.store.turmoil import Cost, commit_lazily, cost, unsettled
 
 # A lease is five minutes of the engine's time: five real seconds, and a request ends within two.
 SPEED = 60.0
@@ -54,6 +56,8 @@ LOOK_EVERY_S = 1.0
 FULL_MINUTES = 10.0
 LEAST_OF = {"kills": 300, "stalls": 60, "db_crashes": 15, "actions": 20_000}
 LEAST_OF_EACH = 20  # kind of fault
+MOST_HELD = 0.005  # of leads
+LEAST_ENDED = 0.99  # of walks
 
 log = logging.getLogger(__name__)
 
@@ -136,8 +140,30 @@ class Outcome:
             "faults": dict(sorted(self.faults.items())),
             "actions": sum(self.actions.values()),
             **found,
+            "held_share": round(self.held_share, 5),
+            "ended_by_themselves": round(self.ended_by_themselves, 5),
             "seconds": round(self.seconds, 1),
         }
+
+    @property
+    def held_share(self) -> float:
+        """The share of all leads that wait for a person."""
+        return self.findings.held / max(self.stage.leads, 1)
+
+    @property
+    def ended_by_themselves(self) -> float:
+        """The share of walks, of campaigns that nobody stopped, that ended without a person."""
+        return self.findings.ended / max(self.findings.walks, 1)
+
+    def needs_people(self) -> list[str]:
+        """Say where more was left to people than may be."""
+        told = []
+        if self.held_share > MOST_HELD:
+            told.append(f"{self.held_share:.2%} of leads held, at most {MOST_HELD:.1%} may be")
+        if self.ended_by_themselves < LEAST_ENDED:
+            ended = f"{self.ended_by_themselves:.2%} of walks ended by themselves"
+            told.append(f"{ended}, at least {LEAST_ENDED:.0%} must")
+        return told
 
     def too_weak(self) -> list[str]:
         """Say where the storm was no storm: what it did less often than it must to prove much."""
@@ -183,6 +209,11 @@ async def _rage(
         server = opened.enter_context(temporary_server(data_dir, keep=plan.keep is not None))
         say("migrating")
         await asyncio.to_thread(migrate.upgrade, server.url)
+        async with (
+            Database(server.url, max_connections=1) as weakened,
+            weakened.connection() as conn,
+        ):
+            await commit_lazily(conn)
         senders = cast(plan.senders)
         told = {
             "seed": plan.seed,
@@ -193,6 +224,10 @@ async def _rage(
         say(f"starting the provider at {plan.start:%Y-%m-%d %H:%M} UTC, {SPEED:g} times as fast")
         url = await opened.enter_async_context(simulator(told, folder / "simulator.log"))
         remote = await opened.enter_async_context(RemoteSimulator(url))
+        other = await opened.enter_async_context(
+            simulator({**told, "seed": plan.seed + 1}, folder / "elsewhere-simulator.log")
+        )
+        elsewhere = await opened.enter_async_context(RemoteSimulator(other))
         # An operator's command is written down as of when it was given: it waits for locks of a
         # stalled ticker no longer than the judge's grace, at this speed.
         operators = f"{server.url}&options=-c%20lock_timeout%3D{OPERATOR_WAITS_MS}"
@@ -242,10 +277,12 @@ async def _rage(
                 else ()
             )
             fleet.keep(f"run-{number}", "run", *listening)
+        provider = await opened.enter_async_context(UnipileClient(url, "storm"))
         storm = Storm(
             stage,
-            database,
+            World(database, provider, SpeedClock(await remote.now(), SPEED), workspace=workspace),
             remote,
+            other,
             fleet,
             provider_proxy,
             database_proxy,
@@ -297,12 +334,26 @@ async def _rage(
             suppressed=storm.done.suppressed,
             turns=storm.done.turns,
         )
+        for line in storm.done.allowed:
+            findings.add("disagreements", line)
+        asked_elsewhere = await elsewhere.ledger()
+        if asked_elsewhere.entries or asked_elsewhere.reads:
+            findings.add(
+                "disagreements",
+                f"the other provider saw {len(asked_elsewhere.entries)} effects and reads of"
+                f" {len(asked_elsewhere.reads)} accounts",
+            )
         if left:
             findings.add(
                 "lost", f"{left} leads had come to no end {SETTLES_WITHIN} after the storm"
             )
         async with database.connection() as conn:
-            replayed = await replay_walks(conn, stage.organization_id)
+            walked = [await replay_walks(conn, each) for each in stage.organizations]
+        replayed = Replayed(
+            sum(each.walks for each in walked),
+            sum(each.lines for each in walked),
+            [differing for each in walked for differing in each.differing],
+        )
         for each in replayed.differing:
             findings.add("disagreements", f"{each.campaign} {each.lead}: {each.difference}")
         (folder / "findings.txt").write_text("\n".join(findings.lines()))
@@ -361,7 +412,7 @@ async def _settle(
 
         async def left() -> int:
             async with database.connection() as conn:
-                return await unsettled(conn, stage.organization_id)
+                return sum([await unsettled(conn, each) for each in stage.organizations])
 
         async def is_over() -> bool:
             return await left() == 0
@@ -383,7 +434,15 @@ async def _settle(
 
 def _fault_kinds() -> set[str]:
     """Return the kinds of faults that happen to requests: those, too, that never happened."""
-    return faults.kinds() | {*ProviderCut, *DatabaseCut, TWICE, LATE}
+    return faults.kinds() | {
+        *ProviderCut,
+        *DatabaseCut,
+        *ACCIDENTS,
+        TWICE,
+        LATE,
+        STRAY,
+        REFUSED,
+    }
 
 
 class _looking:  # noqa: N801  used as a function

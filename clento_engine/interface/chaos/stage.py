@@ -34,6 +34,7 @@ HOURS = (
 )
 CAMPAIGNS = 12
 QUARTERS = 4  # of the senders; each has three campaigns
+ORGANIZATIONS = ("Storm", "Gale")  # the second has the last quarter of the senders
 SMALL = 40  # campaigns besides, that may be stopped for good
 SENDERS_OF_SMALL = 6
 LASTS = timedelta(days=2)  # a walk at most, so that the dust settles
@@ -46,16 +47,22 @@ _FORCED_AT_ONCE = 40
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """A sender of the storm."""
+    """A sender of the storm; `unipile_id` is the first it has, `member_id` whose it is."""
 
+    organization_id: UUID
     id: UUID
     unipile_id: str
+    member_id: str
+    name: str
+    tier: Tier
+    zone: str
 
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
     """A campaign of the storm."""
 
+    organization_id: UUID
     id: UUID
     name: str
 
@@ -64,7 +71,7 @@ class Campaign:
 class Stage:
     """What was set up."""
 
-    organization_id: UUID
+    organizations: tuple[UUID, ...]
     senders: tuple[Sender, ...]
     campaigns: tuple[Campaign, ...]
     small: tuple[Campaign, ...]
@@ -91,24 +98,26 @@ async def set_stage(
     """Set up and start everything; a sender has `leads_each` leads in each large campaign."""
     now = await simulator.now()
     async with database.connection() as conn:
-        organization_id = await create_organization(conn, "Storm")
-        await add_endpoint(conn, organization_id, NOTICES, "Storm", notices_url)
-        placed = [
-            Sender(
-                await add_account(
-                    conn,
-                    organization_id,
-                    unipile_account_id=unipile_id,
-                    name=name,
-                    tier=Tier(tier),
-                    time_zone=ZONES[number % len(ZONES)],
-                    warmup_days=0,
-                    provider_id=await simulator.member(unipile_id),
-                ),
-                unipile_id,
+        organizations = [await create_organization(conn, name) for name in ORGANIZATIONS]
+        for organization_id, name in zip(organizations, ORGANIZATIONS, strict=True):
+            await add_endpoint(conn, organization_id, NOTICES, name, notices_url)
+        placed = []
+        for number, (unipile_id, name, tier) in enumerate(senders):
+            organization_id = organizations[_is_of_second(number)]
+            zone, member_id = ZONES[number // 2 % len(ZONES)], await simulator.member(unipile_id)
+            account_id = await add_account(
+                conn,
+                organization_id,
+                unipile_account_id=unipile_id,
+                name=name,
+                tier=Tier(tier),
+                time_zone=zone,
+                warmup_days=0,
+                provider_id=member_id,
             )
-            for number, (unipile_id, name, tier) in enumerate(senders)
-        ]
+            placed.append(
+                Sender(organization_id, account_id, unipile_id, member_id, name, Tier(tier), zone)
+            )
     friends: list[tuple[str, str]] = []
     campaigns = []
     leads = 0
@@ -118,9 +127,12 @@ async def set_stage(
         if number < CAMPAIGNS:
             own, count = placed[number % QUARTERS :: QUARTERS], leads_each * len(placed) // QUARTERS
         else:
-            first = number * SENDERS_OF_SMALL % len(placed)
-            own = (placed + placed)[first : first + SENDERS_OF_SMALL]
+            of = organizations[_is_of_second(number)]
+            there = [sender for sender in placed if sender.organization_id == of]
+            first = number * SENDERS_OF_SMALL % len(there)
+            own = (there + there)[first : first + SENDERS_OF_SMALL]
             count = leads_of_small
+        organization_id = own[0].organization_id
         name = f"{make.__name__.strip('_')}-{number}"
         people = list(_people(number, count))
         async with database.connection() as conn:
@@ -145,13 +157,13 @@ async def set_stage(
                 (row.identity.key, own[place % len(own)].unipile_id)
                 for place, row in enumerate(people)
             ]
-        campaigns.append((Campaign(campaign_id, name), workflow, version_id))
+        campaigns.append((Campaign(organization_id, campaign_id, name), workflow, version_id))
     await _befriend(simulator, friends)
     for campaign, workflow, version_id in campaigns:
         async with database.connection() as conn:
             leads += await start_campaign(
                 conn,
-                organization_id,
+                campaign.organization_id,
                 campaign.id,
                 workflow,
                 workflow_version_id=version_id,
@@ -162,7 +174,12 @@ async def set_stage(
     async with database.connection() as conn:
         await gather_statistics(conn)
     made = tuple(each[0] for each in campaigns)
-    return Stage(organization_id, tuple(placed), made[:CAMPAIGNS], made[CAMPAIGNS:], leads)
+    return Stage(tuple(organizations), tuple(placed), made[:CAMPAIGNS], made[CAMPAIGNS:], leads)
+
+
+def _is_of_second(number: int) -> bool:
+    """Whether a sender or a campaign of this number is of the second organisation."""
+    return number % QUARTERS == QUARTERS - 1
 
 
 async def _befriend(simulator: RemoteSimulator, friends: Sequence[tuple[str, str]]) -> None:

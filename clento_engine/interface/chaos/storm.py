@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 
@@ -26,10 +27,12 @@ from clento_engine.interface.chaos.proxy import (
     ProviderCut,
     ProviderProxy,
 )
-from clento_engine.interface.chaos.stage import Campaign, Stage
+from clento_engine.interface.chaos.stage import Campaign, Sender, Stage
+from clento_engine.runtime.binding import Added, NotAdded, add
 from clento_engine.runtime.registration import PATH
+from clento_engine.runtime.world import World
 from clento_engine.simulator.remote import RemoteSimulator
-from clento_engine.store.accounts import resume_account
+from clento_engine.store.accounts import AlreadyExists, resume_account
 from clento_engine.store.audit import Turned
 from clento_engine.store.campaigns import (
     CannotDo,
@@ -40,7 +43,7 @@ from clento_engine.store.campaigns import (
 from clento_engine.store.database import Busy, Database, DatabaseUnavailable, Lost, Undone
 from clento_engine.store.server import embedded_server
 from clento_engine.store.suppressions import suppress as leave_alone
-from clento_engine.store.turmoil import Troubled, acted_upon, paused_by_provider
+from clento_engine.store.turmoil import Troubled, acted_upon, commented_upon, paused_by_provider
 
 TEN_MINUTES_S = 600.0
 FAMILIES = (
@@ -52,7 +55,19 @@ FAMILIES = (
     "webhooks",
     "people",
     "operators",
+    "members",
+    "stores",
+    "elsewhere",
 )
+ANEW = "member signed in anew"
+TWICE_CONNECTED = "member connected under a second id"
+COVETED = "sender of another organisation added, and refused"
+EMPTY = "store empty after a reconnect"
+BEHIND = "provider's stamps behind"
+BY_SLUG = "pending list by public identifier alone, or by ids again"
+CROWD = "comments by others after ours"
+ELSEWHERE = "tick against another provider, and refused"
+ACCIDENTS = (ANEW, TWICE_CONNECTED, COVETED, EMPTY, BEHIND, BY_SLUG, CROWD, ELSEWHERE)
 ALWAYS = "always"  # the operator who puts right what the provider stopped
 RESUMED = "CampaignResumed"
 SECRET = "storm-webhook-secret"  # noqa: S105  both ends are this storm's
@@ -74,6 +89,8 @@ class Done:
     suppressed: dict[str, datetime] = field(default_factory=dict)
     # from when on campaigns were not to run (it was answered), or might again (it was asked for)
     turns: list[Turned] = field(default_factory=list)
+    # what was to be refused and was not, in words
+    allowed: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -81,8 +98,9 @@ class Storm:
     """Everything that is shaken, and what was done to it."""
 
     stage: Stage
-    database: Database  # not through the proxy: the operator's
+    world: World  # not through the proxies: the operator's
     simulator: RemoteSimulator
+    elsewhere: str  # another simulator, which has accounts of the same ids
     fleet: Fleet
     provider_proxy: ProviderProxy
     database_proxy: DatabaseProxy
@@ -94,6 +112,14 @@ class Storm:
     seconds: float
     families: frozenset[str]  # of faults
     done: Done = field(default_factory=Done)
+    # the id under which each sender is connected now, where it is not the first
+    unipile_ids: dict[UUID, str] = field(default_factory=dict)
+    _is_by_slug: bool = False
+
+    @property
+    def database(self) -> Database:
+        """The operator's way to the database."""
+        return self.world.database
 
     async def rage(self, until: Callable[[], bool]) -> None:
         """Do all of it, each at its own pace, until told; then leave nothing stopped."""
@@ -112,6 +138,7 @@ class Storm:
                 _signal(ticker, signal.SIGCONT)
             self.provider_proxy.disarm()
             self.database_proxy.disarm()
+            await self.simulator.set_reliability(stamps_behind_s=0)
 
     def _kinds(self) -> Sequence[tuple[str, Callable[[], Awaitable[None]], float]]:
         """Return what is done, of which family, and how often in ten minutes."""
@@ -123,12 +150,22 @@ class Storm:
             ("database", self.crash_database, 19),
             *(("database", lambda kind=kind: self.cut_database(kind), 60) for kind in DatabaseCut),
             *(("provider", lambda kind=kind: self.cut_provider(kind), 50) for kind in ProviderCut),
-            ("answers", self.wrong, 1400),
+            ("provider", self.refuse, 45),
+            ("provider", self.stray, 90),
+            ("answers", self.wrong, 1600),
+            ("members", self.sign_in_anew, 40),
+            ("members", self.connect_twice, 30),
+            ("members", self.covet, 45),
+            ("stores", self.empty, 40),
+            ("stores", self.fall_behind, 30),
+            ("stores", self.name_by_slug, 30),
+            ("elsewhere", self.tick_elsewhere, 32),
             ("webhooks", self.stranger, 60),
             ("people", self.account_status, 40),
             ("people", self.new_slug, 60),
             ("people", self.lag, 30),
             ("people", self.reply, 120),
+            ("people", self.crowd, 90),
             ("operators", self.pause, 44),
             ("operators", self.stop, 90),
             ("operators", self.suppress, 60),
@@ -219,13 +256,21 @@ class Storm:
         """Have it happen to one of the next requests."""
         self.provider_proxy.arm(kind)
 
+    async def refuse(self) -> None:
+        """Have the provider refuse connections for a moment, and close idle ones."""
+        await self.provider_proxy.refuse()
+
+    async def stray(self) -> None:
+        """Have an answer come that nobody asked for."""
+        self.provider_proxy.stray(self.chance)
+
     async def wrong(self) -> None:
         """Have the provider answer wrong once."""
         await self.simulator.add_faults([next(self.rules)])
 
     async def stranger(self) -> None:
         """Deliver a webhook of people, chats or accounts that nobody knows."""
-        account = self.chance.choice(self.stage.senders).unipile_id
+        account = self._unipile_id(self.chance.choice(self.stage.senders))
         number = self.chance.getrandbits(32)
         payload: dict[str, Any] = self.chance.choice(
             (
@@ -249,7 +294,7 @@ class Storm:
 
     async def account_status(self) -> None:
         """Sign an account out, and in again some minutes later."""
-        account = self.chance.choice(self.stage.senders).unipile_id
+        account = self._unipile_id(self.chance.choice(self.stage.senders))
         await self.simulator.set_status(account, self.chance.choice(STATUSES))
         await self.simulator.set_status(account, "OK", after_s=self.chance.uniform(60, 1800))
         self.done.faults["account status changed"] += 1
@@ -268,6 +313,121 @@ class Storm:
             visible_after_s=self.chance.choice((0, 5, 30, 120, 300))
         )
         self.done.faults["sent messages visible later"] += 1
+
+    # --- members and their stores
+
+    async def sign_in_anew(self) -> None:
+        """Have a member sign in under a new id of Unipile's; an operator adds it, some time on."""
+        sender = self.chance.choice(self.stage.senders)
+        new_id = self._new_id(sender)
+        await self.simulator.sign_in_anew(
+            self._unipile_id(sender),
+            new_id,
+            synced_after_s=self.chance.choice((0, 300, 1200)),
+            silent=self.chance.random() < 0.3,  # noqa: PLR2004
+        )
+        self.done.faults[ANEW] += 1
+        await self._readd(sender, new_id)
+
+    async def connect_twice(self) -> None:
+        """Have a member connected under a second id besides the first."""
+        sender = self.chance.choice(self.stage.senders)
+        new_id = self._new_id(sender)
+        await self.simulator.connect_again(sender.member_id, new_id)
+        self.done.faults[TWICE_CONNECTED] += 1
+        await self._readd(sender, new_id)
+
+    async def _readd(self, sender: Sender, new_id: str) -> None:
+        """Be the operator who adds a sender's new id, after minutes of theirs, until it is."""
+        self.unipile_ids[sender.id] = new_id
+        await asyncio.sleep(self.chance.uniform(0.1, 3))
+        while True:
+            try:
+                added = await self._add(sender, sender.organization_id, new_id)
+            except (NotAdded, *_PASSING) as error:
+                log.info("not added yet", extra={"account": new_id, "reason": str(error)})
+                await asyncio.sleep(0.5)
+                continue
+            except AlreadyExists:  # its answer was lost
+                return
+            if added.account_id != sender.id:
+                self.done.allowed.append(
+                    f"{new_id} was added beside {sender.unipile_id}, whose member it is"
+                )
+            return
+
+    async def covet(self) -> None:
+        """Add an account of another organisation, or its member under another id: refused."""
+        sender = self.chance.choice(self.stage.senders)
+        other = next(each for each in self.stage.organizations if each != sender.organization_id)
+        account = self._unipile_id(sender)
+        if self.chance.random() < 0.5:  # noqa: PLR2004
+            account = self._new_id(sender)
+            await self.simulator.connect_again(sender.member_id, account)
+        try:
+            added = await self._add(sender, other, account)
+        except (NotAdded, AlreadyExists):
+            self.done.faults[COVETED] += 1
+            return
+        if added.paused is None:
+            self.done.allowed.append(f"{account} acts for two organisations")
+
+    async def _add(self, sender: Sender, organization_id: UUID, unipile_id: str) -> Added:
+        return await add(
+            self.world,
+            organization_id,
+            unipile_account_id=unipile_id,
+            name=unipile_id,
+            tier=sender.tier,
+            time_zone=sender.zone,
+            warmup_days=0,
+        )
+
+    def _unipile_id(self, sender: Sender) -> str:
+        return self.unipile_ids.get(sender.id, sender.unipile_id)
+
+    def _new_id(self, sender: Sender) -> str:
+        return f"{sender.unipile_id}_{self.chance.getrandbits(32):x}"
+
+    async def empty(self) -> None:
+        """Have an account reconnected, its store empty for some minutes."""
+        account = self._unipile_id(self.chance.choice(self.stage.senders))
+        await self.simulator.resync(account, for_s=self.chance.uniform(120, 1500))
+        self.done.faults[EMPTY] += 1
+
+    async def fall_behind(self) -> None:
+        """Let the provider's clock be behind for a moment; rarely so far that nothing may act."""
+        by_s = self.chance.choice((10, 30, 45, 50, 300))
+        await self.simulator.set_reliability(stamps_behind_s=by_s)
+        self.done.faults[BEHIND] += 1
+        await asyncio.sleep(self.chance.uniform(1, 4))
+        await self.simulator.set_reliability(stamps_behind_s=0)
+
+    async def name_by_slug(self) -> None:
+        """Have the list of sent invitations say public identifiers alone, or ids again."""
+        self._is_by_slug = not self._is_by_slug
+        await self.simulator.set_reliability(pending_by_slug_only=self._is_by_slug)
+        self.done.faults[BY_SLUG] += 1
+
+    async def crowd(self) -> None:
+        """Let others comment after us, where we comment just now."""
+        async with self.database.connection() as conn:
+            found = await commented_upon(conn, self._any_organization(), 1)
+        for post in found:
+            await self.simulator.others_comment(post, self.chance.choice((3, 30, 120)))
+            self.done.faults[CROWD] += 1
+
+    async def tick_elsewhere(self) -> None:
+        """Start a ticker whose provider is another, with accounts of the same ids."""
+
+        def ended(status: int) -> None:
+            if status > 0:
+                self.done.faults[ELSEWHERE] += 1
+            elif status == 0:
+                self.done.allowed.append("a tick against another provider ended with status 0")
+
+        env = {"UNIPILE_DSN": self.elsewhere}
+        self.fleet.once("elsewhere", "tick", "--budget", "2s", env=env, ended=ended)
 
     # --- people and operators
 
@@ -296,7 +456,7 @@ class Storm:
         asked_at = await self.simulator.now()
         try:
             async with self.database.connection() as conn:
-                await change(conn, self.stage.organization_id, campaign.id, now=asked_at)
+                await change(conn, campaign.organization_id, campaign.id, now=asked_at)
         except CannotDo:
             return False
         except _PASSING:
@@ -311,13 +471,12 @@ class Storm:
 
     async def suppress(self) -> None:
         """Leave somebody alone from now on, best somebody who is being written to right now."""
-        for _, identity, email in await self._leads(1):
+        organization_id = self._any_organization()
+        for _, identity, email in await self._leads(1, organization_id):
             kind, value = self.chance.choice((("person", identity), ("email", email)))
             now = await self.simulator.now()
             async with self.database.connection() as conn:
-                await leave_alone(
-                    conn, self.stage.organization_id, kind, value, "asked for it", now
-                )
+                await leave_alone(conn, organization_id, kind, value, "asked for it", now)
             self.done.suppressed.setdefault(identity, await self.simulator.now())
             self.done.faults["suppressed"] += 1
 
@@ -331,16 +490,19 @@ class Storm:
     async def repair(self) -> None:
         """Be the operator who resumes a sender that the provider's refusals paused."""
         async with self.database.connection() as conn:
-            for account_id in await paused_by_provider(conn, self.stage.organization_id, 1):
+            organization_id = self._any_organization()
+            for account_id in await paused_by_provider(conn, organization_id, 1):
                 now = await self.simulator.now()
-                await resume_account(
-                    conn, self.stage.organization_id, account_id, by="operator", now=now
-                )
+                await resume_account(conn, organization_id, account_id, by="operator", now=now)
 
-    async def _leads(self, most: int) -> Sequence[Troubled]:
+    async def _leads(self, most: int, organization_id: UUID | None = None) -> Sequence[Troubled]:
         """Return people with an action in flight, or due next."""
         async with self.database.connection() as conn:
-            return await acted_upon(conn, self.stage.organization_id, most)
+            return await acted_upon(conn, organization_id or self._any_organization(), most)
+
+    def _any_organization(self) -> UUID:
+        """Choose an organisation, by how many senders it has."""
+        return self.chance.choice(self.stage.senders).organization_id
 
 
 def _signal(ticker: Ticker, number: signal.Signals) -> bool:

@@ -64,10 +64,13 @@ def chaos(
 ) -> None:
     """See that nobody is contacted twice or lost, by killing it.
 
-    Real tickers, a PostgreSQL of its own and a simulated provider; tickers are killed, stalled and
-    started, the database crashes, connections are cut, answers are lost or wrong.  Then what
-    really reached whom is held against our books.  Status 1 if any promise was broken, and if a
-    storm of full length was too weak to say so.
+    Real tickers of two organisations, a PostgreSQL of its own and a simulated provider; tickers are
+    killed, stalled and started, the database crashes, connections are cut, answers are lost, wrong
+    or about somebody else, members sign in anew, their stores are empty for a while, and tickers
+    are started against another provider.  Then what really reached whom is held against our books.
+    Status 1 if any promise was broken, and for a storm of full length also if it was too weak to
+    say so, or left too much to people: more than 0.5 % of leads held, or less than 99 % of walks
+    ended by themselves.
 
     \b
     Example:
@@ -87,11 +90,16 @@ def chaos(
     answer(as_json, outcome.to_json(), *_report(outcome))
     is_full = minutes >= FULL_MINUTES and actions is None and families == frozenset(FAMILIES)
     too_weak = outcome.too_weak() if is_full else []
-    for line in [*_told(outcome), *(f"too weak: {each}" for each in too_weak)]:
+    left_to_people = outcome.needs_people() if is_full else []
+    for line in [
+        *_told(outcome),
+        *(f"too weak: {each}" for each in too_weak),
+        *(f"left to people: {each}" for each in left_to_people),
+    ]:
         note(line)
     if not outcome.is_clean:
         note(f"logs and all findings are in {outcome.folder}")
-    if too_weak or not outcome.is_clean:
+    if too_weak or left_to_people or not outcome.is_clean:
         ctx.exit(1)
 
 
@@ -196,6 +204,8 @@ def _report(outcome: Outcome) -> list[str | Table]:
         (
             f"{told['actions']:,} actions for {outcome.stage.leads:,} leads by {outcome.started}"
             f" ticker processes in {told['seconds']} s; {told['held']} leads held for a person"
+            f" ({outcome.held_share:.2%}), {outcome.ended_by_themselves:.2%} of walks ended by"
+            " themselves"
         ),
         f"{replayed.walks:,} walks replayed from {replayed.lines:,} lines of history",
         (
