@@ -3,7 +3,8 @@
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from bench import growth as growth_
 from bench import operators as operators_
 from bench import race as race_
 from bench import report
+from bench import sends as sends_
 from bench import soak as soak_
 from bench import timers as timers_
 from bench import weeks as weeks_
@@ -28,6 +30,7 @@ from bench.growth import growth
 from bench.operators import operators
 from bench.race import race
 from bench.result import Result
+from bench.sends import sends
 from bench.server import BenchServer, bench_server
 from bench.short import COUNTED_ALONE, short
 from bench.soak import soak
@@ -57,6 +60,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         lambda server, rounds: race(server, Core(), PEERS, rounds=rounds),
         race_.result({}, Core(), PEERS),
     ),
+    "core-sends": Scenario(lambda server, rounds: sends(server, rounds=rounds), sends_.result({})),
     "end-to-end": Scenario(
         lambda server, rounds: end_to_end(server, rounds=rounds), end_to_end_.result({})
     ),
@@ -116,27 +120,51 @@ def short_() -> None:
         raise click.ClickException(f"not met: {'; '.join(missed)}")
 
 
+def _sized(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of the core scenario; it takes them as a Core and the rest."""
+
+    @wraps(command)
+    def with_core(
+        leads: int,
+        senders: int,
+        campaigns: int,
+        parked: int,
+        slots: int,
+        **rest: Any,  # noqa: ANN401  whatever click hands on
+    ) -> None:
+        command(Core(leads, senders, campaigns, parked, slots), **rest)
+
+    for option in reversed(
+        (
+            click.option("--leads", default=50_000, show_default=True, help="Due leads."),
+            click.option("--senders", default=2_000, show_default=True),
+            click.option("--campaigns", default=20, show_default=True),
+            click.option("--parked", default=10_000, show_default=True, help="Leads that wait."),
+            click.option("--slots", default=1_000, show_default=True, help="Requests at once."),
+            click.option("--rounds", default=3, show_default=True),
+            click.option("--profile", type=FILE, help="Write cProfile's of one more round there."),
+            click.option("--json", "as_json", is_flag=True, help="One JSON object."),
+        )
+    ):
+        with_core = option(with_core)
+    return with_core
+
+
 @main.command()
-@click.option("--leads", default=50_000, show_default=True, help="Due leads.")
-@click.option("--senders", default=2_000, show_default=True)
-@click.option("--campaigns", default=20, show_default=True)
-@click.option("--parked", default=10_000, show_default=True, help="Leads that wait beside them.")
-@click.option("--slots", default=1_000, show_default=True, help="Requests at once.")
-@click.option("--rounds", default=3, show_default=True)
-@click.option("--profile", type=FILE, help="Write cProfile's statistics of one more round there.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def core(
-    leads: int,
-    senders: int,
-    campaigns: int,
-    parked: int,
-    slots: int,
-    rounds: int,
-    profile: Path | None,
-    as_json: bool,
-) -> None:
+@_sized
+def core(size: Core, *, rounds: int, profile: Path | None, as_json: bool) -> None:
     """Scenario 1 alone, and ours alone: steps a second in one process, no provider to wait for."""
-    size = Core(leads, senders, campaigns, parked, slots)
+    _run_core(size, rounds, profile, as_json=as_json)
+
+
+@main.command("core-sends")
+@_sized
+def core_sends(size: Core, *, rounds: int, profile: Path | None, as_json: bool) -> None:
+    """The same with steps that send: half are invitations with a note, half first messages."""
+    _run_core(replace(size, sends=True), rounds, profile, as_json=as_json)
+
+
+def _run_core(size: Core, rounds: int, profile: Path | None, *, as_json: bool) -> None:
     with bench_server() as server:
         core_.prepare(server, size)
         runs = [core_.once(server, size) for _ in range(rounds)]

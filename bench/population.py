@@ -6,7 +6,7 @@ engine would have written, column by column; `faults` says where it is not.
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -45,17 +45,54 @@ WORKFLOW = Workflow(
 )
 
 
+# The same walk with texts: a note near the 300 characters that an invitation may have, and messages
+# as long as people write them.  After the first message comes another, so that a step of either
+# kind has a next state, as a visit has.
+NOTE_LENGTH, MESSAGE_LENGTH = 280, 500  # with the values of the people below
+NOTE = (
+    "Hello {{first_name}}, I came across your work as {{job_title}} and liked how plainly you "
+    "write about it. My team helps people in the same seat to spend less of their week on reports "
+    "that nobody reads. I would be very glad to stay in touch, and to hear how you go about it "
+    "these days. Robin"
+)
+MESSAGE = (
+    "Thank you for connecting, {{first_name}}! You are {{job_title}}, so I assume that the "
+    "reports of your team end on your desk sooner or later. We asked forty people in the same "
+    "seat what those cost them: most named half a day a week, and only two could say who reads "
+    "the result. We wrote down what the others changed, on three pages, with no form to fill in. "
+    "Shall I send them to you here? And if somebody else in your company looks after this, I "
+    "would be glad to know whom I should ask about it. Regards, Robin"
+)
+SENDING = Workflow(
+    "visit",
+    {
+        **WORKFLOW.nodes,
+        "invite": replace(WORKFLOW.nodes["invite"], text=NOTE),
+        "follow-up": Node(
+            "follow-up",
+            Operation.SEND_FOLLOWUP,
+            text=MESSAGE,
+            edges=(Edge("last", timedelta(days=3)),),
+        ),
+        "last": Node("last", Operation.SEND_FOLLOWUP, text="One last question, {{first_name}}."),
+    },
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Population:
     """Who is in a database.
 
-    `due`: leads to be visited now.  `parked`: leads that wait for a day to come.  `barred`: leads
+    `due`: leads to be visited now.  `invitations`, `messages`: leads to be invited with a note, and
+    to be sent a first message.  `parked`: leads that wait for a day to come.  `barred`: leads
     that are due, but their account has spent that budget.  `actions`: of the past, with the events
     they left, dealt out to the parked.  Senders and campaigns are paired in turn, so that each has
     at least one of the other.
     """
 
     due: int = 0
+    invitations: int = 0
+    messages: int = 0
     parked: int = 0
     barred: int = 0
     actions: int = 0
@@ -63,6 +100,11 @@ class Population:
     campaigns: int = 1
     organizations: int = 1
     slots: int = 1000
+
+    @property
+    def workflow(self) -> Workflow:
+        """What its campaigns run: texts are written only where something is sent."""
+        return SENDING if self.invitations or self.messages else WORKFLOW
 
 
 def populate(conn: psycopg.Connection, who: Population, now: datetime = NOW) -> None:
@@ -149,7 +191,13 @@ def lift_caps(conn: psycopg.Connection) -> None:
 
 def _statements(who: Population, now: datetime) -> Iterator[tuple[str, dict[str, object]]]:
     yield from _setting(who, now)
-    for kind, leads in (("due", who.due), ("barred", who.barred), ("parked", who.parked)):
+    for kind, leads in (
+        ("due", who.due),
+        ("invitation", who.invitations),
+        ("message", who.messages),
+        ("barred", who.barred),
+        ("parked", who.parked),
+    ):
         if leads:
             yield from _leads(kind, leads, now)
     if who.barred:
@@ -181,7 +229,7 @@ def _setting(who: Population, now: datetime) -> Iterator[tuple[str, dict[str, ob
         insert into workflow_versions (organization_id, id, name, version, document, compiled)
         select id, uuidv7(), 'visit', 1, %(compiled)s, %(compiled)s from bench_organizations
         """,
-        {"compiled": json.dumps(to_json(WORKFLOW))},
+        {"compiled": json.dumps(to_json(who.workflow))},
     )
     # Established senders, without gaps: the gaps of one account are not what is measured.
     yield (
@@ -274,7 +322,7 @@ def _setting(who: Population, now: datetime) -> Iterator[tuple[str, dict[str, ob
     lanes = sorted(
         {Operation.START, Operation.PROFILE_LOOKUP, Operation.FIND_POSTS}
         | {Operation.CHECK_ACCEPTANCE}
-        | {node.operation for node in WORKFLOW.nodes.values()}
+        | {node.operation for node in who.workflow.nodes.values()}
     )
     yield (
         """
@@ -308,8 +356,8 @@ def _leads(kind: str, leads: int, now: datetime) -> Iterator[tuple[str, dict[str
     )
     yield _PEOPLE, {}
     yield _EXECUTIONS[kind], {"now": now}
-    if kind != "due":
-        yield _CONTACTS, {}
+    if kind in _CONTACTS:
+        yield _CONTACTS[kind], {"now": now}
     yield _WAKE, {}
     yield _ENROLLED, {}
     yield _DEALT, {}
@@ -326,17 +374,28 @@ select organization_id, lead_id, list_id, 'person-' || number, 'person-' || numb
 """
 
 # Each stands where the engine would have left it: `started_at` and `expires_at` from its start,
-# `provider_id` once its profile was seen.  Times differ by microseconds, as real ones do.
+# `provider_id` once its profile was seen, `connected` where only acceptance leads.  Times differ
+# by microseconds, as real ones do.
 _STANDING = """
 insert into campaign_executions (organization_id, campaign_id, lead_id, account_id,
-       workflow_version_id, status, node_id, operation, next_run_at, provider_id, started_at,
-       expires_at, deadline_at)
+       workflow_version_id, status, node_id, operation, next_run_at, provider_id, connected,
+       started_at, expires_at, deadline_at)
 select b.organization_id, b.campaign_id, b.lead_id, b.account_id, b.workflow_version_id,
-       s.status, s.node_id, s.operation, s.at, s.provider_id, s.started_at,
-       s.started_at + interval '30 days', s.deadline_at
+       s.status, s.node_id, s.operation, s.at, s.provider_id, s.node_id = 'follow-up',
+       s.started_at, s.started_at + interval '30 days', s.deadline_at
   from bench_leads b,
        lateral ({standing}) s
 """
+
+_DUE_SEND = _STANDING.format(
+    standing="""
+    select 'waiting' as status, '{node}' as node_id, '{operation}' as operation,
+           %(now)s::timestamptz - interval '1 second' * mod(b.n, 3000)
+             - interval '1 microsecond' * mod(b.n, 997) as at, 'ACoAA' || b.number as provider_id,
+           %(now)s::timestamptz - interval '4 days' as started_at,
+           null::timestamptz as deadline_at
+    """
+)
 
 _EXECUTIONS = {
     "due": _STANDING.format(
@@ -348,6 +407,8 @@ _EXECUTIONS = {
                null::timestamptz as deadline_at
         """
     ),
+    "invitation": _DUE_SEND.format(node="invite", operation="send_connection_request"),
+    "message": _DUE_SEND.format(node="follow-up", operation="send_followup"),
     # half wait for their day to be invited, half for an answer to their invitation
     "parked": _STANDING.format(
         standing="""
@@ -374,10 +435,19 @@ _EXECUTIONS = {
     ),
 }
 
-_CONTACTS = """
+_KNOWN = """
 insert into contacts (organization_id, account_id, lead_id, provider_id)
 select organization_id, account_id, lead_id, 'ACoAA' || number from bench_leads
 """
+_CONNECTED = """
+insert into contacts (organization_id, account_id, lead_id, provider_id, invitation_id,
+       connected_at)
+select organization_id, account_id, lead_id, 'ACoAA' || number, 'invitation-ACoAA' || number,
+       %(now)s::timestamptz - interval '1 day'
+  from bench_leads
+"""
+# whoever is visited or invited is no contact yet: their first invitation writes it
+_CONTACTS = {"message": _CONNECTED, "barred": _KNOWN, "parked": _KNOWN}
 
 # They were counted as enrolled where they stand; how they came there is not told.
 _ENROLLED = """
