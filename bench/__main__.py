@@ -21,7 +21,8 @@ from bench import sends as sends_
 from bench import soak as soak_
 from bench import timers as timers_
 from bench import weeks as weeks_
-from bench.core import Core
+from bench.against import NoCheckout, against, forms
+from bench.core import Core, Wrong
 from bench.end_to_end import end_to_end
 from bench.environments import PEERS
 from bench.figures import Measured, spreads
@@ -36,7 +37,7 @@ from bench.short import COUNTED_ALONE, short
 from bench.soak import soak
 from bench.timers import timers
 from bench.weeks import weeks
-from bench.worker import end_in_order_on_sigterm
+from bench.worker import WorkerFailed, end_in_order_on_sigterm
 from clento_engine.runtime.clock import system_clock
 
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -104,6 +105,35 @@ def all_(names: Sequence[str], rounds: int) -> None:
                 minutes=(time.perf_counter() - began) / 60,
                 settings=server.settings(),
             )
+        say(result)
+
+
+@main.command("against")
+@click.argument("checkout", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("names", nargs=-1, type=click.Choice(list(forms())))
+@click.option("--rounds", default=5, show_default=True, help="Of each measurement, in turn.")
+@click.option(
+    "--share",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Of the leads and senders of `all`.",
+)
+def against_(checkout: Path, names: Sequence[str], rounds: int, share: float) -> None:
+    """Measure the engine here against the one in CHECKOUT, an older commit's worktree, in turn.
+
+    All of what can be measured so, or the NAMED; writes nothing.
+    """
+    for name, form in forms(share).items():
+        if names and name not in names:
+            continue
+        click.echo(f"{name} …", err=True)
+        try:
+            with bench_server() as server:
+                result = against(server, checkout, name, form, rounds=rounds)
+        except (NoCheckout, WorkerFailed, Wrong) as why:
+            raise click.ClickException(str(why)) from why
+        click.echo(f"{result.title}: {result.how}")
         say(result)
 
 

@@ -3,13 +3,13 @@
 In one of two forms: first visits, or steps that send.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from bench.figures import Measured
-from bench.population import Population, faults, populate
+from bench.population import Population
 from bench.server import BenchServer
-from bench.worker import measured
+from bench.worker import PROJECT, measured
 
 TEMPLATE = "core"
 
@@ -45,23 +45,35 @@ class Wrong(Exception):
     """What was measured did not do what it should have: its speed says nothing."""
 
 
-def prepare(server: BenchServer, core: Core, template: str = TEMPLATE) -> None:
+def prepare(
+    server: BenchServer, core: Core, template: str = TEMPLATE, checkout: Path = PROJECT
+) -> None:
     """Make the database that each round starts from, and see that it is as the engine's."""
-    server.create_ours(template)
-    with server.admin(template) as conn:
-        populate(conn, core.population)
-        if found := faults(conn):
-            raise Wrong(f"the population is not as the engine leaves it: {found}")
+    url = server.create(template)
+    found = measured(
+        "prepare",
+        checkout=checkout,
+        url=url,
+        admin_url=server.url(template, "postgres"),
+        who=asdict(core.population),
+    )
+    if found:
+        raise Wrong(f"the population is not as the engine leaves it: {found}")
 
 
 def once(
-    server: BenchServer, core: Core, *, template: str = TEMPLATE, profile: Path | None = None
+    server: BenchServer,
+    core: Core,
+    *,
+    template: str = TEMPLATE,
+    profile: Path | None = None,
+    checkout: Path = PROJECT,
 ) -> Measured:
     """Take every due step once, in a copy of the database; return the figures of one step."""
     url = server.create("measured", template)
     server.settle_down("measured")
     before = server.count("measured")
-    done = measured("drain", url=url, slots=core.slots, profile=profile)
+    done = measured("drain", url=url, slots=core.slots, profile=profile, checkout=checkout)
     counted = server.count("measured").since(before)
     if done["done"] != core.leads:
         raise Wrong(f"{done['done']} of {core.leads} steps were done: {done}")

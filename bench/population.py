@@ -2,6 +2,9 @@
 
 Five million leads through the command line would take hours.  What is written here is what the
 engine would have written, column by column; `faults` says where it is not.
+
+It writes for the schema that it finds, so that this bench can measure another checkout's engine:
+a table that not every schema has is looked for.
 """
 
 import json
@@ -117,6 +120,8 @@ def populate(conn: psycopg.Connection, who: Population, now: datetime = NOW) -> 
         conn.execute("set local work_mem = '256MB'")
         for statement, values in _statements(who, now):
             conn.execute(statement, values)
+        if _has_members(conn):
+            conn.execute(_MEMBERS)
     for table in ("campaign_executions", "leads", "actions", "events", "contacts", "lanes"):
         conn.execute(sql.SQL("vacuum (analyze) {}").format(sql.Identifier(table)))
     conn.execute("analyze")
@@ -231,16 +236,19 @@ def _setting(who: Population, now: datetime) -> Iterator[tuple[str, dict[str, ob
         """,
         {"compiled": json.dumps(to_json(who.workflow))},
     )
-    # Established senders, without gaps: the gaps of one account are not what is measured.
+    # Established senders, without gaps: the gaps of one account are not what is measured.  Numbers
+    # go on where those before ended: a member has one account in all organisations.
     yield (
         """
-        insert into connected_accounts (organization_id, id, unipile_account_id, name, tier,
-               time_zone, warmup_days, warmup_started_at, spacing_shortest, spacing_longest,
+        insert into connected_accounts (organization_id, id, unipile_account_id, provider_id, name,
+               tier, time_zone, warmup_days, warmup_started_at, spacing_shortest, spacing_longest,
                next_sweep_at, swept_messages_until)
-        select o.id, uuidv7(), 'bench_' || g.n, 'Sender ' || g.n, %(tier)s, 'Europe/Berlin', 0,
+        select o.id, uuidv7(), 'bench_' || b.base + g.n, 'member_' || b.base + g.n,
+               'Sender ' || b.base + g.n, %(tier)s, 'Europe/Berlin', 0,
                %(now)s::timestamptz - interval '90 days', '0', '0',
                %(now)s::timestamptz + interval '3 hours', %(now)s
-          from generate_series(0, %(senders)s - 1) g(n)
+          from (select count(*) as base from connected_accounts) b,
+               generate_series(0, %(senders)s - 1) g(n)
           join bench_organizations o on o.n = mod(g.n, %(organizations)s)
          order by g.n
         """,
@@ -336,6 +344,19 @@ def _setting(who: Population, now: datetime) -> Iterator[tuple[str, dict[str, ob
             "budgets": [operation.budget.value for operation in lanes],
         },
     )
+
+
+def _has_members(conn: psycopg.Connection) -> bool:
+    row = conn.execute("select to_regclass('provider_accounts') is not null").fetchone()
+    return row is not None and bool(row[0])
+
+
+_MEMBERS = """
+insert into provider_accounts (member_id, unipile_account_id, organization_id, account_id)
+select a.provider_id, a.unipile_account_id, a.organization_id, a.id
+  from connected_accounts a
+  join bench_organizations o on o.id = a.organization_id
+"""
 
 
 def _leads(kind: str, leads: int, now: datetime) -> Iterator[tuple[str, dict[str, object]]]:
@@ -520,7 +541,7 @@ def faults(conn: psycopg.Connection) -> dict[str, int]:
     lane sleeps past none of its leads, and every lead that waits for time stands in a lane.
     """
     found = {}
-    for name, query in _FAULTS.items():
+    for name, query in (_FAULTS | (_MEMBER_FAULTS if _has_members(conn) else {})).items():
         row = conn.execute(query).fetchone()
         if row is not None and row[0]:
             found[name] = int(row[0])
@@ -567,4 +588,15 @@ _FAULTS = {
          where e.next_run_at is not null and l.operation is null
     """,
     "facts about a campaign, miscounted": f"select count(*) from ({MISCOUNTED}) m",
+}
+
+_MEMBER_FAULTS = {
+    "accounts that act for no member": """
+        select count(*) from connected_accounts a
+         where a.status = 'active'
+           and not exists (select 1 from provider_accounts m
+                            where m.member_id = a.provider_id
+                              and m.organization_id = a.organization_id and m.account_id = a.id
+                              and m.unipile_account_id = a.unipile_account_id)
+    """,
 }

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from bench.claims import claims
 from bench.core import Core
-from bench.drain import claims, drain, idle
+from bench.drain import drain, idle
 from bench.population import (
     MESSAGE_LENGTH,
     NOTE_LENGTH,
@@ -128,6 +129,30 @@ def test_a_population_that_sends_has_notes_and_messages_sent_in_full(bench: Benc
     # invited they are awaited, and the message has its chat; the next one waits for its day
     assert known == [("check_acceptance", 30, 0), ("send_followup", 31, 31)]
     bench.drop("sending")
+
+
+def test_a_schema_that_asks_for_members_has_one_for_each_account(bench: BenchServer) -> None:
+    bench.create_ours("members")
+    with bench.admin("members") as conn:
+        conn.execute(_MEMBERS)  # a schema that has them already has more columns, all null
+        for _ in range(2):  # the second has accounts of its own, of other members
+            populate(conn, Population(due=4, senders=4, campaigns=2, organizations=2))
+        assert faults(conn) == {}
+        conn.execute("set session_replication_role = replica")
+        conn.execute("delete from provider_accounts where member_id = 'member_5'")
+        assert faults(conn) == {"accounts that act for no member": 1}
+    bench.drop("members")
+
+
+_MEMBERS = """
+create table if not exists provider_accounts (
+    member_id text primary key,
+    unipile_account_id text unique,
+    organization_id uuid not null,
+    account_id uuid not null,
+    unique (organization_id, account_id)
+)
+"""
 
 
 def test_leads_made_due_later_are_claimed_like_the_first(
