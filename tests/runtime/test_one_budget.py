@@ -104,7 +104,7 @@ def simulated_with(shared: DrivenClock, unipile_ids: Sequence[str]) -> Simulated
     """Return a LinkedIn in which one member is connected under each of these ids."""
     simulated = Simulated(clock=shared, chances=PLAIN)
     for unipile_id in unipile_ids:
-        simulated.add_account(id_=unipile_id).provider_id = "ACoAAlea"
+        simulated.add_account(id_=unipile_id, member_id="ACoAAlea")
     return simulated
 
 
