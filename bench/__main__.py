@@ -3,7 +3,8 @@
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from bench import growth as growth_
 from bench import operators as operators_
 from bench import race as race_
 from bench import report
+from bench import sends as sends_
 from bench import soak as soak_
 from bench import timers as timers_
 from bench import weeks as weeks_
-from bench.core import Core
+from bench.against import NoCheckout, against, forms
+from bench.core import Core, Wrong
 from bench.end_to_end import end_to_end
 from bench.environments import PEERS
 from bench.figures import Measured, spreads
@@ -28,12 +31,13 @@ from bench.growth import growth
 from bench.operators import operators
 from bench.race import race
 from bench.result import Result
+from bench.sends import sends
 from bench.server import BenchServer, bench_server
 from bench.short import COUNTED_ALONE, short
 from bench.soak import soak
 from bench.timers import timers
 from bench.weeks import weeks
-from bench.worker import end_in_order_on_sigterm
+from bench.worker import WorkerFailed, end_in_order_on_sigterm
 from clento_engine.runtime.clock import system_clock
 
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -57,6 +61,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         lambda server, rounds: race(server, Core(), PEERS, rounds=rounds),
         race_.result({}, Core(), PEERS),
     ),
+    "core-sends": Scenario(lambda server, rounds: sends(server, rounds=rounds), sends_.result({})),
     "end-to-end": Scenario(
         lambda server, rounds: end_to_end(server, rounds=rounds), end_to_end_.result({})
     ),
@@ -103,6 +108,35 @@ def all_(names: Sequence[str], rounds: int) -> None:
         say(result)
 
 
+@main.command("against")
+@click.argument("checkout", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("names", nargs=-1, type=click.Choice(list(forms())))
+@click.option("--rounds", default=5, show_default=True, help="Of each measurement, in turn.")
+@click.option(
+    "--share",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Of the leads and senders of `all`.",
+)
+def against_(checkout: Path, names: Sequence[str], rounds: int, share: float) -> None:
+    """Measure the engine here against the one in CHECKOUT, an older commit's worktree, in turn.
+
+    All of what can be measured so, or the NAMED; writes nothing.
+    """
+    for name, form in forms(share).items():
+        if names and name not in names:
+            continue
+        click.echo(f"{name} …", err=True)
+        try:
+            with bench_server() as server:
+                result = against(server, checkout, name, form, rounds=rounds)
+        except (NoCheckout, WorkerFailed, Wrong) as why:
+            raise click.ClickException(str(why)) from why
+        click.echo(f"{result.title}: {result.how}")
+        say(result)
+
+
 @main.command("short")
 def short_() -> None:
     """Measure in minutes what cannot be noise; the status is 1 when a bar is not met."""
@@ -116,27 +150,51 @@ def short_() -> None:
         raise click.ClickException(f"not met: {'; '.join(missed)}")
 
 
+def _sized(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of the core scenario; it takes them as a Core and the rest."""
+
+    @wraps(command)
+    def with_core(
+        leads: int,
+        senders: int,
+        campaigns: int,
+        parked: int,
+        slots: int,
+        **rest: Any,  # noqa: ANN401  whatever click hands on
+    ) -> None:
+        command(Core(leads, senders, campaigns, parked, slots), **rest)
+
+    for option in reversed(
+        (
+            click.option("--leads", default=50_000, show_default=True, help="Due leads."),
+            click.option("--senders", default=2_000, show_default=True),
+            click.option("--campaigns", default=20, show_default=True),
+            click.option("--parked", default=10_000, show_default=True, help="Leads that wait."),
+            click.option("--slots", default=1_000, show_default=True, help="Requests at once."),
+            click.option("--rounds", default=3, show_default=True),
+            click.option("--profile", type=FILE, help="Write cProfile's of one more round there."),
+            click.option("--json", "as_json", is_flag=True, help="One JSON object."),
+        )
+    ):
+        with_core = option(with_core)
+    return with_core
+
+
 @main.command()
-@click.option("--leads", default=50_000, show_default=True, help="Due leads.")
-@click.option("--senders", default=2_000, show_default=True)
-@click.option("--campaigns", default=20, show_default=True)
-@click.option("--parked", default=10_000, show_default=True, help="Leads that wait beside them.")
-@click.option("--slots", default=1_000, show_default=True, help="Requests at once.")
-@click.option("--rounds", default=3, show_default=True)
-@click.option("--profile", type=FILE, help="Write cProfile's statistics of one more round there.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def core(
-    leads: int,
-    senders: int,
-    campaigns: int,
-    parked: int,
-    slots: int,
-    rounds: int,
-    profile: Path | None,
-    as_json: bool,
-) -> None:
+@_sized
+def core(size: Core, *, rounds: int, profile: Path | None, as_json: bool) -> None:
     """Scenario 1 alone, and ours alone: steps a second in one process, no provider to wait for."""
-    size = Core(leads, senders, campaigns, parked, slots)
+    _run_core(size, rounds, profile, as_json=as_json)
+
+
+@main.command("core-sends")
+@_sized
+def core_sends(size: Core, *, rounds: int, profile: Path | None, as_json: bool) -> None:
+    """The same with steps that send: half are invitations with a note, half first messages."""
+    _run_core(replace(size, sends=True), rounds, profile, as_json=as_json)
+
+
+def _run_core(size: Core, rounds: int, profile: Path | None, *, as_json: bool) -> None:
     with bench_server() as server:
         core_.prepare(server, size)
         runs = [core_.once(server, size) for _ in range(rounds)]

@@ -1,55 +1,79 @@
-"""Scenario 1, Core: due leads, a provider that answers at once, one process; ours alone."""
+"""Scenario 1, Core: due leads, a provider that answers at once, one process; ours alone.
 
-from dataclasses import dataclass
+In one of two forms: first visits, or steps that send.
+"""
+
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from bench.figures import Measured
-from bench.population import Population, faults, populate
+from bench.population import Population
 from bench.server import BenchServer
-from bench.worker import measured
+from bench.worker import PROJECT, measured
 
 TEMPLATE = "core"
 
 
 @dataclass(frozen=True, slots=True)
 class Core:
-    """How much of it: `leads` due over `senders`, `parked` beside them, `slots` at once."""
+    """How much of it: `leads` due over `senders`, `parked` beside them, `slots` at once.
+
+    The leads are to be visited; where it `sends`, half of them are to be invited, with a note, and
+    half to be sent a first message: 40 leads a sender at most, of whom its caps let it invite 20.
+    """
 
     leads: int = 50_000
     senders: int = 2_000
     campaigns: int = 20
     parked: int = 10_000
     slots: int = 1_000
+    sends: bool = False
+
+    @property
+    def population(self) -> Population:
+        """Who is in its database."""
+        beside = Population(
+            parked=self.parked, senders=self.senders, campaigns=self.campaigns, slots=self.slots
+        )
+        if not self.sends:
+            return replace(beside, due=self.leads)
+        invitations = self.leads // 2
+        return replace(beside, invitations=invitations, messages=self.leads - invitations)
 
 
 class Wrong(Exception):
     """What was measured did not do what it should have: its speed says nothing."""
 
 
-def prepare(server: BenchServer, core: Core, template: str = TEMPLATE) -> None:
+def prepare(
+    server: BenchServer, core: Core, template: str = TEMPLATE, checkout: Path = PROJECT
+) -> None:
     """Make the database that each round starts from, and see that it is as the engine's."""
-    server.create_ours(template)
-    who = Population(
-        due=core.leads,
-        parked=core.parked,
-        senders=core.senders,
-        campaigns=core.campaigns,
-        slots=core.slots,
+    url = server.create(template)
+    found = measured(
+        "prepare",
+        checkout=checkout,
+        url=url,
+        admin_url=server.url(template, "postgres"),
+        who=asdict(core.population),
     )
-    with server.admin(template) as conn:
-        populate(conn, who)
-        if found := faults(conn):
-            raise Wrong(f"the population is not as the engine leaves it: {found}")
+    if found:
+        raise Wrong(f"the population is not as the engine leaves it: {found}")
 
 
 def once(
-    server: BenchServer, core: Core, *, template: str = TEMPLATE, profile: Path | None = None
+    server: BenchServer,
+    core: Core,
+    *,
+    template: str = TEMPLATE,
+    profile: Path | None = None,
+    checkout: Path = PROJECT,
 ) -> Measured:
     """Take every due step once, in a copy of the database; return the figures of one step."""
     url = server.create("measured", template)
     server.settle_down("measured")
     before = server.count("measured")
-    done = measured("drain", url=url, slots=core.slots, profile=profile)
+    done = measured("drain", url=url, slots=core.slots, profile=profile, checkout=checkout)
     counted = server.count("measured").since(before)
     if done["done"] != core.leads:
         raise Wrong(f"{done['done']} of {core.leads} steps were done: {done}")

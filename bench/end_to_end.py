@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from bench import core as core_
 from bench.core import Core, Wrong
@@ -14,7 +15,7 @@ from bench.population import NOW
 from bench.result import Bar, Result, Rows
 from bench.server import BenchServer, cpu_s
 from bench.wire import OWN_TRANSPORT
-from bench.worker import measured, running
+from bench.worker import PROJECT, measured, running
 from clento_engine.runtime.world import SLOTS
 
 FEW = 100  # at once, besides as many as a ticker has unless told otherwise
@@ -51,10 +52,12 @@ def end_to_end(server: BenchServer, *, rounds: int, trial: Trial = Trial()) -> R
     }
     for _ in range(rounds):
         runs[BARE].append(_bare(trial, SLOTS))
-        runs[ENGINE].append(_engine(server, trial, "many", SLOTS))
+        runs[ENGINE].append(engine(server, trial, "many", SLOTS))
         runs[BARE_FEW].append(_bare(trial, FEW))
-        runs[ENGINE_FEW].append(_engine(server, trial, "many", FEW))
-        runs[OWN].append(_engine(server, trial, "few", FEW, OWN_TRANSPORT))
+        runs[ENGINE_FEW].append(engine(server, trial, "many", FEW))
+        runs[OWN].append(
+            engine(server, trial, "few", FEW, leads=trial.few, transport=OWN_TRANSPORT)
+        )
     rows = {name: spreads(measured_) for name, measured_ in runs.items()}
     for ours, theirs in ((ENGINE, BARE), (ENGINE_FEW, BARE_FEW), (ENGINE_FEW, OWN)):
         rows[theirs]["ours_over_theirs"] = ratio(
@@ -93,18 +96,31 @@ def result(rows: Rows, trial: Trial = Trial()) -> Result:
     )
 
 
-def _engine(
-    server: BenchServer, trial: Trial, template: str, at_once: int, transport: str = ""
+def engine(
+    server: BenchServer,
+    trial: Trial,
+    template: str,
+    at_once: int,
+    *,
+    leads: int | None = None,
+    transport: str = "",
+    checkout: Path = PROJECT,
 ) -> Measured:
-    leads = {"many": trial.leads, "few": trial.few}[template]
+    """Take every due step of a copy of the database over HTTP; return the figures of one step.
+
+    The template has as many due `leads`, the trial's unless told otherwise.  Engine and simulator
+    are the `checkout`'s.
+    """
+    leads = trial.leads if leads is None else leads
     url = server.create("measured", template)
     server.settle_down("measured")
     before = server.count("measured")
-    with simulator() as (simulator_url, simulator_process):
-        measured("add_senders", simulator=simulator_url, senders=trial.senders)
+    with simulator(checkout) as (simulator_url, simulator_process):
+        measured("add_senders", checkout=checkout, simulator=simulator_url, senders=trial.senders)
         busy = cpu_s(simulator_process)
         done = measured(
             "over_http",
+            checkout=checkout,
             url=url,
             simulator=simulator_url,
             slots=at_once,
@@ -151,12 +167,13 @@ def _require_done(done: Measured, leads: int) -> None:
 
 
 @contextmanager
-def simulator() -> Iterator[tuple[str, int]]:
+def simulator(checkout: Path = PROJECT) -> Iterator[tuple[str, int]]:
     """Run a simulator, its clock as fast as ours; its URL and process id."""
     command = [
         *(sys.executable, "-m", "clento_engine.simulator", "--port", "0", "--accounts", "0"),
         *("--speed", "1", "--start", NOW.isoformat()),
     ]
-    with running(command, environment={}, stdout=subprocess.PIPE) as process:
+    streams = {"stdout": subprocess.PIPE}
+    with running(command, environment={}, checkout=checkout, **streams) as process:
         assert process.stdout is not None  # noqa: S101  it was asked for
         yield json.loads(process.stdout.readline())["url"], process.pid

@@ -2,6 +2,8 @@
 
 from clento_engine.provider.port import Profile, Sent
 
+_ID = "ACoAA"
+
 
 class Noop:
     """Answers what a step may ask; a person's provider id is made of the name it was asked by."""
@@ -10,9 +12,10 @@ class Noop:
 
     async def visit(self, account: str, identifier: str) -> Profile:  # noqa: ARG002  the port's
         """Answer that the profile was visited."""
+        number = identifier.removeprefix("person-").removeprefix(_ID)
         return Profile(
-            "ACoAA" + identifier.removeprefix("person-"),
-            identifier,
+            _ID + number,
+            f"person-{number}",
             "Ada",
             "Moss",
             connected=False,
@@ -32,3 +35,7 @@ class Noop:
     async def invite(self, account: str, provider_id: str, note: str | None) -> Sent:  # noqa: ARG002
         """Answer that the invitation was sent."""
         return Sent(f"invitation-{provider_id}")
+
+    async def start_chat(self, account: str, provider_id: str, text: str) -> Sent:  # noqa: ARG002
+        """Answer that the message was sent, in a new chat."""
+        return Sent(f"message-{provider_id}", f"chat-{provider_id}")

@@ -2,11 +2,14 @@
 
 Five million leads through the command line would take hours.  What is written here is what the
 engine would have written, column by column; `faults` says where it is not.
+
+It writes for the schema that it finds, so that this bench can measure another checkout's engine:
+a table that not every schema has is looked for.
 """
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -45,17 +48,54 @@ WORKFLOW = Workflow(
 )
 
 
+# The same walk with texts: a note near the 300 characters that an invitation may have, and messages
+# as long as people write them.  After the first message comes another, so that a step of either
+# kind has a next state, as a visit has.
+NOTE_LENGTH, MESSAGE_LENGTH = 280, 500  # with the values of the people below
+NOTE = (
+    "Hello {{first_name}}, I came across your work as {{job_title}} and liked how plainly you "
+    "write about it. My team helps people in the same seat to spend less of their week on reports "
+    "that nobody reads. I would be very glad to stay in touch, and to hear how you go about it "
+    "these days. Robin"
+)
+MESSAGE = (
+    "Thank you for connecting, {{first_name}}! You are {{job_title}}, so I assume that the "
+    "reports of your team end on your desk sooner or later. We asked forty people in the same "
+    "seat what those cost them: most named half a day a week, and only two could say who reads "
+    "the result. We wrote down what the others changed, on three pages, with no form to fill in. "
+    "Shall I send them to you here? And if somebody else in your company looks after this, I "
+    "would be glad to know whom I should ask about it. Regards, Robin"
+)
+SENDING = Workflow(
+    "visit",
+    {
+        **WORKFLOW.nodes,
+        "invite": replace(WORKFLOW.nodes["invite"], text=NOTE),
+        "follow-up": Node(
+            "follow-up",
+            Operation.SEND_FOLLOWUP,
+            text=MESSAGE,
+            edges=(Edge("last", timedelta(days=3)),),
+        ),
+        "last": Node("last", Operation.SEND_FOLLOWUP, text="One last question, {{first_name}}."),
+    },
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Population:
     """Who is in a database.
 
-    `due`: leads to be visited now.  `parked`: leads that wait for a day to come.  `barred`: leads
+    `due`: leads to be visited now.  `invitations`, `messages`: leads to be invited with a note, and
+    to be sent a first message.  `parked`: leads that wait for a day to come.  `barred`: leads
     that are due, but their account has spent that budget.  `actions`: of the past, with the events
     they left, dealt out to the parked.  Senders and campaigns are paired in turn, so that each has
     at least one of the other.
     """
 
     due: int = 0
+    invitations: int = 0
+    messages: int = 0
     parked: int = 0
     barred: int = 0
     actions: int = 0
@@ -63,6 +103,11 @@ class Population:
     campaigns: int = 1
     organizations: int = 1
     slots: int = 1000
+
+    @property
+    def workflow(self) -> Workflow:
+        """What its campaigns run: texts are written only where something is sent."""
+        return SENDING if self.invitations or self.messages else WORKFLOW
 
 
 def populate(conn: psycopg.Connection, who: Population, now: datetime = NOW) -> None:
@@ -75,6 +120,8 @@ def populate(conn: psycopg.Connection, who: Population, now: datetime = NOW) -> 
         conn.execute("set local work_mem = '256MB'")
         for statement, values in _statements(who, now):
             conn.execute(statement, values)
+        if _has_members(conn):
+            conn.execute(_MEMBERS)
     for table in ("campaign_executions", "leads", "actions", "events", "contacts", "lanes"):
         conn.execute(sql.SQL("vacuum (analyze) {}").format(sql.Identifier(table)))
     conn.execute("analyze")
@@ -149,7 +196,13 @@ def lift_caps(conn: psycopg.Connection) -> None:
 
 def _statements(who: Population, now: datetime) -> Iterator[tuple[str, dict[str, object]]]:
     yield from _setting(who, now)
-    for kind, leads in (("due", who.due), ("barred", who.barred), ("parked", who.parked)):
+    for kind, leads in (
+        ("due", who.due),
+        ("invitation", who.invitations),
+        ("message", who.messages),
+        ("barred", who.barred),
+        ("parked", who.parked),
+    ):
         if leads:
             yield from _leads(kind, leads, now)
     if who.barred:
@@ -181,28 +234,23 @@ def _setting(who: Population, now: datetime) -> Iterator[tuple[str, dict[str, ob
         insert into workflow_versions (organization_id, id, name, version, document, compiled)
         select id, uuidv7(), 'visit', 1, %(compiled)s, %(compiled)s from bench_organizations
         """,
-        {"compiled": json.dumps(to_json(WORKFLOW))},
+        {"compiled": json.dumps(to_json(who.workflow))},
     )
-    # Established senders, without gaps: the gaps of one account are not what is measured.
+    # Established senders, without gaps: the gaps of one account are not what is measured.  Numbers
+    # go on where those before ended: a member has one account in all organisations.
     yield (
         """
-        with members as (
-            insert into provider_accounts (member_id, unipile_account_id, organization_id,
-                   account_id)
-            select 'member_' || g.n, 'bench_' || g.n, o.id, uuidv7()
-              from generate_series(0, %(senders)s - 1) g(n)
-              join bench_organizations o on o.n = mod(g.n, %(organizations)s)
-             order by g.n
-            returning *)
         insert into connected_accounts (organization_id, id, unipile_account_id, provider_id, name,
                tier, time_zone, warmup_days, warmup_started_at, spacing_shortest, spacing_longest,
                next_sweep_at, swept_messages_until)
-        select organization_id, account_id, unipile_account_id, member_id,
-               'Sender ' || substr(member_id, 8), %(tier)s, 'Europe/Berlin', 0,
+        select o.id, uuidv7(), 'bench_' || b.base + g.n, 'member_' || b.base + g.n,
+               'Sender ' || b.base + g.n, %(tier)s, 'Europe/Berlin', 0,
                %(now)s::timestamptz - interval '90 days', '0', '0',
                %(now)s::timestamptz + interval '3 hours', %(now)s
-          from members
-         order by account_id
+          from (select count(*) as base from connected_accounts) b,
+               generate_series(0, %(senders)s - 1) g(n)
+          join bench_organizations o on o.n = mod(g.n, %(organizations)s)
+         order by g.n
         """,
         {
             "tier": TIER.value,
@@ -282,7 +330,7 @@ def _setting(who: Population, now: datetime) -> Iterator[tuple[str, dict[str, ob
     lanes = sorted(
         {Operation.START, Operation.PROFILE_LOOKUP, Operation.FIND_POSTS}
         | {Operation.CHECK_ACCEPTANCE}
-        | {node.operation for node in WORKFLOW.nodes.values()}
+        | {node.operation for node in who.workflow.nodes.values()}
     )
     yield (
         """
@@ -296,6 +344,19 @@ def _setting(who: Population, now: datetime) -> Iterator[tuple[str, dict[str, ob
             "budgets": [operation.budget.value for operation in lanes],
         },
     )
+
+
+def _has_members(conn: psycopg.Connection) -> bool:
+    row = conn.execute("select to_regclass('provider_accounts') is not null").fetchone()
+    return row is not None and bool(row[0])
+
+
+_MEMBERS = """
+insert into provider_accounts (member_id, unipile_account_id, organization_id, account_id)
+select a.provider_id, a.unipile_account_id, a.organization_id, a.id
+  from connected_accounts a
+  join bench_organizations o on o.id = a.organization_id
+"""
 
 
 def _leads(kind: str, leads: int, now: datetime) -> Iterator[tuple[str, dict[str, object]]]:
@@ -316,8 +377,8 @@ def _leads(kind: str, leads: int, now: datetime) -> Iterator[tuple[str, dict[str
     )
     yield _PEOPLE, {}
     yield _EXECUTIONS[kind], {"now": now}
-    if kind != "due":
-        yield _CONTACTS, {}
+    if kind in _CONTACTS:
+        yield _CONTACTS[kind], {"now": now}
     yield _WAKE, {}
     yield _ENROLLED, {}
     yield _DEALT, {}
@@ -334,17 +395,28 @@ select organization_id, lead_id, list_id, 'person-' || number, 'person-' || numb
 """
 
 # Each stands where the engine would have left it: `started_at` and `expires_at` from its start,
-# `provider_id` once its profile was seen.  Times differ by microseconds, as real ones do.
+# `provider_id` once its profile was seen, `connected` where only acceptance leads.  Times differ
+# by microseconds, as real ones do.
 _STANDING = """
 insert into campaign_executions (organization_id, campaign_id, lead_id, account_id,
-       workflow_version_id, status, node_id, operation, next_run_at, provider_id, started_at,
-       expires_at, deadline_at)
+       workflow_version_id, status, node_id, operation, next_run_at, provider_id, connected,
+       started_at, expires_at, deadline_at)
 select b.organization_id, b.campaign_id, b.lead_id, b.account_id, b.workflow_version_id,
-       s.status, s.node_id, s.operation, s.at, s.provider_id, s.started_at,
-       s.started_at + interval '30 days', s.deadline_at
+       s.status, s.node_id, s.operation, s.at, s.provider_id, s.node_id = 'follow-up',
+       s.started_at, s.started_at + interval '30 days', s.deadline_at
   from bench_leads b,
        lateral ({standing}) s
 """
+
+_DUE_SEND = _STANDING.format(
+    standing="""
+    select 'waiting' as status, '{node}' as node_id, '{operation}' as operation,
+           %(now)s::timestamptz - interval '1 second' * mod(b.n, 3000)
+             - interval '1 microsecond' * mod(b.n, 997) as at, 'ACoAA' || b.number as provider_id,
+           %(now)s::timestamptz - interval '4 days' as started_at,
+           null::timestamptz as deadline_at
+    """
+)
 
 _EXECUTIONS = {
     "due": _STANDING.format(
@@ -356,6 +428,8 @@ _EXECUTIONS = {
                null::timestamptz as deadline_at
         """
     ),
+    "invitation": _DUE_SEND.format(node="invite", operation="send_connection_request"),
+    "message": _DUE_SEND.format(node="follow-up", operation="send_followup"),
     # half wait for their day to be invited, half for an answer to their invitation
     "parked": _STANDING.format(
         standing="""
@@ -382,10 +456,19 @@ _EXECUTIONS = {
     ),
 }
 
-_CONTACTS = """
+_KNOWN = """
 insert into contacts (organization_id, account_id, lead_id, provider_id)
 select organization_id, account_id, lead_id, 'ACoAA' || number from bench_leads
 """
+_CONNECTED = """
+insert into contacts (organization_id, account_id, lead_id, provider_id, invitation_id,
+       connected_at)
+select organization_id, account_id, lead_id, 'ACoAA' || number, 'invitation-ACoAA' || number,
+       %(now)s::timestamptz - interval '1 day'
+  from bench_leads
+"""
+# whoever is visited or invited is no contact yet: their first invitation writes it
+_CONTACTS = {"message": _CONNECTED, "barred": _KNOWN, "parked": _KNOWN}
 
 # They were counted as enrolled where they stand; how they came there is not told.
 _ENROLLED = """
@@ -458,7 +541,7 @@ def faults(conn: psycopg.Connection) -> dict[str, int]:
     lane sleeps past none of its leads, and every lead that waits for time stands in a lane.
     """
     found = {}
-    for name, query in _FAULTS.items():
+    for name, query in (_FAULTS | (_MEMBER_FAULTS if _has_members(conn) else {})).items():
         row = conn.execute(query).fetchone()
         if row is not None and row[0]:
             found[name] = int(row[0])
@@ -505,4 +588,15 @@ _FAULTS = {
          where e.next_run_at is not null and l.operation is null
     """,
     "facts about a campaign, miscounted": f"select count(*) from ({MISCOUNTED}) m",
+}
+
+_MEMBER_FAULTS = {
+    "accounts that act for no member": """
+        select count(*) from connected_accounts a
+         where a.status = 'active'
+           and not exists (select 1 from provider_accounts m
+                            where m.member_id = a.provider_id
+                              and m.organization_id = a.organization_id and m.account_id = a.id
+                              and m.unipile_account_id = a.unipile_account_id)
+    """,
 }

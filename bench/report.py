@@ -147,13 +147,13 @@ def machine() -> dict[str, str]:
     }
 
 
-def commit() -> str:
-    """Return the commit that is checked out, with a + when files differ from it."""
+def commit(folder: Path = HERE) -> str:
+    """Return the commit checked out around a `folder` of it, with a + when files differ from it."""
 
     def git(*words: str) -> str:
         done = subprocess.run(  # noqa: S603  git, with our own words
             ["git", *words],  # noqa: S607
-            cwd=HERE,
+            cwd=folder,
             capture_output=True,
             text=True,
             check=False,

@@ -9,32 +9,32 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
-
-from bench.drain import claims, drain, idle, lateness, shared, soak
-from bench.operate import operate
-from bench.wire import add_senders, bare, over_http
 
 PROJECT = Path(__file__).resolve().parent.parent
 LONGEST_S = 560
 PATIENCE_S = 30  # with a process that was told to end: a demo stops its servers first
 
-WORK: Mapping[str, Callable[..., Any]] = {
-    "add_senders": add_senders,
-    "bare": bare,
-    "claims": claims,
-    "drain": drain,
-    "idle": idle,
-    "lateness": lateness,
-    "operate": operate,
-    "over_http": over_http,
-    "shared": shared,
-    "soak": soak,
+# Each is the function of that name in its module, which is imported only where it is called:
+# another checkout's engine need not have what other work needs.
+WORK: Mapping[str, str] = {
+    "add_senders": "bench.wire",
+    "bare": "bench.wire",
+    "claims": "bench.claims",
+    "drain": "bench.drain",
+    "idle": "bench.drain",
+    "lateness": "bench.drain",
+    "operate": "bench.operate",
+    "over_http": "bench.wire",
+    "prepare": "bench.prepare",
+    "shared": "bench.drain",
+    "soak": "bench.drain",
 }
 
 
@@ -50,11 +50,15 @@ def running(
     command: Sequence[str],
     *,
     environment: Mapping[str, str],
+    checkout: Path = PROJECT,
     **streams: Any,  # noqa: ANN401  Popen's own
 ) -> Iterator[subprocess.Popen[str]]:
-    """Run a command of ours beside a `with`; when that is left too early, it is told to end."""
+    """Run a command of ours beside a `with`; when that is left too early, it is told to end.
+
+    `python -m` finds the engine in `checkout`.
+    """
     with subprocess.Popen(  # noqa: S603  our own commands
-        command, cwd=PROJECT, env={**os.environ, **environment}, text=True, **streams
+        command, cwd=checkout, env={**os.environ, **environment}, text=True, **streams
     ) as process:
         _running.add(process)
         try:
@@ -86,15 +90,22 @@ def end_in_order_on_sigterm() -> None:
 
 
 def measured(
-    name: str, *, profile: Path | None = None, limit_s: float = LONGEST_S, **arguments: object
+    name: str,
+    *,
+    profile: Path | None = None,
+    limit_s: float = LONGEST_S,
+    checkout: Path = PROJECT,
+    **arguments: object,
 ) -> dict[str, Any]:
-    """Run `WORK[name]` in a new process; return its answer.  Raises WorkerFailed."""
+    """Do a piece of work in a new process; return its answer.  Raises WorkerFailed."""
     environment = {} if profile is None else {"BENCH_PROFILE": str(profile.resolve())}
-    return answer_of(_command(name, arguments), environment=environment, limit_s=limit_s)
+    return answer_of(
+        _command(name, arguments), environment=environment, limit_s=limit_s, checkout=checkout
+    )
 
 
 def together(name: str, processes: int, **arguments: object) -> list[dict[str, Any]]:
-    """Run `WORK[name]` in several new processes at once.  Raises WorkerFailed."""
+    """Do a piece of work in several new processes at once.  Raises WorkerFailed."""
     run = partial(answer_of, _command(name, arguments), environment={})
     with ThreadPoolExecutor(processes) as pool:
         return [each.result() for each in [pool.submit(run) for _ in range(processes)]]
@@ -105,14 +116,18 @@ def _command(name: str, arguments: Mapping[str, object]) -> list[str]:
 
 
 def answer_of(
-    command: Sequence[str], *, environment: Mapping[str, str], limit_s: float = LONGEST_S
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    limit_s: float = LONGEST_S,
+    checkout: Path = PROJECT,
 ) -> dict[str, Any]:
     """Run a command that prints one JSON object as its last line; return that.
 
     Raises WorkerFailed.
     """
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with running(command, environment=environment, **pipes) as process:
+    with running(command, environment=environment, checkout=checkout, **pipes) as process:
         try:
             told, errors = process.communicate(timeout=limit_s)
         except subprocess.TimeoutExpired as late:
@@ -127,12 +142,13 @@ def answer_of(
 def main() -> None:
     """Do one piece of work, under cProfile if the environment asks for it."""
     name, arguments = sys.argv[1], json.loads(sys.argv[2])
+    work = getattr(import_module(WORK[name]), name)
     if to := os.environ.get("BENCH_PROFILE"):
         profiler = cProfile.Profile()
-        answer = profiler.runcall(WORK[name], **arguments)
+        answer = profiler.runcall(work, **arguments)
         profiler.dump_stats(to)
     else:
-        answer = WORK[name](**arguments)
+        answer = work(**arguments)
     print(json.dumps(answer))
 
 

@@ -17,7 +17,7 @@ from clento_engine.domain.limits import Caps, Spacing, Tier
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.schedule import parse_hours
 from clento_engine.domain.workflow import Branch, Edge, Node, Workflow
-from clento_engine.store.accounts import add_account, create_organization
+from clento_engine.store.accounts import NOT_LOOKED_UP, add_account, create_organization
 from clento_engine.store.campaigns import Pace, create_campaign, start_campaign
 from clento_engine.store.claim import Wanted, claim
 from clento_engine.store.moves import recount
@@ -260,6 +260,7 @@ async def add_sender(
     spacing: Spacing = NO_GAP,
     tier: Tier = Tier.SALES_NAVIGATOR,
     capped: bool = False,
+    member: str | None = None,
 ) -> UUID:
     """Add an established account; without gaps and caps unless told so."""
     account_id = await add_account(
@@ -270,7 +271,7 @@ async def add_sender(
         tier=tier,
         time_zone=time_zone,
         warmup_days=0,
-        provider_id=member_of(f"unipile-{name}"),
+        provider_id=member or member_of(f"unipile-{name}"),
         spacing=spacing,
     )
     if not capped:
@@ -281,6 +282,17 @@ async def add_sender(
             (account_id,),
         )
     return account_id
+
+
+async def unbind(conn: Conn, account_id: UUID) -> None:
+    """Let an account be one that nobody has looked up yet, as an upgrade leaves it."""
+    await conn.execute(
+        "update connected_accounts set provider_id = null, status = 'paused',"
+        " paused_by = 'provider', pause_reason = %s where id = %s",
+        (NOT_LOOKED_UP, account_id),
+    )
+    await conn.execute("delete from provider_accounts where account_id = %s", (account_id,))
+    await conn.execute("update lanes set active = false where account_id = %s", (account_id,))
 
 
 async def set_stage(

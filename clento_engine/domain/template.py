@@ -191,12 +191,8 @@ def length_with(template: str, value_length: int, columns: Collection[str] = ())
     return sum(value_length if isinstance(part, Variable) else length(part) for part in parts)
 
 
-def same_text(a: str, b: str) -> bool:
-    """Whether two texts are one message: equal after NFC and with all white space collapsed."""
-    return _collapsed(a) == _collapsed(b)
-
-
-def _collapsed(text: str) -> str:
+def collapsed(text: str) -> str:
+    """Return a text as it is compared: NFC, with all white space collapsed."""
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 

@@ -39,6 +39,10 @@ class Span:
         least, most = max(self.least, other.least), min(self.most, other.most)
         return Span(least, most) if least <= most else None
 
+    def covers(self, other: "Span") -> bool:
+        """Whether all that the other leaves possible is possible by this one too."""
+        return self.least <= other.least and other.most <= self.most
+
     @property
     def certain(self) -> timedelta:
         """The skew that there is at least: the one nearest to none."""
@@ -68,12 +72,14 @@ class Skew:
     def learn(self, span: Span) -> None:
         """Take what one answer says."""
         self._lately.append(span)
+        believed = self._believed
+        if believed is not None and span.covers(believed):  # nearly every answer: nothing is new
+            return
         if len(self._lately) < IN_AGREEMENT:
             return
         together: Span | None = span
         for one in self._lately:
             together = None if together is None else together.within(one)
-        believed = self._believed
         if together is not None:
             narrowed = None if believed is None else together.within(believed)
             self._believed = together if narrowed is None else narrowed

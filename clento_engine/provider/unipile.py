@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 import math
+import select
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
@@ -25,6 +26,8 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 import aiohttp
 import httpx
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ConnectionKey
 from httpx_aiohttp import AiohttpTransport
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt
 from tenacity.wait import wait_exponential, wait_random
@@ -139,8 +142,49 @@ class _Request(aiohttp.ClientRequest):
         await super().write_bytes(writer, conn, content_length)
 
 
+def _is_tainted(protocol: ResponseHandler | None) -> bool:
+    """Whether anything came on a connection since its last answer: bytes, or its end.
+
+    The next request would be given them as its answer.  They are in the protocol, or still in the
+    kernel.  (Of TLS they may be no more than a session ticket: then a connection is lost, no
+    request.)
+    """
+    if protocol is None or protocol.transport is None or protocol.should_close:
+        return True
+    sock = protocol.transport.get_extra_info("socket")
+    if sock is None or (descriptor := sock.fileno()) < 0:  # it has ended
+        return True
+    readable = select.poll()  # not `select.select`, which knows the first 1,024 files only
+    readable.register(descriptor, select.POLLIN)
+    return bool(readable.poll(0))
+
+
 class _Connector(aiohttp.TCPConnector):
-    """Gives connections on which nothing is written late: see `_need_time`."""
+    """Gives connections on which nothing came while they were idle, and nothing is written late.
+
+    What comes on an idle connection answers no request of ours, and aiohttp would hand it to the
+    next one as its answer: an invitation would be "sent" that the server never read.
+    For late writes see `_need_time`.
+    """
+
+    async def _get(
+        self, key: ConnectionKey, traces: list[aiohttp.tracing.Trace]
+    ) -> aiohttp.connector.Connection | None:
+        while (kept := await super()._get(key, traces)) is not None:
+            if not _is_tainted(kept.protocol):
+                return kept
+            if kept.transport is not None:
+                kept.transport.abort()  # nobody is left to end it politely with
+            kept.close()
+        return None
+
+    def _release(
+        self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False
+    ) -> None:
+        super()._release(key, protocol, should_close=should_close)
+        # Without a parser the protocol keeps all that comes, half an answer too, and says so by
+        # `should_close`.  The next request brings a parser of its own.
+        protocol._parser = None  # noqa: SLF001
 
     async def connect(
         self,

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from clento_engine.domain import execution as ex
@@ -20,7 +21,6 @@ from clento_engine.domain.operation import Operation
 from clento_engine.domain.workflow import Node
 from clento_engine.provider.port import Post, Profile, Provider, Sent
 from clento_engine.runtime.clock import Clock
-from clento_engine.runtime.pages import every_page
 from clento_engine.store.pick import Claimed
 from clento_engine.store.settle import Learned, Report
 
@@ -105,7 +105,7 @@ async def _ask(
         case Operation.SEND_INMAIL:
             return await _inmail(provider, item, intent, clock)
         case Operation.WITHDRAW_REQUEST:
-            return await _withdraw(provider, item, intent, clock)
+            return await _withdraw(provider, item, intent)
         case Operation.START | Operation.WEBHOOK:
             raise AssertionError(f"{intent.operation} sends nothing")
 
@@ -122,31 +122,26 @@ async def _inmail(
             return profile
         target = profile.provider_id
         _need_time(item, clock)
-    return await provider.inmail(
+    answer = await provider.inmail(
         account,
         target,
         intent.text or "",
         intent.subject or "",
         sales_navigator=by_navigator,
     )
+    if by_navigator and isinstance(answer, Retry):
+        return replace(answer, left=True)  # the profile was read: its unit is not given back
+    return answer
 
 
-async def _withdraw(
-    provider: Provider, item: Claimed, intent: Intent, clock: Clock
-) -> Sent | Failure:
-    """Withdraw the invitation, looking its id up among those pending when it was never told."""
-    account = item.sender.unipile_account_id
-    invitation_id = intent.invitation_id
-    if invitation_id is None:
-        pending = await every_page(lambda cursor: provider.sent_invitations(account, cursor=cursor))
-        if isinstance(pending, Retry | Wait | Skip | Fail | Pause):
-            return pending
-        of_lead = (each.id for each in pending if each.provider_id == intent.target)
-        invitation_id = next(of_lead, None)
-        _need_time(item, clock)
-    if invitation_id is None:
-        return Sent(repeated=True)  # nothing pending: accepted, expired or withdrawn
-    return await provider.withdraw(account, invitation_id)
+async def _withdraw(provider: Provider, item: Claimed, intent: Intent) -> Sent | Failure:
+    """Withdraw the invitation; where its id was never learned, reconcile looks for it first.
+
+    That reads a profile and pages of a list, each with a unit and a gap of its own.
+    """
+    if intent.invitation_id is None:
+        raise OutcomeUnknown("the invitation's id is not known: it is looked for")
+    return await provider.withdraw(item.sender.unipile_account_id, intent.invitation_id)
 
 
 def _answered(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from clento_engine.domain.failure import Fail, Failure, Means, Pause, Retry, Skip
+from clento_engine.domain.failure import Fail, Failure, Pause, Retry, Skip
 from clento_engine.domain.limits import Tier
 from clento_engine.provider.port import Account
 from clento_engine.runtime.guard import require_stamp
@@ -53,8 +53,8 @@ async def add(
     """
     answer = await world.provider.account(unipile_account_id)
     if not isinstance(answer, Account):
-        read = _read(answer, unipile_account_id)
-        raise NotAdded(read.reason, is_unknown=read is not answer and isinstance(read, Pause))
+        is_unknown = isinstance(answer, Pause) and not answer.everyone
+        raise NotAdded(f"account {unipile_account_id}: {answer.reason}", is_unknown=is_unknown)
     member_id = answer.provider_id
     if member_id is None:
         raise NotAdded(NO_MEMBER)
@@ -72,9 +72,7 @@ async def add(
                 warmup_days=warmup_days,
             )
             if not answer.usable:  # another account of the member's may still be
-                await look_up_again(
-                    conn, organization_id, account_id, world.clock(), reason=answer.status
-                )
+                await look_up_again(conn, organization_id, account_id, reason=answer.status)
                 return Bound(account_id, is_folded=False)
             bound = await bind(
                 conn,
@@ -107,7 +105,8 @@ async def confirm(
     if isinstance(answer, Account):
         failure = await _compare(world, organization_id, account_id, answer)
     else:
-        failure = _read(answer, unipile_account_id)
+        # only a Pause is about the account; a refusal of another kind says nothing of it
+        failure = Retry(answer.reason) if isinstance(answer, Skip | Fail) else answer
     if isinstance(failure, Pause):
         reason = failure.reason
 
@@ -123,15 +122,6 @@ async def confirm(
                 )
 
         await surely(pause)
-    return failure
-
-
-def _read(failure: Failure, unipile_account_id: str) -> Failure:
-    """Read why the provider did not show the account: one that it does not know cannot act."""
-    if isinstance(failure, Skip | Fail):
-        if failure.means is Means.GONE:
-            return Pause(f"Unipile knows no account {unipile_account_id}")
-        return Retry(failure.reason)
     return failure
 
 

@@ -7,9 +7,11 @@ what became of an action, it would say "nothing", and people would be written to
 import logging
 import time
 from datetime import timedelta
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from clento_engine.domain.failure import Fail, Pause, Retry, Skip, Wait
+from clento_engine.provider.port import Provider
+from clento_engine.runtime.clock import ClockSkew, speed_of
 from clento_engine.runtime.world import Workspace, World
 from clento_engine.store.database import Conn, Database
 from clento_engine.store.installation import binding, stamp, witnesses
@@ -17,9 +19,13 @@ from clento_engine.store.installation import binding, stamp, witnesses
 CHECKED_S = 1.0  # for how long a process believes what it read, of real time
 # After a move no account acts before every process has read of it, whichever clock it lives by.
 NOTICED = timedelta(seconds=10 * CHECKED_S)
+MOST_SKEW = timedelta(seconds=60)  # between our clock and the provider's
+COMPARED = 3  # answers that the two are compared by
+NOBODY = "nobody"  # an account that no provider has: any answer tells the time
 WITNESSES = 5  # accounts asked about, at most, before an unbound database is bound
 
 _checked: WeakKeyDictionary[Database, tuple[float, Workspace]] = WeakKeyDictionary()
+_compared: WeakSet[Provider] = WeakSet()
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +87,24 @@ async def require_provider(world: World) -> None:
     _checked[world.database] = (time.monotonic(), workspace)
 
 
+async def require_clock(world: World) -> None:
+    """Raise ClockSkew when our clock and the provider's are known to differ by over a minute.
+
+    One that was not compared yet is, by answers that cause no LinkedIn traffic.  Times decide when
+    something may be sent, and what came before what: one of the two clocks is wrong.
+    """
+    provider = world.provider
+    if world.workspace is not None and provider not in _compared:
+        _compared.add(provider)
+        for _ in range(COMPARED):
+            if provider.skew is None:
+                await provider.account(NOBODY)
+    skew = provider.skew
+    if skew is not None and abs(skew) > MOST_SKEW * speed_of(world.clock):
+        ahead = f"{skew.total_seconds():+.0f} s"
+        raise ClockSkew(f"this host's clock differs from the provider's by {ahead}")
+
+
 async def require_stamp(conn: Conn, world: World) -> None:
     """Bind the database to the provider of `world`, inside the caller's transaction.
 
@@ -106,10 +130,10 @@ async def _recognise(world: World, workspace: Workspace, accounts: list[tuple[st
     for unipile_account_id, member_id in accounts:
         answer = await world.provider.account(unipile_account_id)
         match answer:
+            case Pause(everyone=False) | Skip() | Fail():
+                continue
             case Retry() | Wait() | Pause():
                 raise NotAsked(workspace, answer.reason)
-            case Skip() | Fail():
-                continue
             case _ if answer.provider_id == member_id:
                 return
     raise UnknownProvider(workspace, accounts[0][0])

@@ -1,28 +1,32 @@
 """Actions whose outcome is unknown: ask the provider what is true, never repeat blindly.
 
-Found: the action is done, with its reference.  Absent, once the time has passed in which the
-provider's own store may lag: it did not happen, and the step may run again.  While the provider
-cannot be asked, the action stays open; after DESPAIR a person must look.
+Found: the action is done, with its reference.  Absent: it did not happen, and the step may run
+again.  Absence is proved by what is there, never by a clock or a first page: messages are read
+back to one that the ledger knows or to the chat's start, comments of ours back to one that the
+ledger knows, and what should be there as well must be.  While nothing is proved the question stays
+open; after DESPAIR a person must look.
 """
 
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from msgspec.structs import replace
+
+from clento_engine.domain import absence
 from clento_engine.domain import execution as ex
 from clento_engine.domain.failure import Fail, Failure, Means, Pause, Retry, Skip, Wait
 from clento_engine.domain.limits import MONTH
 from clento_engine.domain.operation import Budget, Operation
-from clento_engine.domain.template import same_text
-from clento_engine.provider.port import Message, Provider
-from clento_engine.runtime.clock import Clock
-from clento_engine.runtime.guard import require_provider
-from clento_engine.runtime.pages import every_page
+from clento_engine.provider.port import Comment, Invitation, Message, Profile
+from clento_engine.runtime.binding import confirm
+from clento_engine.runtime.guard import require_clock, require_provider
 from clento_engine.runtime.world import World, settled
-from clento_engine.store.accounts import reserve
-from clento_engine.store.doubtful import Doubtful, take_doubtful
-from clento_engine.store.settle import Learned, Report
+from clento_engine.store.budgets import reserve
+from clento_engine.store.doubtful import Doubtful, known_chats, store_since, take_doubtful
+from clento_engine.store.settle import Learned, Progress, Report
 
 AT_ONCE = 20  # questions under way
 # How long after the intent "not there" may only mean "not there yet"; source: unipile.md, section
@@ -35,20 +39,19 @@ SETTLES: dict[Operation, timedelta] = {
     Operation.SEND_FOLLOWUP: timedelta(minutes=12),
     Operation.SEND_INMAIL: timedelta(minutes=12),
 }
-LEAST_QUESTIONS = 2  # before "not there" is believed
 ASK_AGAIN = timedelta(minutes=3)
 ASK_LATER = timedelta(minutes=30)  # while the provider or the account is out of order
-NO_UNIT = timedelta(hours=1)  # until an account's spent allowance is asked again
 DESPAIR = timedelta(days=3)
-OVERLAP = timedelta(minutes=2)  # clocks differ: what was sent may carry a time before the intent
+# What the ledger settled this long before an intent was there before it, whichever tickers' clocks
+# they were: these differ by seconds at most.
+BEFORE = timedelta(minutes=2)
+# Ours, no source gives a figure: how long after a sign-in the provider's store of an account's
+# chats may have gaps; and how old an intent must be before an account that shows no chat at all is
+# taken to have none.
+STORE_FILLS = timedelta(hours=6)
+NO_CHATS = timedelta(hours=24)
 
-# What LinkedIn counts of a question is a unit like any other; chats are the provider's own store.
-_COSTS = {
-    Operation.SEND_CONNECTION_REQUEST: Budget.PROFILE,
-    Operation.WITHDRAW_REQUEST: Budget.PROFILE,
-    Operation.LIKE_POST: Budget.POST_READ,
-    Operation.COMMENT_POST: Budget.POST_READ,
-}
+_MESSAGES = {False: Operation.SEND_FOLLOWUP, True: Operation.SEND_INMAIL}  # by: is it an InMail
 
 log = logging.getLogger(__name__)
 
@@ -56,9 +59,11 @@ log = logging.getLogger(__name__)
 async def reconcile(world: World, *, most: int = 200) -> int:
     """Ask about every action that is due for a question; return how many were asked about.
 
-    Raises WrongProvider, as `guard.require_provider` does: another one would say "not there".
+    Raises WrongProvider, as `guard.require_provider` does: another one would say "not there"; and
+    ClockSkew.
     """
     await require_provider(world)
+    await require_clock(world)
     now = world.clock()
     async with world.database.connection() as conn:
         doubtful = await take_doubtful(conn, now=now, lease=world.lease, most=most)
@@ -88,159 +93,341 @@ async def reconcile(world: World, *, most: int = 200) -> int:
 
 
 async def _ask(world: World, action: Doubtful) -> Report:
-    now = world.clock()
     operation = action.ticket.operation
     if operation is Operation.PROFILE_VISIT:
         # nothing can be asked; a visit too few is better than one too many
-        return _report(action, "done", ex.Done(), now)
+        return _report(action, "done", ex.Done(), world.clock())
     if not operation.is_write:
-        return _report(action, "absent", ex.Absent(), now)
-    if (budget := _COSTS.get(operation)) is not None:
-        async with world.database.connection() as conn:
-            free = await reserve(conn, action.organization_id, action.account_id, budget, now)
-        if not free:
-            nothing_left = Wait(f"no unit of {budget} is left to ask with", NO_UNIT, NO_UNIT)
-            return _out_of_order(action, nothing_left, now)
-    answer = await _look(world.provider, action, world.clock)
+        return _report(action, "absent", ex.Absent(), world.clock())
+    answer = await _Question(world, action).ask()
     if isinstance(answer, Report):
         return answer
-    return _out_of_order(action, answer, now)
+    return _out_of_order(action, answer, world.clock())
 
 
-async def _look(provider: Provider, action: Doubtful, clock: Clock) -> Report | Failure:
-    match action.ticket.operation:
-        case Operation.SEND_CONNECTION_REQUEST:
-            return await _invitation(provider, action, clock)
-        case Operation.WITHDRAW_REQUEST:
-            return await _withdrawal(provider, action, clock)
-        case Operation.SEND_FOLLOWUP:
-            return await _message(provider, action, clock, inmail=False)
-        case Operation.SEND_INMAIL:
-            return await _message(provider, action, clock, inmail=True)
-        case Operation.COMMENT_POST:
-            return await _comment(provider, action, clock)
-        case Operation.LIKE_POST:
-            return await _like(provider, action, clock)
-        case operation:
-            raise AssertionError(f"{operation} needs no question")
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What is asked about one action.
 
+    Of what LinkedIn sees one page or profile at a time: each takes a unit and keeps the account's
+    gap, and a search that needs several goes on at the next question.
+    """
 
-async def _invitation(provider: Provider, action: Doubtful, clock: Clock) -> Report | Failure:
-    """Ask the profile; an invitation that it does not show may still be in the list of pending."""
-    profile = await provider.profile(action.unipile_account_id, action.target)
-    if _is_gone(profile):
-        return _absent(action, clock())
-    if isinstance(profile, Retry | Wait | Pause | Skip | Fail):
-        return profile
-    if profile.connected or profile.invitation_pending:
-        now = clock()
+    world: World
+    action: Doubtful
+
+    async def ask(self) -> Report | Failure:
+        match self.action.ticket.operation:
+            case Operation.SEND_CONNECTION_REQUEST:
+                return await self._invitation()
+            case Operation.WITHDRAW_REQUEST:
+                return await self._withdrawal()
+            case Operation.SEND_FOLLOWUP:
+                return await self._message(inmail=False)
+            case Operation.SEND_INMAIL:
+                return await self._message(inmail=True)
+            case Operation.COMMENT_POST:
+                return await self._comment()
+            case Operation.LIKE_POST:
+                return await self._like()
+            case operation:
+                raise AssertionError(f"{operation} needs no question")
+
+    # --- invitations
+
+    async def _invitation(self) -> Report | Failure:
+        """Ask the profile; an invitation that it does not show may be in the list of pending.
+
+        It was sent just now, so the list's first page is enough.  Should both be wrong, LinkedIn
+        refuses a second one.
+        """
+        if self.action.progress.is_searching:
+            return await self._invitation_in_list()
+        profile = await self._profile()
+        if _is_gone(profile):
+            return await self._absent()
+        if not isinstance(profile, Profile):
+            return profile
+        if profile.connected or profile.invitation_pending:
+            return self._invited(profile)
+        return self._search(profile)
+
+    def _invited(self, profile: Profile) -> Report:
+        now = self.world.clock()
         learned = Learned(
             provider_id=profile.provider_id, connected_at=now if profile.connected else None
         )
-        seen = ex.ProfileRead(profile.provider_id, profile.connected, profile.invitation_pending)
-        return _report(action, "done", seen, now, learned=learned)
-    pending = await every_page(
-        lambda cursor: provider.sent_invitations(action.unipile_account_id, cursor=cursor)
-    )
-    if isinstance(pending, Retry | Wait | Pause | Skip | Fail):
-        return pending
-    for invitation in pending:
-        if invitation.provider_id == action.target or (
-            # Unipile may leave the id out, and names the person then by the other
-            invitation.provider_id is None
-            and invitation.public_identifier is not None
-            and invitation.public_identifier == profile.public_identifier
+        read = ex.ProfileRead(profile.provider_id, profile.connected, profile.invitation_pending)
+        return _report(self.action, "done", read, now, learned=learned)
+
+    async def _invitation_in_list(self) -> Report | Failure:
+        action = self.action
+        if (wait := await self._reserve(Budget.LIST_READ)) is not None:
+            return wait
+        page = await self.world.provider.sent_invitations(action.unipile_account_id)
+        if isinstance(page, Retry | Wait | Pause | Skip | Fail):
+            return page
+        found = _of_person(page.items, action.target, action.progress.slug)
+        if found is None:
+            return await self._absent()
+        read = ex.ProfileRead(action.target, connected=False, invitation_pending=True)
+        learned = Learned(invitation_id=found.id)
+        now = self.world.clock()
+        return _report(action, "done", read, now, learned=learned, reference=found.id)
+
+    async def _withdrawal(self) -> Report | Failure:
+        """Ask the profile: a withdrawal is done when it says so.
+
+        Where it still shows the invitation, the list of pending ones is searched for its id: the
+        one that we had may be another's, or we had none.
+        """
+        if self.action.progress.is_searching:
+            return await self._pending_id()
+        profile = await self._profile()
+        if _is_gone(profile):
+            return _report(self.action, "done", ex.Done(), self.world.clock())
+        if not isinstance(profile, Profile):
+            return profile
+        if profile.connected or not profile.invitation_pending:
+            return _report(self.action, "done", ex.Done(), self.world.clock())
+        return self._search(profile)
+
+    async def _pending_id(self) -> Report | Failure:
+        action, progress = self.action, self.action.progress
+        if (wait := await self._reserve(Budget.LIST_READ)) is not None:
+            return wait
+        page = await self.world.provider.sent_invitations(
+            action.unipile_account_id, cursor=progress.cursor
+        )
+        if isinstance(page, Retry | Wait | Pause | Skip | Fail):
+            return page
+        if (found := _of_person(page.items, action.target, progress.slug)) is not None:
+            return await self._absent(Learned(invitation_id=found.id))
+        if page.cursor is not None:
+            return self._next_page(page.cursor)
+        return Retry("the profile shows an invitation that the list of pending ones lacks")
+
+    def _search(self, profile: Profile) -> Report:
+        """Look into the list of pending invitations at the next question."""
+        action, now = self.action, self.world.clock()
+        onward = Progress(
+            absent_since=action.progress.absent_since or now,
+            is_searching=True,
+            slug=profile.public_identifier,
+        )
+        wait = min(ASK_AGAIN, SETTLES[action.ticket.operation])
+        return _later(action, now, wait, "the pending invitations are looked at next", onward)
+
+    async def _profile(self) -> Profile | Failure:
+        if (wait := await self._reserve(Budget.PROFILE)) is not None:
+            return wait
+        return await self.world.provider.profile(self.action.unipile_account_id, self.action.target)
+
+    # --- messages
+
+    async def _message(self, *, inmail: bool) -> Report | Failure:
+        """Look for our text in all chats with the person."""
+        action, provider = self.action, self.world.provider
+        chats = await provider.chats_with(
+            action.unipile_account_id, action.provider_id or action.target
+        )
+        if isinstance(chats, Retry | Wait | Pause | Skip | Fail):
+            return chats
+        text = action.text or ""
+        known = self._known(_MESSAGES[inmail])
+        back_to = absence.anchors(known, text)
+        chat_ids = dict.fromkeys(chat.id for chat in chats)
+        if action.chat_id is not None:
+            chat_ids[action.chat_id] = None
+        shown: list[absence.Shown] = []
+        chats_of: dict[str | None, str] = {}
+        is_whole = True
+        for chat_id in chat_ids:
+            messages = await provider.chat_messages(chat_id, back_to=back_to)
+            if _is_gone(messages):  # what the ledger knows of it must be shown by another
+                continue
+            if isinstance(messages, Retry | Wait | Pause | Skip | Fail):
+                return messages
+            ours = [each for each in messages.items if _is_ours(each, inmail=inmail)]
+            shown += [absence.Shown(each.id, each.text) for each in ours]
+            chats_of |= {each.id: chat_id for each in ours}
+            is_whole = is_whole and messages.is_whole
+        match absence.message(shown, known, text, is_whole=is_whole):
+            case absence.Found(message):
+                # an InMail's chat takes no message of ours
+                learned = None if inmail else Learned(chat_id=chats_of[message.id])
+                return self._done(message.id, learned)
+            case absence.Unproved(reason):
+                return Retry(reason)
+            case absence.Absent():
+                return await self._absent_message(is_empty=not shown)
+
+    async def _absent_message(self, *, is_empty: bool) -> Report | Failure:
+        """Believe that it is not there only while the provider's store of the account is whole."""
+        if (failure := await self._confirm()) is not None:
+            return failure
+        action, now = self.action, self.world.clock()
+        async with self.world.database.connection() as conn:  # what was found out just now, too
+            since = await store_since(conn, action.organization_id, action.account_id)
+        if since is not None and now < since + STORE_FILLS:
+            reason = "the account signed in lately: its chats may not all be there yet"
+            return Wait(reason, since + STORE_FILLS - now, STORE_FILLS)
+        if is_empty and (doubt := await self._doubt_of_store()) is not None:
+            return doubt
+        return self._looked_in_vain()
+
+    async def _confirm(self) -> Failure | None:
+        """Say why the account must not be believed: it may be another's, or signed out."""
+        action = self.action
+        return await confirm(
+            self.world, action.organization_id, action.account_id, action.unipile_account_id
+        )
+
+    async def _doubt_of_store(self) -> Failure | None:
+        """Say why the store may have lost chats: of other people, known ones must be there.
+
+        One may be gone, deleted by hand; an account that shows no chat at all is believed a day
+        later.
+        """
+        world, action = self.world, self.action
+        async with world.database.connection() as conn:
+            chats = await known_chats(conn, action, before=action.intended_at - BEFORE)
+        lacking = 0
+        for chat_id, references in chats:
+            messages = await world.provider.chat_messages(chat_id, back_to=references)
+            if _is_gone(messages):
+                lacking += 1
+            elif isinstance(messages, Retry | Wait | Pause | Skip | Fail):
+                return messages
+            elif references and references.isdisjoint(each.id for each in messages.items):
+                lacking += 1
+        if lacking > 1 or (lacking and lacking == len(chats)):
+            return Retry("chats with other people are not there either")
+        if chats or world.clock() >= action.intended_at + NO_CHATS:
+            return None
+        has_chats = await world.provider.has_chats(action.unipile_account_id)
+        if isinstance(has_chats, bool):
+            return None if has_chats else Retry("the account shows no chat at all")
+        return has_chats
+
+    # --- posts
+
+    async def _comment(self) -> Report | Failure:
+        """Look for our comment in the list of all that the account wrote, a page a question."""
+        action, progress = self.action, self.action.progress
+        own_id = action.own_provider_id
+        if own_id is None:
+            return Retry("whose account it is is not known")
+        if (wait := await self._reserve(Budget.POST_READ)) is not None:
+            return wait
+        page = await self.world.provider.own_comments(
+            action.unipile_account_id, own_id, cursor=progress.cursor
+        )
+        if isinstance(page, Retry | Wait | Pause | Skip | Fail):
+            return page
+        verdict = absence.comment(
+            [absence.Shown(each.id, each.text, _places(each)) for each in page.items],
+            self._known(Operation.COMMENT_POST),
+            action.target,
+            action.text or "",
+            is_known=progress.is_known,
+            is_last=page.cursor is None,
+        )
+        match verdict:
+            case absence.Found(comment):
+                return self._done(comment.id)
+            case absence.Absent():
+                return await self._absent()
+            case absence.Unproved(reason):
+                return Retry(reason)
+            case absence.More(is_known):
+                return self._next_page(page.cursor, is_known=is_known)
+
+    async def _like(self) -> Report | Failure:
+        if (wait := await self._reserve(Budget.POST_READ)) is not None:
+            return wait
+        post = await self.world.provider.post(self.action.unipile_account_id, self.action.target)
+        if _is_gone(post):
+            return await self._absent()
+        if isinstance(post, Retry | Wait | Pause | Skip | Fail):
+            return post
+        return self._done(None) if post.reacted else await self._absent()
+
+    # --- what all of them do
+
+    async def _reserve(self, budget: Budget) -> Wait | None:
+        """Take a unit for one read that LinkedIn sees; return how long to wait for it, if so."""
+        action, now = self.action, self.world.clock()
+        async with self.world.database.connection() as conn:
+            again_at = await reserve(conn, action.organization_id, action.account_id, budget, now)
+        if again_at is None:
+            return None
+        wait = again_at - now
+        return Wait(f"waits for its turn to read by the limit {budget}", wait, wait)
+
+    def _known(self, operation: Operation) -> list[absence.Known]:
+        before = self.action.intended_at - BEFORE
+        return [
+            absence.Known(each.reference, each.text, each.settled_at <= before, each.target)
+            for each in self.action.known
+            if each.operation is operation
+        ]
+
+    def _done(self, reference: str | None, learned: Learned | None = None) -> Report:
+        now = self.world.clock()
+        return _report(self.action, "done", ex.Done(), now, learned=learned, reference=reference)
+
+    def _next_page(self, cursor: str | None, *, is_known: bool = False) -> Report | Failure:
+        """Go on with the list's next page at the next question."""
+        action = self.action
+        if cursor == action.progress.cursor:
+            return Retry("answer not understood: a list without end")
+        onward = replace(action.progress, cursor=cursor, is_known=is_known)
+        return _later(action, self.world.clock(), timedelta(0), "not on this page", onward)
+
+    async def _absent(self, learned: Learned | None = None) -> Report | Failure:
+        """It is not there, if it is our account that was asked."""
+        failure = await self._confirm()
+        return self._looked_in_vain(learned) if failure is None else failure
+
+    def _looked_in_vain(self, learned: Learned | None = None) -> Report:
+        """It is not there: believed once the time is over in which it may still appear.
+
+        Never at the first question.  A host's clock that is set forward ends every ticker on it,
+        makes every intent look old, and leaves requests on the wire: between two questions time
+        has passed.
+        """
+        action, now = self.action, self.world.clock()
+        settles = SETTLES[action.ticket.operation]
+        settles_at = action.intended_at + settles
+        since = action.progress.absent_since
+        if since is not None and now >= settles_at:
+            return _report(action, "absent", ex.Absent(), now, learned=learned)
+        anew = Progress(absent_since=since or now)
+        if now < settles_at:
+            return _later(action, now, min(ASK_AGAIN, settles_at - now), "not there yet", anew)
+        return _later(action, now, min(ASK_AGAIN, settles), "asked only once", anew)
+
+
+def _of_person(
+    pending: Sequence[Invitation], provider_id: str, slug: str | None
+) -> Invitation | None:
+    """Find a person's invitation; the provider may leave the id out, and names them by the slug."""
+    for each in pending:
+        if each.provider_id == provider_id or (
+            each.provider_id is None and slug is not None and each.public_identifier == slug
         ):
-            seen = ex.ProfileRead(profile.provider_id, connected=False, invitation_pending=True)
-            learned = Learned(invitation_id=invitation.id)
-            return _report(action, "done", seen, clock(), learned=learned, reference=invitation.id)
-    return _absent(action, clock())
-
-
-async def _withdrawal(provider: Provider, action: Doubtful, clock: Clock) -> Report | Failure:
-    profile = await provider.profile(action.unipile_account_id, action.target)
-    if _is_gone(profile):
-        return _report(action, "done", ex.Done(), clock())
-    if isinstance(profile, Retry | Wait | Pause | Skip | Fail):
-        return profile
-    if profile.connected or not profile.invitation_pending:
-        return _report(action, "done", ex.Done(), clock())
-    return _absent(action, clock())
-
-
-async def _message(
-    provider: Provider, action: Doubtful, clock: Clock, *, inmail: bool
-) -> Report | Failure:
-    """Look for our text in the chats with the person since the intent."""
-    chats = [action.chat_id] if action.chat_id is not None else []
-    found = await provider.chats_with(
-        action.unipile_account_id, action.provider_id or action.target
-    )
-    if isinstance(found, Retry | Wait | Pause | Skip | Fail):
-        return found
-    chats += [chat.id for chat in found if chat.id not in chats]
-    for chat_id in chats:
-        messages = await provider.chat_messages(chat_id)
-        if _is_gone(messages):
-            continue
-        if isinstance(messages, Retry | Wait | Pause | Skip | Fail):
-            return messages
-        since = action.intended_at - OVERLAP
-        lately = [message for message in messages.items if message.sent_at > since]
-        message = _ours(action, lately, inmail=inmail)
-        if message is not None:
-            learned = Learned(chat_id=chat_id)
-            return _report(
-                action, "done", ex.Done(), clock(), learned=learned, reference=message.id
-            )
-    return _absent(action, clock())
-
-
-def _ours(action: Doubtful, messages: Sequence[Message], *, inmail: bool) -> Message | None:
-    for message in messages:
-        if (
-            message.from_us
-            and message.id not in action.known
-            and message.kind != "INVITATION"  # the note, which may say the same
-            and (message.kind == "INMAIL") == inmail
-            and same_text(message.text, action.text or "")
-        ):
-            return message
+            return each
     return None
 
 
-async def _comment(provider: Provider, action: Doubtful, clock: Clock) -> Report | Failure:
-    own = action.own_provider_id
-    if own is None:
-        account = await provider.account(action.unipile_account_id)
-        if isinstance(account, Retry | Wait | Pause | Skip | Fail):
-            return account
-        if account.provider_id is None:
-            return Retry("Unipile does not say whose account it is")
-        own = account.provider_id
-    own_id = own
-    comments = await every_page(
-        lambda cursor: provider.own_comments(action.unipile_account_id, own_id, cursor=cursor)
-    )
-    if isinstance(comments, Retry | Wait | Pause | Skip | Fail):
-        return comments
-    of_our_text = [each for each in comments if same_text(each.text, action.text or "")]
-    if any(action.target in (each.post_urn, each.post_id) for each in of_our_text):
-        return _report(action, "done", ex.Done(), clock())
-    if any(each.post_urn is None and each.post_id is None for each in of_our_text):
-        return Retry("a comment says what ours does, and not under which post")
-    return _absent(action, clock())
+def _is_ours(message: Message, *, inmail: bool) -> bool:
+    """Whether it is a message of ours of the kind; an invitation's note may say the same."""
+    return message.from_us and message.kind != "INVITATION" and (message.kind == "INMAIL") == inmail
 
 
-async def _like(provider: Provider, action: Doubtful, clock: Clock) -> Report | Failure:
-    post = await provider.post(action.unipile_account_id, action.target)
-    if _is_gone(post):
-        return _absent(action, clock())
-    if isinstance(post, Retry | Wait | Pause | Skip | Fail):
-        return post
-    if post.reacted:
-        return _report(action, "done", ex.Done(), clock())
-    return _absent(action, clock())
+def _places(comment: Comment) -> frozenset[str]:
+    return frozenset(each for each in (comment.post_id, comment.post_urn) if each is not None)
 
 
 def _is_gone(answer: object) -> bool:
@@ -248,25 +435,12 @@ def _is_gone(answer: object) -> bool:
     return isinstance(answer, Skip | Fail) and answer.means is Means.GONE
 
 
-def _absent(action: Doubtful, now: datetime) -> Report:
-    """It is not there: believed once the time is over in which it may still appear.
-
-    Never at the first question.  A host's clock that is set forward ends every ticker on it, makes
-    every intent look old, and leaves requests on the wire: between two questions time has passed.
-    """
-    settles = SETTLES[action.ticket.operation]
-    settles_at = action.intended_at + settles
-    if now < settles_at:
-        return _later(action, now, min(ASK_AGAIN, settles_at - now), "not there yet")
-    if action.checks < LEAST_QUESTIONS:
-        return _later(action, now, min(ASK_AGAIN, settles), "asked only once")
-    return _report(action, "absent", ex.Absent(), now)
-
-
 def _out_of_order(action: Doubtful, failure: Failure, now: datetime) -> Report:
     """Nothing could be learned: ask later, and tell a person when it goes on for days."""
-    wait = min(failure.delay, MONTH) if isinstance(failure, Wait) else ASK_LATER
-    later = _later(action, now, wait, failure.reason)
+    wait, progress = ASK_LATER, Progress(action.progress.absent_since)  # a search begins anew
+    if isinstance(failure, Wait):
+        wait, progress = min(failure.delay, MONTH), action.progress
+    later = _later(action, now, wait, failure.reason, progress)
     if now - action.intended_at < DESPAIR:
         return later
     log.warning(
@@ -277,8 +451,12 @@ def _out_of_order(action: Doubtful, failure: Failure, now: datetime) -> Report:
     return _report(action, "unknown", ex.Unknowable(reason), now, check_at=now + timedelta(days=1))
 
 
-def _later(action: Doubtful, now: datetime, wait: timedelta, reason: str) -> Report:
-    return _report(action, "unknown", None, now, check_at=now + wait, reason=reason)
+def _later(
+    action: Doubtful, now: datetime, wait: timedelta, reason: str, progress: Progress
+) -> Report:
+    return _report(
+        action, "unknown", None, now, check_at=now + wait, reason=reason, progress=progress
+    )
 
 
 def _report(
@@ -291,6 +469,7 @@ def _report(
     reference: str | None = None,
     reason: str | None = None,
     check_at: datetime | None = None,
+    progress: Progress | None = None,
 ) -> Report:
     log.info(
         "reconciled",
@@ -311,6 +490,7 @@ def _report(
         ticket=action.ticket,
         state=state,
         check_at=check_at,
+        progress=progress,
         reference=reference,
         reason=reason,
         learned=learned,

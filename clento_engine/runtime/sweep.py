@@ -15,12 +15,14 @@ from datetime import datetime, timedelta
 from clento_engine.domain import execution as ex
 from clento_engine.domain.failure import Fail, Failure, Pause, Retry, Skip, Wait
 from clento_engine.domain.limits import Spacing, spacing_after
+from clento_engine.domain.operation import Budget
 from clento_engine.provider.port import Message, Relation
 from clento_engine.runtime.binding import confirm
 from clento_engine.runtime.guard import WrongProvider, require_provider
 from clento_engine.runtime.inbox import of_stranger
 from clento_engine.runtime.world import World, settled, surely
 from clento_engine.store.accounts import pause_account
+from clento_engine.store.budgets import reserve
 from clento_engine.store.inbox import Walk, store_webhook, walks_with
 from clento_engine.store.settle import Learned, Report
 from clento_engine.store.sweeps import SweepRow, swept, take_sweeps
@@ -84,6 +86,13 @@ async def _sweep(world: World, row: SweepRow) -> None:
     if row.messages_since is not None and now - row.messages_since < LEAST:
         # it was the account that was asked about; its lists were read lately
         await _done(world, row, row.messages_since, None)
+        return
+    async with world.database.connection() as conn:
+        turn_at = await reserve(
+            conn, row.organization_id, row.account_id, Budget.LIST_READ, world.clock()
+        )
+    if turn_at is not None:  # the account does something else just now
+        await _come_again(world, row, turn_at)
         return
     news = await _news(world, row, now)
     if not isinstance(news, _News):
@@ -179,6 +188,12 @@ async def _done(
             next_at=read_at + _gap(row, ROUND, world.clock()),
             messages_until=messages_until,
         )
+
+
+async def _come_again(world: World, row: SweepRow, at: datetime) -> None:
+    """Leave everything as it is until the account may read a list."""
+    async with world.database.connection() as conn:
+        await swept(conn, row, next_at=at, messages_until=None)
 
 
 async def _try_later(world: World, row: SweepRow, failure: Failure, again: Spacing) -> None:

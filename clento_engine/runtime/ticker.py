@@ -12,7 +12,8 @@ from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from clento_engine.runtime.act import act, event_report
-from clento_engine.runtime.guard import WrongProvider, require_provider
+from clento_engine.runtime.clock import ClockSkew
+from clento_engine.runtime.guard import WrongProvider, require_clock, require_provider
 from clento_engine.runtime.world import World, surely
 from clento_engine.store.accounts import organizations
 from clento_engine.store.claim import FEW_LANES, Wanted, enough_lanes
@@ -131,9 +132,10 @@ async def tick(
     No transaction is open while the provider is asked.  A crash in between leaves intents under a
     lease that ends: work for reconcile, never a second send.  When `budget` is over, or `stopping`
     says so, nothing more is claimed, and what is in flight is settled before this returns.  Raises
-    WrongProvider, as `guard.require_provider` does, in the same order.
+    WrongProvider, as `guard.require_provider` does, and ClockSkew, in the same order.
     """
     await require_provider(world)
+    await require_clock(world)
     until = time.monotonic() + budget.total_seconds()
     under_way = _Tick(world, lambda: time.monotonic() < until and not stopping())
     await under_way.run()
@@ -151,7 +153,7 @@ class _Tick:
 
     def __init__(self, world: World, may_claim: Callable[[], bool]) -> None:
         self.ticked = Ticked()
-        self.refusal: WrongProvider | None = None
+        self.refusal: WrongProvider | ClockSkew | None = None
         self._world = world
         self._may_claim = may_claim
         self._flights: list[Flights] = []  # of each row
@@ -184,7 +186,7 @@ class _Tick:
                 while True:
                     free = self._free(in_flight)
                     wanted = None
-                    if free > 0 and self._may_claim() and await self._is_our_provider():
+                    if free > 0 and self._may_claim() and await self._may_go_on():
                         wanted = self._wanted(served, free, lanes)
                     elif not in_flight and not reports:
                         break
@@ -231,12 +233,13 @@ class _Tick:
             self._rotation += ROTATED
         return Wanted(served, world.clock(), slots, world.lease, world.request_limit, lanes, first)
 
-    async def _is_our_provider(self) -> bool:
-        """Look again: the database may have been moved to another while the tick goes on."""
+    async def _may_go_on(self) -> bool:
+        """Look again: the database may have been moved to another provider, or a clock be off."""
         if self.refusal is None:
             try:
                 await require_provider(self._world)
-            except WrongProvider as refusal:
+                await require_clock(self._world)
+            except (WrongProvider, ClockSkew) as refusal:
                 self.refusal = refusal
         return self.refusal is None
 

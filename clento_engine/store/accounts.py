@@ -21,9 +21,6 @@ from clento_engine.domain.limits import (
     Caps,
     Spacing,
     Tier,
-    Used,
-    allowance,
-    bucket_at,
     counted_since,
     default_limits,
 )
@@ -415,44 +412,3 @@ async def record(
         " values (%s, %s, %s, %s, %s, jsonb_strip_nulls(jsonb_build_object('reason', %s::text)))",
         (organization_id, subject_id, now, kind, actor, reason),
     )
-
-
-async def reserve(
-    conn: AsyncConnection[Any],
-    organization_id: UUID,
-    account_id: UUID,
-    budget: Budget,
-    now: datetime,
-) -> bool:
-    """Take one unit outside a claim, for a question that reconcile asks; False when none is left.
-
-    Judged by the plain caps: a question comes late or never if it must also wait for a ramp.
-    """
-    async with conn.transaction():
-        key = (organization_id, account_id, budget.value)
-        # the account's lock, as a claim takes it: who holds it alone spends any of its budgets
-        await conn.execute(
-            "select from connected_accounts where organization_id = %s and id = %s"
-            " for no key update",
-            key[:2],
-        )
-        cursor = await conn.execute(
-            "select per_hour, per_day, per_week, per_month from rate_limits"
-            " where organization_id = %s and account_id = %s and operation = %s",
-            key,
-        )
-        row = await cursor.fetchone()
-        if row is None:
-            return False
-        # a second statement, whose snapshot is newer than the lock
-        spent = await used(conn, organization_id, account_id, now)
-        if allowance(Caps(*row), Used(**spent.get(budget, {}))) == 0:
-            return False
-        await conn.execute(
-            "insert into rate_counters as n (organization_id, account_id, operation, bucket_at,"
-            " used) values (%s, %s, %s, %s, 1)"
-            " on conflict (organization_id, account_id, operation, bucket_at)"
-            " do update set used = n.used + 1",
-            (*key, bucket_at(now)),
-        )
-    return True

@@ -115,8 +115,7 @@ async def books(database: Database) -> Books:
 
     An account that the provider knows by one id is one account here, whoever it is connected for.
     """
-    async with database.transaction() as conn:
-        await conn.execute("set transaction isolation level repeatable read, read only")
+    async with database.snapshot() as conn:
         await conn.execute("set local enable_seqscan = on")  # all of it is read
         async with conn.cursor(row_factory=class_row(Written)) as written:
             await written.execute(_ACTIONS)

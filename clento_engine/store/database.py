@@ -4,7 +4,7 @@ import asyncio
 import logging
 import re
 import select
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any, Self
 from weakref import WeakKeyDictionary
 
 import psycopg
-from psycopg import AsyncConnection, Connection
+from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.errors import (
     DeadlockDetected,
@@ -34,6 +34,14 @@ from tenacity import (
 )
 from tenacity.wait import WaitBaseT
 
+from clento_engine.store.connection import (
+    COMMIT_TIMEOUT,
+    PinnedConnection,
+    PinnedSync,
+    pins,
+    snapshot,
+)
+
 OLDEST_SERVER = 15  # the oldest we test on: Debian 12's
 STATEMENT_TIMEOUT = timedelta(seconds=60)
 LOCK_TIMEOUT = timedelta(seconds=10)
@@ -44,13 +52,6 @@ IDLE_S = 2.0  # a connection lent again within this is not asked whether it live
 PREPARE_AFTER = 1  # uses of a statement before the server keeps its plan
 
 _SCHEME = re.compile(r"^postgres(ql)?(\+\w+)?://")
-_OPTION = re.compile(r"(?:-c\s*|--)([A-Za-z_][\w.]*)\s*=")
-
-# A statement, not the start-up packet's `options`, which poolers and proxies refuse.
-_SET = """
-select set_config(name, value, false)
-from unnest(%s::text[], %s::text[]) as setting (name, value)
-"""
 
 # What waiting does not change, by libpq's words: it gives a failed connection no error code.
 _LASTING = (
@@ -90,6 +91,14 @@ class DatabaseUnsuitable(Exception):
     """The server is too old, or its schema is not the one this version needs."""
 
 
+class UnsafeStorage(Exception):
+    """The server may forget what it committed: `settings` are off that keep it."""
+
+    def __init__(self, settings: Sequence[str]) -> None:
+        super().__init__(f"{' and '.join(settings)} off")
+        self.settings = settings
+
+
 def connection_string(url: str) -> str:
     """Return what libpq is given for `url`: the same, with our defaults where it says nothing.
 
@@ -122,18 +131,16 @@ def connection_string(url: str) -> str:
     return make_conninfo(**(defaults | given))
 
 
-def session_settings(
-    conninfo: str, *, statement_timeout: timedelta = STATEMENT_TIMEOUT
-) -> Mapping[str, str]:
-    """Return what a session is set to, less what the URL's own `options` set.
+def session_settings(*, statement_timeout: timedelta = STATEMENT_TIMEOUT) -> Mapping[str, str]:
+    """Return what every transaction is set to.  `timedelta(0)` is no limit.
 
-    `timedelta(0)` is no limit.
+    By statements, not by the start-up packet's `options`, which poolers and proxies refuse.
     """
-    chosen = _OPTION.findall(str(conninfo_to_dict(conninfo).get("options", "")))
-    settings = {
+    return {
         "TimeZone": "UTC",
-        # `claim` locks, then looks: its second statement must see what was committed meanwhile.
-        "default_transaction_isolation": "read committed",
+        # psycopg reads moments and durations in these forms alone, and JSON holds the second.
+        "DateStyle": "ISO, MDY",
+        "IntervalStyle": "postgres",
         # The same few statements all day, whose best plan does not hang on what is asked for:
         # planned once, they save a third of what a claim costs the server.
         "plan_cache_mode": "force_generic_plan",
@@ -145,15 +152,18 @@ def session_settings(
         "statement_timeout": _ms(statement_timeout),
         "lock_timeout": _ms(LOCK_TIMEOUT),
         "idle_in_transaction_session_timeout": _ms(IDLE_TIMEOUT),
+        # A commit that gave its standby up says so in a warning, which must reach us.
+        "client_min_messages": "warning",
     }
-    taken = {name.lower() for name in chosen}
-    return {name: value for name, value in settings.items() if name.lower() not in taken}
 
 
 class Database:
     """The pool of connections of one process.
 
-    Every connection is in autocommit: what belongs together is inside `transaction()`.
+    Every connection is in autocommit: what belongs together is inside `transaction()`, and a
+    statement outside one is a transaction of its own.  Every wait for the server is bounded: by
+    `statement_timeout` and a few seconds or, for a commit, which that does not cover, by
+    `commit_timeout`.  What was not answered then is Lost, its outcome unknown.
     Open it inside the event loop that uses it, with `async with` or `open()` and `close()`.
     """
 
@@ -163,17 +173,21 @@ class Database:
         *,
         max_connections: int = 10,
         statement_timeout: timedelta = STATEMENT_TIMEOUT,
+        commit_timeout: timedelta = COMMIT_TIMEOUT,
         patience: timedelta = PATIENCE,
         wait: WaitBaseT = GROWING,
     ) -> None:
         """Raise BadDatabaseUrl when `url` cannot be read; connect to nothing yet."""
         self._conninfo = connection_string(url)
-        self._settings = session_settings(self._conninfo, statement_timeout=statement_timeout)
+        settings = session_settings(statement_timeout=statement_timeout)
+        self._pins = pins(settings, self._conninfo)
+        self._commit_timeout = commit_timeout
         self._patience = patience
         self._wait = wait
         self._lent_at = WeakKeyDictionary[AsyncConnection[TupleRow], float]()
-        self._pool = AsyncConnectionPool[AsyncConnection[TupleRow]](
+        self._pool = AsyncConnectionPool(
             self._conninfo,
+            connection_class=PinnedConnection[TupleRow],
             kwargs={"autocommit": True, "prepare_threshold": PREPARE_AFTER},
             min_size=1,
             max_size=max_connections,
@@ -218,6 +232,8 @@ class Database:
     async def connection(self) -> AsyncIterator[AsyncConnection[TupleRow]]:
         """Lend a connection in autocommit: each statement is its own transaction.
 
+        VACUUM, CREATE DATABASE and their like, which refuse one, need psycopg's plain cursor.
+
         Raises DatabaseUnavailable when none is free in time.
         """
         async with AsyncExitStack() as stack:
@@ -236,7 +252,13 @@ class Database:
         async with self.connection() as conn, conn.transaction():
             yield conn
 
-    async def _check(self, conn: AsyncConnection[TupleRow]) -> None:
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[AsyncConnection[TupleRow]]:
+        """Lend a connection inside one transaction that reads one moment and writes nothing."""
+        async with self.connection() as conn, snapshot(conn):
+            yield conn
+
+    async def _check(self, conn: PinnedConnection[TupleRow]) -> None:
         """Ask a connection for a sign of life where its death is possible.
 
         A server that ends says so on the socket; a host that vanished says nothing, so what lay
@@ -247,18 +269,16 @@ class Database:
         self._lent_at[conn] = now
         idle = last is None or now - last > IDLE_S
         if idle or select.select([conn.fileno()], [], [], 0)[0]:
-            await AsyncConnectionPool.check_connection(conn)
+            await conn.ping()
 
-    async def _first_connection(self) -> AsyncConnection[TupleRow]:
+    async def _first_connection(self) -> PinnedConnection[TupleRow]:
         async for attempt in AsyncRetrying(**_patiently(self._patience, self._wait)):
             with attempt:
-                return await AsyncConnection.connect(self._conninfo)
+                return await PinnedConnection.connect(self._conninfo)
         raise AssertionError  # the last attempt raises its own error
 
-    async def _configure(self, conn: AsyncConnection[TupleRow]) -> None:
-        await conn.execute(
-            _SET, (list(self._settings), list(self._settings.values())), prepare=False
-        )
+    async def _configure(self, conn: PinnedConnection[TupleRow]) -> None:
+        await conn.pin(self._pins, commit_timeout=self._commit_timeout)
 
 
 def connect(
@@ -267,9 +287,11 @@ def connect(
     statement_timeout: timedelta = STATEMENT_TIMEOUT,
     patience: timedelta = PATIENCE,
     wait: WaitBaseT = GROWING,
-) -> Connection[TupleRow]:
+) -> PinnedSync[TupleRow]:
     """Return one connection in autocommit, set as the pool's are, for work outside an event loop.
 
+    A commit has the limit of any other statement: an operator sits in front of it, and that of a
+    migration may wait for a large index to reach the disk.
     Raises what `Database.open` raises, and BadDatabaseUrl.
     """
     conninfo = connection_string(url)
@@ -279,8 +301,7 @@ def connect(
         raise DatabaseUnavailable(f"PostgreSQL cannot be reached: {error}") from error
     try:
         require_server(conn.info.server_version)
-        settings = session_settings(conninfo, statement_timeout=statement_timeout)
-        conn.execute(_SET, (list(settings), list(settings.values())))
+        conn.pin(pins(session_settings(statement_timeout=statement_timeout), conninfo))
     except BaseException:
         conn.close()
         raise
@@ -344,8 +365,35 @@ async def require_schema(conn: AsyncConnection[TupleRow]) -> None:
         )
 
 
-def _connect(conninfo: str) -> Connection[TupleRow]:
-    return psycopg.connect(conninfo, autocommit=True)
+async def unsafe_settings(conn: AsyncConnection[Any]) -> list[str]:
+    """Return which settings are off that keep a commit through a crash of the server's host.
+
+    With `fsync` off it may be lost; with `full_page_writes` off its page may be torn.  Of the whole
+    server: no session can set them.
+    """
+    cursor = await conn.execute(
+        "select name from unnest(array['fsync', 'full_page_writes']) as of_storage (name)"
+        " where not current_setting(name)::boolean order by name"
+    )
+    return [name for (name,) in await cursor.fetchall()]
+
+
+async def require_storage(
+    conn: AsyncConnection[Any], *, is_trusted: bool, is_simulated: bool
+) -> None:
+    """Raise UnsafeStorage where what was answered as done may be lost, and people would know.
+
+    `is_trusted`: the operator vouches for what lies beneath the server; `is_simulated`: nobody real
+    is contacted from this database.
+    """
+    if is_trusted or is_simulated:
+        return
+    if settings := await unsafe_settings(conn):
+        raise UnsafeStorage(settings)
+
+
+def _connect(conninfo: str) -> PinnedSync[TupleRow]:
+    return PinnedSync.connect(conninfo, autocommit=True)
 
 
 def _patiently(patience: timedelta, wait: WaitBaseT) -> dict[str, Any]:

@@ -1,23 +1,49 @@
-"""Actions whose outcome nobody knows: taken over for reconcile, one process at a time."""
+"""Actions whose outcome nobody knows: taken over for reconcile, one process at a time.
 
+With each comes what the ledger knows of its kind, since absence is proved by what is there: the
+messages that this account sent to the person, or the comments that it wrote.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import msgspec
+from msgspec import Struct
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 from uuid_utils.compat import uuid4
 
 from clento_engine.domain.operation import Operation
-from clento_engine.store.settle import Ticket
+from clento_engine.store.rows import recordset
+from clento_engine.store.settle import Progress, Ticket
+
+MOST_COMMENTS = 300  # of an account that a question may meet: two weeks of the highest cap
+MOST_CHATS = 5  # of other people in which the store is tested
+
+
+class Known(Struct, frozen=True):
+    """A message or comment of the account that the ledger has as done.
+
+    `reference`: the provider's id of it, unless the provider left it out.
+    """
+
+    operation: Operation
+    target: str
+    text: str
+    reference: str | None
+    settled_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Doubtful:
     """An action that may have happened, under a lease of ours.
 
-    `known`: references of this lead's other actions, which are not to be mistaken for this one's.
+    `known`: what the ledger has as done by this account, newest first, of the kind that this action
+    could be mistaken for: messages and InMails to the same person, or comments.
     """
 
     organization_id: UUID
@@ -32,9 +58,84 @@ class Doubtful:
     subject: str | None
     intended_at: datetime
     checks: int
+    progress: Progress
     provider_id: str | None
     chat_id: str | None
-    known: frozenset[str]
+    known: tuple[Known, ...]
+
+
+_TAKE = """
+with due as materialized (  -- joined as a subquery it might be run again for each row
+    select organization_id, campaign_id, lead_id from actions
+     where state in ('intended', 'unknown') and check_at <= %(now)s
+     order by check_at
+     limit %(most)s
+       for no key update skip locked),
+doubtful as (
+    update actions a
+       set state = 'unknown', token = %(token)s, check_at = %(until)s, checks = a.checks + 1
+      from due
+     where a.organization_id = due.organization_id and a.campaign_id = due.campaign_id
+       and a.lead_id = due.lead_id and a.state in ('intended', 'unknown')
+    returning a.*)
+select t.organization_id, t.campaign_id, t.lead_id, t.account_id, t.token, t.node_id,
+       t.operation, t.budgets, t.bucket_at, t.target, t.text, t.subject, t.intended_at,
+       t.checks, t.progress::text as progress, o.unipile_account_id,
+       o.provider_id as own_provider_id,
+       coalesce(e.provider_id, k.provider_id) as provider_id, k.chat_id
+  from doubtful t
+  join connected_accounts o on o.organization_id = t.organization_id and o.id = t.account_id
+  join campaign_executions e on e.organization_id = t.organization_id
+                            and e.campaign_id = t.campaign_id and e.lead_id = t.lead_id
+  left join contacts k on k.organization_id = t.organization_id
+                      and k.account_id = t.account_id and k.lead_id = t.lead_id
+ order by t.intended_at, t.lead_id
+"""
+
+# The person may stand on several lists: each of those leads has a history of its own.
+_MESSAGES = """
+select r.place, x.operation, x.target, x.text, x.reference, x.settled_at
+  from json_to_recordset(%(rows)s) as r(place int, organization_id uuid, account_id uuid,
+       lead_id uuid, person text)
+ cross join lateral (
+       select r.lead_id
+        union
+       select k.lead_id from contacts k
+        where k.organization_id = r.organization_id and k.account_id = r.account_id
+          and k.provider_id = r.person) p(lead_id)
+  join actions x on x.organization_id = r.organization_id and x.lead_id = p.lead_id
+                and x.number is not null and x.account_id = r.account_id
+ where x.state = 'done' and x.operation in ('send_followup', 'send_inmail')
+ order by x.number desc
+"""
+
+_COMMENTS = """
+select r.place, x.operation, x.target, x.text, x.reference, x.settled_at
+  from json_to_recordset(%(rows)s) as r(place int, organization_id uuid, account_id uuid)
+ cross join lateral (
+       select x.* from actions x
+        where x.organization_id = r.organization_id and x.account_id = r.account_id
+          and x.operation = 'comment_post' and x.state = 'done'
+        order by x.number desc
+        limit %(most)s) x
+ order by x.number desc
+"""
+
+_CHATS = """
+select k.chat_id,
+       array(select x.reference from actions x
+              where x.organization_id = k.organization_id and x.lead_id = k.lead_id
+                and x.number is not null and x.account_id = k.account_id
+                and x.state = 'done' and x.operation = 'send_followup'
+                and x.reference is not null and x.settled_at <= %(before)s
+              order by x.number desc
+              limit 3) as messages
+  from contacts k
+ where k.organization_id = %(organization_id)s and k.account_id = %(account_id)s
+   and k.lead_id <> %(lead_id)s and k.chat_id is not null
+ order by k.lead_id desc
+ limit %(most)s
+"""
 
 
 async def take_doubtful(
@@ -44,47 +145,82 @@ async def take_doubtful(
 
     Their token changes: whoever held them before can settle nothing any more.
     """
-    cursor = conn.cursor(row_factory=dict_row)
-    await cursor.execute(
-        """
-        with due as materialized (  -- joined as a subquery it might be run again for each row
-            select organization_id, campaign_id, lead_id from actions
-             where state in ('intended', 'unknown') and check_at <= %(now)s
-             order by check_at
-             limit %(most)s
-               for no key update skip locked),
-        taken as (
-            update actions a
-               set state = 'unknown', token = %(token)s, check_at = %(until)s,
-                   checks = a.checks + 1
-              from due
-             where a.organization_id = due.organization_id and a.campaign_id = due.campaign_id
-               and a.lead_id = due.lead_id and a.state in ('intended', 'unknown')
-            returning a.*)
-        select t.organization_id, t.campaign_id, t.lead_id, t.account_id, t.token, t.node_id,
-               t.operation, t.budgets, t.bucket_at, t.target, t.text, t.subject, t.intended_at,
-               t.checks, o.unipile_account_id, o.provider_id as own_provider_id,
-               coalesce(e.provider_id, k.provider_id) as provider_id, k.chat_id,
-               array(select x.reference from actions x
-                      where x.organization_id = t.organization_id
-                        and x.campaign_id = t.campaign_id and x.lead_id = t.lead_id
-                        and x.operation = t.operation and x.state = 'done'
-                        and x.reference is not null and x.number is not null) as known
-          from taken t
-          join connected_accounts o on o.organization_id = t.organization_id
-                                   and o.id = t.account_id
-          join campaign_executions e on e.organization_id = t.organization_id
-                                    and e.campaign_id = t.campaign_id and e.lead_id = t.lead_id
-          left join contacts k on k.organization_id = t.organization_id
-                              and k.account_id = t.account_id and k.lead_id = t.lead_id
-         order by t.intended_at, t.lead_id
-        """,
-        {"now": now, "until": now + lease, "token": uuid4(), "most": most},
+    async with conn.transaction():
+        cursor = conn.cursor(row_factory=dict_row)
+        await cursor.execute(
+            _TAKE, {"now": now, "until": now + lease, "token": uuid4(), "most": most}
+        )
+        rows = await cursor.fetchall()
+        known = await _known(conn, rows)
+    return [_doubtful(row, known[place]) for place, row in enumerate(rows)]
+
+
+async def known_chats(
+    conn: AsyncConnection[Any], action: Doubtful, *, before: datetime
+) -> list[tuple[str, frozenset[str]]]:
+    """Return chats of the account with other people, and messages of ours in each.
+
+    Those that were settled by `before`; of the people who were imported last.
+    """
+    cursor = await conn.execute(
+        _CHATS,
+        {
+            "organization_id": action.organization_id,
+            "account_id": action.account_id,
+            "lead_id": action.lead_id,
+            "before": before,
+            "most": MOST_CHATS,
+        },
     )
-    return [_doubtful(row) for row in await cursor.fetchall()]
+    return [(chat_id, frozenset(messages)) for chat_id, messages in await cursor.fetchall()]
 
 
-def _doubtful(row: dict[str, Any]) -> Doubtful:
+async def store_since(
+    conn: AsyncConnection[Any], organization_id: UUID, account_id: UUID
+) -> datetime | None:
+    """Return since when the provider's store of the account's chats may have gaps, if ever."""
+    cursor = await conn.execute(
+        "select store_since from connected_accounts where organization_id = %s and id = %s",
+        (organization_id, account_id),
+    )
+    row = await cursor.fetchone()
+    return None if row is None else row[0]
+
+
+async def _known(
+    conn: AsyncConnection[Any], rows: Sequence[Mapping[str, Any]]
+) -> Mapping[int, list[Known]]:
+    """Return what the ledger knows that each action, by its place, could be mistaken for."""
+    messages, comments = [], []
+    for place, row in enumerate(rows):
+        account = {
+            "place": place,
+            "organization_id": row["organization_id"],
+            "account_id": row["account_id"],
+        }
+        match Operation(row["operation"]):
+            case Operation.SEND_FOLLOWUP | Operation.SEND_INMAIL:
+                person = row["provider_id"] or row["target"]
+                messages.append({**account, "lead_id": row["lead_id"], "person": person})
+            case Operation.COMMENT_POST:
+                comments.append(account)
+            case _:
+                pass
+    known: defaultdict[int, list[Known]] = defaultdict(list)
+    for query, asked in ((_MESSAGES, messages), (_COMMENTS, comments)):
+        if asked:
+            cursor = await conn.execute(query, {"rows": recordset(asked), "most": MOST_COMMENTS})
+            for place, *values in await cursor.fetchall():
+                known[place].append(_done(values))
+    return known
+
+
+def _done(values: Iterable[Any]) -> Known:
+    operation, target, text, reference, settled_at = values
+    return Known(Operation(operation), target, text or "", reference, settled_at)
+
+
+def _doubtful(row: Mapping[str, Any], known: Sequence[Known]) -> Doubtful:
     ticket = Ticket(
         row["token"],
         row["node_id"],
@@ -105,7 +241,8 @@ def _doubtful(row: dict[str, Any]) -> Doubtful:
         subject=row["subject"],
         intended_at=row["intended_at"],
         checks=row["checks"],
+        progress=msgspec.json.decode(row["progress"] or "{}", type=Progress),
         provider_id=row["provider_id"],
         chat_id=row["chat_id"],
-        known=frozenset(row["known"]),
+        known=tuple(known),
     )

@@ -115,7 +115,6 @@ async def look_up_again(
     conn: AsyncConnection[Any],
     organization_id: UUID,
     account_id: UUID,
-    now: datetime,
     *,
     reason: str = NOT_LOOKED_UP,
 ) -> bool:
@@ -125,9 +124,10 @@ async def look_up_again(
     """
     cursor = await conn.execute(
         "update connected_accounts set paused_by = 'provider', pause_reason = %s,"
-        " errors_in_a_row = 0, next_sweep_at = %s"
+        # at once, by whatever clock the database lives
+        " errors_in_a_row = 0, next_sweep_at = 'epoch'"
         " where organization_id = %s and id = %s and provider_id is null and removed_at is null",
-        (reason, now, organization_id, account_id),
+        (reason, organization_id, account_id),
     )
     return cursor.rowcount == 1
 

@@ -14,11 +14,12 @@ from alembic.script import ScriptDirectory
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
-from sqlalchemy import Connection, MetaData, NullPool, create_engine
+from sqlalchemy import Connection, MetaData, NullPool, create_engine, event
 from sqlalchemy.exc import OperationalError
 from tenacity import Retrying, retry_if_result, wait_fixed
 from tenacity.wait import WaitBaseT
 
+from clento_engine.store.connection import PinnedSync
 from clento_engine.store.database import (
     DatabaseUnavailable,
     connect,
@@ -150,12 +151,19 @@ def check(url: str, expected: MetaData = metadata) -> list[str]:
 def connection(url: str) -> Iterator[Connection]:
     """Lend SQLAlchemy's connection over one of ours: statements may last, waiting for locks not."""
 
-    def connected() -> psycopg.Connection[TupleRow]:
+    def connected() -> PinnedSync[TupleRow]:
         conn = connect(url, statement_timeout=timedelta(0))
         conn.autocommit = False  # SQLAlchemy's transactions begin by themselves
+        conn.cursor_factory = psycopg.Cursor
         return conn
 
+    def begin(conn: Connection) -> None:
+        driver = conn.connection.driver_connection
+        if isinstance(driver, PinnedSync) and driver.pins is not None:
+            driver.execute(driver.pins.transaction)
+
     engine = create_engine("postgresql+psycopg://", creator=connected, poolclass=NullPool)
+    event.listen(engine, "begin", begin)
     with engine.connect() as conn:
         yield conn
 
@@ -175,8 +183,8 @@ def _difference(wanted: str | None, found: str | None) -> str:
 
 
 def _description(url: str) -> dict[str, str]:
-    with connect(url) as conn:
-        conn.execute("set search_path = public")
+    with connect(url) as conn, conn.transaction():
+        conn.execute("set local search_path = public")
         return dict(conn.execute(_DESCRIPTION).fetchall())
 
 
@@ -185,13 +193,14 @@ def _scratch_database(url: str) -> Iterator[str]:
     """Make an empty database beside that of `url`, and drop it afterwards."""
     name = f"clento_check_{secrets.token_hex(6)}"
     with connect(url) as conn:
-        conn.execute(sql.SQL("create database {} template template0").format(sql.Identifier(name)))
+        plain = psycopg.Cursor(conn)  # neither runs inside a transaction
+        plain.execute(sql.SQL("create database {} template template0").format(sql.Identifier(name)))
         try:
             yield make_conninfo(connection_string(url), dbname=name)
         finally:
             # not `with (force)`: that may need the right to end autovacuum's worker, which
             # PostgreSQL ends by itself without it
-            conn.execute(sql.SQL("drop database {}").format(sql.Identifier(name)))
+            plain.execute(sql.SQL("drop database {}").format(sql.Identifier(name)))
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from uuid import UUID
 from psycopg import AsyncConnection
 
 from clento_engine.domain.execution import Decision, Execution
+from clento_engine.store.connection import unlimit
 from clento_engine.store.rows import recordset
 
 
@@ -101,7 +102,7 @@ async def recount(conn: AsyncConnection[Any]) -> int:
     moved its leads and counted them, or done neither.
     """
     async with conn.transaction():
-        await conn.execute("set local statement_timeout = 0")  # as long as reading it all takes
+        await unlimit(conn)  # as long as reading it all takes
         await conn.execute("set local enable_seqscan = on")
         return (await conn.execute(_MEND)).rowcount
 

@@ -13,6 +13,7 @@ from clento_engine.domain.lead import Identity
 from clento_engine.domain.limits import Caps, Tier
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.store.accounts import ACCOUNT, AccountRow, NotFound, accounts, limits, used
+from clento_engine.store.connection import snapshot
 from clento_engine.store.settle import Ticket
 
 # --- finding things by what people call them
@@ -269,8 +270,7 @@ async def standing(
 ) -> Standing:
     """Return how a campaign stands, read in one snapshot."""
     of = {"organization_id": organization_id, "campaign_id": campaign_id, "now": now}
-    async with conn.transaction():
-        await conn.execute("set transaction isolation level repeatable read, read only")
+    async with snapshot(conn):
         async with conn.cursor(row_factory=class_row(Count)) as counts:
             await counts.execute(_COUNTS, of)
             counted = await counts.fetchall()

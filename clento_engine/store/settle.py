@@ -66,6 +66,22 @@ class Basis(Struct, frozen=True):
     seen: int
 
 
+class Progress(Struct, frozen=True, omit_defaults=True):
+    """How far the questions about an action have come.
+
+    `absent_since`: when it was first not there.  Where a list is read page by page, a page a
+    question, `cursor` is the provider's of the page to read next (None: the first), and `is_known`
+    tells whether a page showed something that the ledger knows.  `is_searching`: the profile was
+    asked, and the pending invitations are; `slug` is the public identifier that the profile gave.
+    """
+
+    absent_since: datetime | None = None
+    cursor: str | None = None
+    is_known: bool = False
+    is_searching: bool = False
+    slug: str | None = None
+
+
 class Learned(Struct, frozen=True):
     """What an account came to know of a lead; None keeps what was known.
 
@@ -85,10 +101,11 @@ class Report(Struct, frozen=True):
     `state` is what becomes of the ticket's action: done, refused, unknown, absent or released;
     None leaves it as it is.  `event` None changes no execution; an event of a step is heard only
     while the lead stands where the step began, at `stood` (node, operation).  `check_at`: when
-    reconcile shall ask about an unknown action.  `errors`: provider errors of the kind that hides
-    a throttle.  `hold_budget_until`: the provider said that the allowance is nearly used up.
-    `recovering`: whether account or budget had errors or throttles that a success now ends.
-    `basis`: what the step was begun on, if it may be decided on while its row is still that.
+    reconcile shall ask about an unknown action; `progress`: how far it has come.  `errors`:
+    provider errors of the kind that hides a throttle.  `hold_budget_until`: the provider said that
+    the allowance is nearly used up.  `recovering`: whether account or budget had errors or
+    throttles that a success now ends.  `basis`: what the step was begun on, if it may be decided on
+    while its row is still that.
     """
 
     organization_id: UUID
@@ -100,6 +117,7 @@ class Report(Struct, frozen=True):
     ticket: Ticket | None = None
     state: str | None = None
     check_at: datetime | None = None
+    progress: Progress | None = None
     reference: str | None = None
     reason: str | None = None
     learned: Learned | None = None
@@ -126,9 +144,10 @@ _FENCE = f"""
 update actions a
    set state = r.state, check_at = r.check_at, reference = coalesce(r.reference, a.reference),
        reason = r.reason, settled_at = case when r.state = 'unknown' then null else %(now)s end,
+       progress = case when r.state = 'unknown' then coalesce(r.progress, a.progress) end,
        number = case when r.state = 'unknown' then null else {_NUMBER} end
   from json_to_recordset(%(rows)s) as r(organization_id uuid, campaign_id uuid, lead_id uuid,
-       token uuid, state text, check_at timestamptz, reference text, reason text)
+       token uuid, state text, check_at timestamptz, progress jsonb, reference text, reason text)
  where a.organization_id = r.organization_id and a.campaign_id = r.campaign_id
    and a.lead_id = r.lead_id and a.token = r.token and a.state in ('intended', 'unknown')
 returning a.campaign_id, a.lead_id, a.token
@@ -415,6 +434,7 @@ async def apply(
             **_action(r),
             "state": r.state,
             "check_at": r.check_at,
+            "progress": r.progress,
             "reference": r.reference,
             "reason": r.reason,
         }

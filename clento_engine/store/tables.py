@@ -592,6 +592,7 @@ actions = Table(
     Column("result", Text),
     Column("entered", Text),
     Column("detail", JSONB),
+    Column("progress", JSONB),  # of the questions about an unknown one
     # no foreign key: an action is written by whoever has locked its execution
     _one_of("operation", Operation),
     CheckConstraint(f"state IN {ACTION_STATES}", name="state"),
@@ -599,6 +600,7 @@ actions = Table(
     CheckConstraint(f"({OPEN_ACTION}) = (settled_at IS NULL)", name="settled_at"),
     CheckConstraint(f"({OPEN_ACTION}) = (number IS NULL)", name="number"),
     CheckConstraint("(kind IS NOT NULL) = (detail IS NOT NULL)", name="detail"),
+    CheckConstraint("progress IS NULL OR state = 'unknown'", name="progress"),
     _one_of("result", Result),
     # I1, by the schema itself: one open action per execution …
     Index(
@@ -631,6 +633,14 @@ actions = Table(
         "number",
         unique=True,
         postgresql_where=text("number IS NOT NULL"),
+    ),
+    # reconcile asks: which comments of the account does the ledger know
+    Index(
+        "actions_comments",
+        "organization_id",
+        "account_id",
+        "number",
+        postgresql_where=text("state = 'done' AND operation = 'comment_post'"),
     ),
     # written twice: on one page its end is logged as what differs from its beginning
     postgresql_with={"fillfactor": "40"},

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 
 import pytest
 
-from bench import fleet, operators, soak, timers
+from bench import fleet, operators, sends, soak, timers
 from bench.__main__ import EMPTY
 from bench.figures import Spread
 from bench.operators import STARTS, run
+from bench.race import OURS
 from bench.result import Result
 from bench.worker import WorkerFailed, answer_of
 
@@ -61,6 +62,21 @@ def test_a_command_is_judged_by_what_it_cannot_do_without() -> None:
 def test_the_memory_of_an_import_must_not_follow_its_rows() -> None:
     found = rows("100 k leads", import_mb=50.0) | rows("1 M leads", import_mb=56.0)
     assert verdicts(operators.result(found))["Memory of an import, 1 M leads to 100 k"] == "NOT met"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "bar"),
+    [
+        ("commits", 0.011, "Core that sends: commits a step"),
+        ("rows_written", 5.6, "Core that sends: rows written a step"),
+        ("wal_bytes", 3401.0, "Core that sends: WAL a step"),
+    ],
+)
+def test_a_step_that_sends_is_judged_by_what_it_writes(name: str, value: float, bar: str) -> None:
+    lean = {"commits": 0.01, "rows_written": 5.5, "wal_bytes": 3400.0, "steps_per_s": 1.0}
+    assert set(verdicts(sends.result(rows(OURS, **lean))).values()) == {"met"}
+    found = verdicts(sends.result(rows(OURS, **(lean | {name: value}))))
+    assert [text for text, verdict in found.items() if verdict != "met"] == [bar]
 
 
 def test_a_short_soak_says_nothing_of_growth() -> None:

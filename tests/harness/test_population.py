@@ -5,8 +5,17 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from bench.drain import claims, drain, idle
-from bench.population import Population, add_due, faults, populate
+from bench.claims import claims
+from bench.core import Core
+from bench.drain import drain, idle
+from bench.population import (
+    MESSAGE_LENGTH,
+    NOTE_LENGTH,
+    Population,
+    add_due,
+    faults,
+    populate,
+)
 from bench.server import BenchServer, bench_server
 
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
@@ -92,6 +101,58 @@ def test_the_real_ticker_takes_what_is_due_and_touches_nobody_else(
     assert faults(populated) == {}
     told = idle(bench.url("populated"), slots=50, ticks=3, after_s=600)
     assert 0 < told["p50_ms"] <= told["p99_ms"]
+
+
+def test_a_population_that_sends_has_notes_and_messages_sent_in_full(bench: BenchServer) -> None:
+    bench.create_ours("sending")
+    with bench.admin("sending") as conn:
+        populate(conn, Core(leads=61, senders=6, campaigns=3, parked=20, sends=True).population)
+        assert faults(conn) == {}
+        drained = drain(bench.url("sending"), slots=50)
+        texts = conn.execute(
+            "select operation, state, budgets, length(text), count(*)::int from actions"
+            " group by 1, 2, 3, 4 order by 1"
+        ).fetchall()
+        known = conn.execute(
+            "select e.operation, count(k.invitation_id)::int, count(k.chat_id)::int"
+            "  from campaign_executions e"
+            "  join contacts k using (organization_id, account_id, lead_id)"
+            "  join actions x using (organization_id, campaign_id, lead_id)"
+            " group by 1 order by 1"
+        ).fetchall()
+        assert faults(conn) == {}
+    assert (drained["steps"], drained["done"]) == (61, 61)
+    assert texts == [
+        ("send_connection_request", "done", ["invitation", "invitation_note"], NOTE_LENGTH, 30),
+        ("send_followup", "done", ["message"], MESSAGE_LENGTH, 31),
+    ]
+    # invited they are awaited, and the message has its chat; the next one waits for its day
+    assert known == [("check_acceptance", 30, 0), ("send_followup", 31, 31)]
+    bench.drop("sending")
+
+
+def test_a_schema_that_asks_for_members_has_one_for_each_account(bench: BenchServer) -> None:
+    bench.create_ours("members")
+    with bench.admin("members") as conn:
+        conn.execute(_MEMBERS)  # a schema that has them already has more columns, all null
+        for _ in range(2):  # the second has accounts of its own, of other members
+            populate(conn, Population(due=4, senders=4, campaigns=2, organizations=2))
+        assert faults(conn) == {}
+        conn.execute("set session_replication_role = replica")
+        conn.execute("delete from provider_accounts where member_id = 'member_5'")
+        assert faults(conn) == {"accounts that act for no member": 1}
+    bench.drop("members")
+
+
+_MEMBERS = """
+create table if not exists provider_accounts (
+    member_id text primary key,
+    unipile_account_id text unique,
+    organization_id uuid not null,
+    account_id uuid not null,
+    unique (organization_id, account_id)
+)
+"""
 
 
 def test_leads_made_due_later_are_claimed_like_the_first(

@@ -7,16 +7,18 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 from click.testing import CliRunner
+from psycopg import AsyncConnection
 
 from clento_engine.interface.cli import cli
 from clento_engine.simulator.server import Settings, serving
 from clento_engine.simulator.world import World
+from clento_engine.store.members import bind
 
 Json = dict[str, Any]
 
@@ -79,6 +81,29 @@ class Clento:
             *("--zone", "Europe/Berlin", "--established"),
         )
 
+    def look_up(self, unipile_id: str = "acc-1", member: str = "ACoAAlea") -> None:
+        """Let Unipile have shown which member an account is, as a sweep finds out."""
+
+        async def bound() -> None:
+            url = self.environment["DATABASE_URL"]
+            async with await AsyncConnection.connect(url, autocommit=True) as conn:
+                cursor = await conn.execute(
+                    "select organization_id, id from connected_accounts"
+                    " where unipile_account_id = %s",
+                    (unipile_id,),
+                )
+                [account] = await cursor.fetchall()
+                await bind(
+                    conn,
+                    *account,
+                    member_id=member,
+                    unipile_account_id=unipile_id,
+                    created_at=None,
+                    now=datetime(2026, 1, 5, tzinfo=UTC),
+                )
+
+        asyncio.run(bound())
+
     def draft(self, document: Json, name: str = "spring", *more: object) -> Said:
         flow = self.file("flow.json", document)
         return self(
@@ -87,8 +112,11 @@ class Clento:
         )
 
 
+# that the servers of tests need not outlive a power cut
+TRUSTING = {"CLENTO_TRUST_STORAGE": "1"}
+
 # what the environment of whoever runs the tests may hold
-_NONE = dict.fromkeys(
+_NONE = TRUSTING | dict.fromkeys(
     (
         *("DATABASE_URL", "UNIPILE_DSN", "UNIPILE_ACCESS_TOKEN", "CLENTO_ORG", "CLENTO_DATA_DIR"),
         *("CLENTO_LOG_FORMAT", "CLENTO_WEBHOOK_SECRET", "CLENTO_REQUESTS_AT_ONCE"),
@@ -157,6 +185,10 @@ class Simulated:
     def fault(self, **rule: object) -> None:
         answer = self.http.post("/simulator/faults", json={"rules": [rule]})
         assert answer.status_code == 200, answer.text
+
+    def reads(self) -> Any:
+        """Return what of it LinkedIn saw read."""
+        return self.http.get("/simulator/ledger/reads").json()["reads"]
 
     def landed(self) -> list[tuple[str, str]]:
         entries = self.http.get("/simulator/ledger").json()["entries"]

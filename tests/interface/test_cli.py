@@ -71,7 +71,8 @@ def test_db_upgrade_sets_up_an_empty_database_and_is_safe_again(
     assert "empty: run `clento db upgrade`" in clento("db", "current").out
     first = clento.json("db", "upgrade")
     assert first["applied"]
-    assert clento.json("db", "upgrade") == {"applied": [], "current": first["current"]}
+    nothing = {"applied": [], "current": first["current"], "notes": []}
+    assert clento.json("db", "upgrade") == nothing
     assert "nothing to do" in clento("db", "upgrade").out
 
 
@@ -81,6 +82,27 @@ def test_db_check_shows_what_differs(bare: Clento) -> None:
         conn.execute("drop index lanes_ready")
     found = bare.json("db", "check", status=1)
     assert [line for line in found["differences"] if "lanes_ready" in line]
+
+
+def test_a_server_that_may_forget_what_it_commits_is_refused_unless_trusted(
+    clento: Clento,
+) -> None:
+    with psycopg.connect(clento.environment["DATABASE_URL"]) as conn:
+        if conn.execute("show fsync").fetchone() == ("on",):
+            pytest.skip("the given server keeps what it commits")
+    off = ["fsync", "full_page_writes"]
+    assert "fsync and full_page_writes off, trusted by CLENTO_TRUST_STORAGE" in (
+        clento("db", "check").out
+    )
+    clento.environment["CLENTO_TRUST_STORAGE"] = ""
+    for words in (("org", "list"), ("tick",), ("account", "list")):
+        clento.environment |= {"UNIPILE_DSN": "http://127.0.0.1:9", "UNIPILE_ACCESS_TOKEN": "any"}
+        said = clento(*words, status=1)
+        assert "fsync and full_page_writes off: a power cut makes it forget" in said.err
+        assert "fsync = on and full_page_writes = on in postgresql.conf" in said.err
+        assert "CLENTO_TRUST_STORAGE=1" in said.err
+    assert clento.json("db", "check")["storage"] == {"off": off, "trusted": False}
+    assert "not trusted" in clento("db", "check").out
 
 
 def test_db_recount_mends_what_a_status_adds_up(peopled: Clento) -> None:
@@ -162,6 +184,9 @@ def test_of_several_organisations_one_must_be_named(clento: Clento) -> None:
 def test_an_account_is_added_listed_paused_and_resumed(clento: Clento) -> None:
     assert "no sender yet" in clento("account", "list").out
     clento.sender()
+    [account] = clento.json("account", "list")
+    assert (account["status"], account["provider_id"]) == ("paused", None)
+    clento.look_up()
     [account] = clento.json("account", "list")
     assert account["unipile_account_id"] == "acc-1"
     assert (account["tier"], account["warmup_days"], account["status"]) == ("premium", 0, "active")

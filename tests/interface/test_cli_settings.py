@@ -67,6 +67,14 @@ def test_requests_at_once_are_a_number_a_ticker_can_have(given: str) -> None:
     assert read_settings({}).requests_at_once is None
 
 
+def test_storage_is_trusted_by_one_word() -> None:
+    assert read_settings({"CLENTO_TRUST_STORAGE": "1"}).trust_storage
+    assert not read_settings({"CLENTO_TRUST_STORAGE": "0"}).trust_storage
+    assert not read_settings({}).trust_storage
+    with pytest.raises(BadSetting, match="CLENTO_TRUST_STORAGE is 'yes': set it to 1"):
+        read_settings({"CLENTO_TRUST_STORAGE": "yes"})
+
+
 def test_settings_show_no_secret() -> None:
     settings = read_settings(
         {

@@ -27,13 +27,20 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 
 import clento_engine
+from clento_engine.store.connection import PinnedConnection
 from clento_engine.store.database import Database
 
 T = TypeVar("T")
 
 PACKAGE = Path(clento_engine.__file__).parent
 # whose frames say nothing about where in the engine a process stands
-ROOMS_PASSED = ("provider/", "simulator/", "store/database.py", "runtime/world.py")
+ROOMS_PASSED = (
+    "provider/",
+    "simulator/",
+    "store/connection.py",
+    "store/database.py",
+    "runtime/world.py",
+)
 
 
 class Killed(BaseException):
@@ -129,7 +136,7 @@ def _room(filename: str) -> str | None:
     return None if room.startswith(ROOMS_PASSED) else room
 
 
-class Mortal(AsyncConnection[TupleRow]):
+class Mortal(PinnedConnection[TupleRow]):
     """A connection whose every exchange with the server is one of its process's."""
 
     life: Life | None = None

@@ -85,8 +85,9 @@ class Outcome(StrEnum):
 class Scenario:
     """What one lead goes through.
 
-    `until`: the operation at which the lead stands when the deaths begin; None: at the campaign's
-    start.  `route`: of the request whose answer may be lost; `outcomes`: what may become of it.
+    `until`: the operation at which the lead stands when the deaths begin, at `node` where one is
+    named; None: at the campaign's start.  `route`: of the request whose answer may be lost;
+    `outcomes`: what may become of it.
     `reaches`: all that lands on the lead, from the campaign's start.  `traits` and `tempers`: of
     everybody.  `plan`: what else happens on LinkedIn.
     """
@@ -96,6 +97,7 @@ class Scenario:
     reaches: tuple[Effect, ...]
     ends: str = "finished"
     until: Operation | None = None
+    node: str | None = None
     route: str | None = None
     outcomes: tuple[Outcome, ...] = tuple(Outcome)
     traits: Mapping[str, Any] = field(default_factory=dict)
@@ -378,9 +380,10 @@ class Scene:
         self.rows = await _put_back(self.witness)
 
     async def _stands_there(self) -> bool:
-        rows = await self.stage.rows("select operation, outcome from campaign_executions")
-        assert all(row["outcome"] is None for row in rows), f"never at {self.scenario.until}"
-        return all(row["operation"] == self.scenario.until for row in rows)
+        rows = await self.stage.rows("select node_id, operation, outcome from campaign_executions")
+        until, node = self.scenario.until, self.scenario.node
+        assert all(row["outcome"] is None for row in rows), f"never at {until}"
+        return all(row["operation"] == until and node in (None, row["node_id"]) for row in rows)
 
 
 class Remembering(httpx.AsyncBaseTransport):

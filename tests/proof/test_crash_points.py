@@ -82,9 +82,10 @@ SCENARIOS = (
     Scenario("like", line(Op.LIKE_POST), (Effect.LIKE,), route="POST /posts/reaction"),
     Scenario(
         "comment",
-        line(Op.COMMENT_POST),
-        (Effect.COMMENT,),
+        line(Op.COMMENT_POST, Op.COMMENT_POST, delay=timedelta(minutes=5)),
+        (Effect.COMMENT, Effect.COMMENT),
         until=Op.COMMENT_POST,
+        node="n1",  # the first is what the account's list is known by
         route="POST /posts/{id}/comments",
     ),
     Scenario(

@@ -11,16 +11,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from select import POLLIN, poll, select
+from typing import Any, Self, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import httpx
 import pytest
 import uvloop
 from unipile_samples import ACCOUNT_ID, CHAT, PROFILE, TOKEN, listed
 
 from clento_engine.domain.failure import OutcomeUnknown, Pause, Retry
 from clento_engine.provider import port
-from clento_engine.provider.unipile import UnipileClient, _Request
+from clento_engine.provider.unipile import UnipileClient, _Request, aiohttp_transport
 
 Ask = Callable[[UnipileClient], Awaitable[object]]
 
@@ -476,3 +478,188 @@ def listening(arrived: threading.Event, *, over_tls: bool) -> Iterator[str]:
         scheme = "https" if over_tls else "http"
         yield f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
     served.join(timeout=30)
+
+
+# -- answers to nobody
+
+
+def as_answer(invitation_id: str) -> bytes:
+    body = json.dumps({**SENT, "invitation_id": invitation_id}).encode()
+    return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+
+
+FIRST, STRAY, SECOND = (as_answer(name) for name in ("first", "stray", "second"))
+END = b""  # in place of a part: the server closes
+
+
+class Talker:
+    """A server that says more than it was asked.
+
+    It answers the first request with the first of `parts`, sends each of the others when told to,
+    and answers the next request on whichever connection it comes.
+    """
+
+    def __init__(self, *parts: bytes, over_tls: bool = False) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if over_tls else None
+        if self._context is not None:
+            self._context.load_cert_chain(CERTIFICATE)
+        self._parts = list(parts)
+        self._asked_for, self._sent = threading.Event(), threading.Event()
+        self._serving = threading.Thread(target=self._serve)
+        self.requests = [0, 0]  # by connection
+        scheme = "https" if over_tls else "http"
+        self.url = f"{scheme}://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def __enter__(self) -> Self:
+        self._serving.start()
+        return self
+
+    def __exit__(self, *_of_an_error: object) -> None:
+        with suppress(OSError):  # a connection of nobody's ends the wait for a second one
+            socket.create_connection(self._listener.getsockname()).close()
+        self._serving.join(timeout=30)
+        self._listener.close()
+
+    def say_more(self) -> None:
+        """Send the next part; return when it has left."""
+        self._asked_for.set()
+        assert self._sent.wait(timeout=30)
+        self._sent.clear()
+
+    def _serve(self) -> None:
+        with self._accepted() as first:
+            self._read(first, 0)
+            first.sendall(self._parts[0])
+            for part in self._parts[1:]:
+                assert self._asked_for.wait(timeout=30)
+                self._asked_for.clear()
+                if part == END:
+                    first.shutdown(socket.SHUT_RDWR)
+                else:
+                    first.sendall(part)
+                self._sent.set()
+            came, *_ = select([self._listener, first], [], [], 30)
+            if first in came and self._read(first, 0):
+                first.sendall(SECOND)
+                return
+            with suppress(OSError), self._accepted() as second:
+                if self._read(second, 1):
+                    second.sendall(SECOND)
+
+    def _accepted(self) -> socket.socket:
+        self._listener.settimeout(30)
+        sock, _ = self._listener.accept()
+        return sock if self._context is None else self._context.wrap_socket(sock, server_side=True)
+
+    def _read(self, sock: socket.socket, number: int) -> bool:
+        received = b""
+        with suppress(OSError):  # a client that drops what it did not read resets
+            while some := sock.recv(65_536):
+                received += some
+                if b'"Hello"' in received:
+                    self.requests[number] += 1
+                    return True
+        return False
+
+
+class Headed(httpx.AsyncBaseTransport):
+    """The client's own transport; what is to happen between head and body of an answer happens."""
+
+    def __init__(self, then: Callable[[], None]) -> None:
+        self.own = aiohttp_transport()
+        self._then = then
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await self.own.handle_async_request(request)
+        self._then()
+        self._then = lambda: None
+        return response
+
+    async def aclose(self) -> None:
+        await self.own.aclose()
+
+
+def something_to_read(transport: httpx.AsyncBaseTransport, *, within: timedelta) -> bool:
+    """Whether there are bytes, or the end, on the idle connection that nobody has read yet."""
+    kept = cast("Any", transport).client.connector._conns.values()
+    idle = [protocol for connections in kept for protocol, _ in connections]
+    readable = poll()
+    for protocol in idle:
+        # a connection that has ended, as the loop knows already, has no transport or no socket
+        if protocol.transport is not None and (sock := protocol.transport.get_extra_info("socket")):
+            readable.register(sock.fileno(), POLLIN)
+            return bool(readable.poll(within.total_seconds() * 1000))
+    return False
+
+
+async def _asked_twice(talker: Talker, *, more: int, mid_answer: bool, read: bool) -> object:
+    """Invite twice; between the two, or during the first, the server says `more` parts."""
+    transport = Headed(talker.say_more if mid_answer else lambda: None)
+    async with UnipileClient(talker.url, TOKEN, transport=transport) as client:
+        assert await POST(client) == port.Sent(reference="first")
+        for _ in range(0 if mid_answer else more):
+            talker.say_more()
+            assert something_to_read(transport.own, within=timedelta(seconds=30))
+        while read and something_to_read(transport.own, within=timedelta()):  # noqa: ASYNC110
+            await asyncio.sleep(0)  # until the loop has read what came: there is no event for that
+        return await POST(client)
+
+
+async def _connections_ended() -> None:
+    """Let the loop see that the server has gone: TLS of uvloop's ends in several turns."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+LOOPS = pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+OVER_TLS = pytest.mark.parametrize("over_tls", [False, True], ids=["plain", "TLS"])
+
+
+@LOOPS
+@OVER_TLS
+@pytest.mark.parametrize("read", [False, True], ids=["unread", "read"])
+@pytest.mark.parametrize(
+    ("parts", "mid_answer"),
+    [
+        ((FIRST, STRAY), False),
+        ((FIRST, STRAY[:20]), False),
+        ((FIRST, END), False),
+        ((FIRST[:-9], FIRST[-9:] + STRAY), True),
+        ((FIRST + STRAY,), False),
+    ],
+    ids=["an answer", "half an answer", "the end", "behind our answer's end", "behind our answer"],
+)
+def test_what_came_on_an_idle_connection_is_no_answer_to_the_next_request(
+    loop_factory: Callable[[], asyncio.AbstractEventLoop],
+    over_tls: bool,
+    read: bool,
+    parts: tuple[bytes, ...],
+    mid_answer: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would be taken for its answer, and an invitation be sent that the server never read."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        with Talker(*parts, over_tls=over_tls) as talker:
+            answer = runner.run(
+                _asked_twice(talker, more=len(parts) - 1, mid_answer=mid_answer, read=read)
+            )
+        runner.run(_connections_ended())
+    assert answer == port.Sent(reference="second")
+    assert talker.requests == [1, 1]  # once, and on a connection of its own
+
+
+@LOOPS
+@pytest.mark.parametrize("read", [False, True], ids=["unread", "read"])
+def test_without_a_look_at_the_connection_the_stray_answer_would_be_taken(
+    loop_factory: Callable[[], asyncio.AbstractEventLoop],
+    read: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("clento_engine.provider.unipile._is_tainted", lambda _: False)
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        with Talker(FIRST, STRAY) as talker:
+            answer = runner.run(_asked_twice(talker, more=1, mid_answer=False, read=read))
+        runner.run(_connections_ended())
+    assert answer == port.Sent(reference="stray")

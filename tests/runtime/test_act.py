@@ -5,15 +5,13 @@ from datetime import UTC, datetime, timedelta
 from typing import cast
 from uuid import uuid4
 
-import pytest
-
 from clento_engine.domain.execution import Execution, Failed
-from clento_engine.domain.failure import Wait
+from clento_engine.domain.failure import Failure, Retry, Wait
 from clento_engine.domain.intent import Intent
 from clento_engine.domain.limits import Tier
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.workflow import Workflow
-from clento_engine.provider.port import Invitation, Page, Profile, Provider, Sent
+from clento_engine.provider.port import Profile, Provider, Sent
 from clento_engine.runtime.act import act
 from clento_engine.runtime.clock import VirtualClock
 from clento_engine.store.pick import Claimed, Sender
@@ -30,19 +28,15 @@ class Slow:
     clock: VirtualClock
     takes: timedelta
     written: list[str] = field(default_factory=list)
-    skew: None = None
+    sends: Sent | Failure = field(default_factory=lambda: Sent("m1"))
 
     async def profile(self, _account: str, target: str, *, sales_navigator: bool) -> Profile:
         self.clock.move_to(self.clock() + self.takes)
         return Profile(f"ACw{target}", None, None, None, connected=False, invitation_pending=False)
 
-    async def sent_invitations(self, _account: str, *, cursor: str | None) -> Page[Invitation]:
-        self.clock.move_to(self.clock() + self.takes)
-        return Page((), cursor)
-
-    async def inmail(self, *_given: object, sales_navigator: bool) -> Sent:
+    async def inmail(self, *_given: object, sales_navigator: bool) -> Sent | Failure:
         self.written.append("inmail")
-        return Sent("m1")
+        return self.sends
 
 
 def claimed(operation: Operation) -> Claimed:
@@ -59,14 +53,11 @@ def claimed(operation: Operation) -> Claimed:
     )
 
 
-@pytest.mark.parametrize("operation", [Operation.SEND_INMAIL, Operation.WITHDRAW_REQUEST])
-async def test_the_second_request_of_a_step_is_not_sent_when_its_time_is_over(
-    operation: Operation,
-) -> None:
+async def test_the_second_request_of_a_step_is_not_sent_when_its_time_is_over() -> None:
     clock = VirtualClock(NOW)
     provider = Slow(clock, TIME_LEFT)
 
-    report = await act(cast("Provider", provider), claimed(operation), clock)
+    report = await act(cast("Provider", provider), claimed(Operation.SEND_INMAIL), clock)
 
     assert provider.written == []
     assert report.state == "refused"  # the first request was one: no unit is given back
@@ -82,3 +73,27 @@ async def test_the_second_request_of_a_step_is_sent_in_time() -> None:
 
     assert provider.written == ["inmail"]
     assert report.state == "done"
+
+
+async def test_a_connection_refused_after_the_profile_was_read_gives_no_unit_back() -> None:
+    """The look-up of the person took a unit of its own, and LinkedIn saw it."""
+    clock = VirtualClock(NOW)
+    refused = Retry("no connection: refused", left=False)
+    provider = Slow(clock, timedelta(seconds=1), sends=refused)
+
+    report = await act(cast("Provider", provider), claimed(Operation.SEND_INMAIL), clock)
+
+    assert report.state == "refused"
+    assert report.event == Failed(Retry(refused.reason))
+
+
+async def test_an_invitation_without_an_id_is_looked_for_before_it_is_withdrawn() -> None:
+    """Reconcile does that, with a unit and a gap for each read; nothing is asked here."""
+    clock = VirtualClock(NOW)
+    provider = Slow(clock, timedelta(seconds=1))
+
+    report = await act(cast("Provider", provider), claimed(Operation.WITHDRAW_REQUEST), clock)
+
+    assert (report.state, report.event) == ("unknown", None)
+    assert report.check_at is not None
+    assert clock() == NOW

@@ -10,14 +10,16 @@ from uuid import UUID
 
 import httpx
 import pytest
-from builders import DAY, NOW, Conn, add_sender, edge, member_of, set_stage, workflow
+from builders import DAY, NOW, Conn, add_sender, edge, member_of, set_stage, unbind, workflow
 from builders import Stage as Set
 from psycopg import AsyncConnection
 
 from clento_engine.domain import execution as ex
+from clento_engine.domain.failure import Pause
 from clento_engine.domain.operation import Operation
 from clento_engine.domain.workflow import Branch, Node
 from clento_engine.provider.unipile import UnipileClient
+from clento_engine.runtime.binding import confirm
 from clento_engine.runtime.clock import VirtualClock
 from clento_engine.runtime.inbox import apply_inbox, receive
 from clento_engine.runtime.sweep import (
@@ -36,10 +38,16 @@ from clento_engine.simulator.people import Chances
 from clento_engine.simulator.senders import Account, Status
 from clento_engine.simulator.world import Reliability
 from clento_engine.simulator.world import World as Simulated
-from clento_engine.store.accounts import pause_account
+from clento_engine.store.accounts import NOT_LOOKED_UP, create_organization, pause_account
 from clento_engine.store.campaigns import pause_campaign, stop_campaign
 from clento_engine.store.database import Database
 from clento_engine.store.inbox import NOBODY_KNOWN
+from clento_engine.store.members import (
+    ANOTHER_MEMBER,
+    HELD_ELSEWHERE,
+    look_up_again,
+    remove_account,
+)
 from clento_engine.store.settle import Learned, Report
 from clento_engine.store.sweeps import sweep_by
 
@@ -295,9 +303,22 @@ async def test_a_reply_after_the_walks_end_is_learned(scene: Scene) -> None:
     assert (await scene.run(0))["outcome"] == "finished"
 
 
-async def test_the_senders_own_id_is_learned(scene: Scene) -> None:
+async def test_an_account_that_nobody_looked_up_yet_is_bound_and_acts(scene: Scene) -> None:
+    await unbind(scene.stage.conn, scene.stage.account)
+    scene.accept(1)
     await sweep(scene.world)
-    assert (await scene.account())["provider_id"] == scene.sender.provider_id
+    account = await scene.account()
+    assert (account["provider_id"], account["status"]) == (scene.sender.provider_id, "active")
+    assert account["store_since"] == scene.sender.created_at
+    assert (await scene.stage.lane(Operation.SEND_FOLLOWUP))["active"]
+    assert (await scene.run(0))["connected"]
+    [held] = await scene.stage.rows("select * from provider_accounts")
+    assert (held["member_id"], held["unipile_account_id"], held["created_at"], held["seen_at"]) == (
+        scene.sender.provider_id,
+        scene.sender.id,
+        scene.sender.created_at,
+        NOW,
+    )
     scene.at((await scene.account())["next_sweep_at"])
     before = scene.simulated.requests.counts["GET /accounts/{id}", 200]
     await sweep(scene.world)
@@ -328,6 +349,7 @@ async def test_an_account_that_does_not_is_asked_about_again_and_its_lists_are_n
     scene: Scene,
 ) -> None:
     scene.simulated.set_status(scene.sender, Status.CREDENTIALS)
+    await unbind(scene.stage.conn, scene.stage.account)
     await sweep(scene.world)
     account = await scene.account()
     assert (account["status"], account["pause_reason"]) == ("paused", "CREDENTIALS")
@@ -444,9 +466,95 @@ async def test_lists_that_cannot_be_read_are_asked_for_hours_later(
 
 async def test_an_account_that_cannot_be_asked_about_is_asked_about_later(scene: Scene) -> None:
     scene.fail(FaultKind.UNAVAILABLE, "GET /accounts/*")
+    await unbind(scene.stage.conn, scene.stage.account)
     await sweep(scene.world)
     assert ACCOUNT_AGAIN.shortest <= await scene.gap() <= ACCOUNT_AGAIN.longest
+    account = await scene.account()
+    assert (account["status"], account["pause_reason"]) == ("paused", NOT_LOOKED_UP)
+    scene.simulated.faults.clear()
+    scene.at(account["next_sweep_at"])
+    await sweep(scene.world)
     assert (await scene.account())["status"] == "active"
+
+
+async def test_an_account_that_unipile_does_not_know_says_so_and_is_asked_again(
+    scene: Scene,
+) -> None:
+    await unbind(scene.stage.conn, scene.stage.account)
+    del scene.simulated.accounts[scene.sender.id]
+    await sweep(scene.world)
+    account = await scene.account()
+    assert "Unipile does not know this account" in account["pause_reason"]
+    assert ACCOUNT_AGAIN.shortest <= await scene.gap() <= ACCOUNT_AGAIN.longest
+
+
+async def test_whom_an_operator_paused_before_anybody_looked_is_nobodys_to_bind(
+    scene: Scene,
+) -> None:
+    """Of accounts that are there twice the operator chooses, not the order of sweeps."""
+    await unbind(scene.stage.conn, scene.stage.account)
+    await scene.stage.change("connected_accounts", paused_by="operator")
+    assert await sweep(scene.world) == 0
+    assert scene.asked == []
+    account = await scene.account()
+    assert (account["provider_id"], account["next_sweep_at"]) == (None, None)
+    conn, organization_id = scene.stage.conn, scene.stage.organization_id
+    assert await look_up_again(conn, organization_id, scene.stage.account)
+    await sweep(scene.world)
+    assert (await scene.account())["status"] == "active"
+
+
+async def test_a_member_that_another_organisation_has_is_refused_until_it_is_free(
+    scene: Scene, conn: Conn
+) -> None:
+    await unbind(conn, scene.stage.account)
+    other = await create_organization(conn, "The other")
+    held = await add_sender(conn, other, "other", member=scene.sender.provider_id)
+
+    await sweep(scene.world)
+
+    account = await scene.account()
+    assert (account["status"], account["provider_id"]) == ("paused", None)
+    assert account["pause_reason"] == HELD_ELSEWHERE
+    assert "The other" not in HELD_ELSEWHERE
+    assert all("relations" not in route for route in scene.asked)
+    await remove_account(conn, other, held, NOW)
+    scene.at(account["next_sweep_at"])
+    await sweep(scene.world)
+    assert (await scene.account())["status"] == "active"
+
+
+async def test_who_signed_in_instead_of_the_member_is_not_acted_for(scene: Scene) -> None:
+    organization_id = scene.stage.organization_id
+    signed_in = scene.sender.member
+    member, signed_in.provider_id = signed_in.provider_id, "ACoAAsomebodyelse"
+    failure = await confirm(scene.world, organization_id, scene.stage.account, scene.sender.id)
+    assert failure == Pause(ANOTHER_MEMBER)
+    account = await scene.account()
+    assert (account["status"], account["provider_id"]) == ("paused", member)
+    assert not (await scene.stage.lane(Operation.SEND_FOLLOWUP))["active"]
+    await sweep(scene.world)
+    assert (await scene.account())["pause_reason"] == ANOTHER_MEMBER
+    signed_in.provider_id = member
+    scene.at((await scene.account())["next_sweep_at"])
+    await sweep(scene.world)
+    assert (await scene.account())["status"] == "active"
+    assert (await scene.account())["store_since"] == scene.clock()
+
+
+async def test_a_store_that_was_made_anew_is_young_and_its_chats_are_others(
+    scene: Scene,
+) -> None:
+    who = scene.stage.organization_id, scene.stage.account, scene.sender.id
+    assert await confirm(scene.world, *who) is None
+    assert (await scene.account())["store_since"] is None
+    await scene.stage.change("contacts", chat_id="chat-1")
+    assert await confirm(scene.world, *who) is None
+    assert await scene.stage.value("select distinct chat_id from contacts") == "chat-1"
+    scene.sender.created_at += timedelta(seconds=1)
+    assert await confirm(scene.world, *who) is None
+    assert (await scene.account())["store_since"] == scene.clock()
+    assert await scene.stage.value("select distinct chat_id from contacts") is None
 
 
 async def test_a_sweep_that_dies_is_done_again_after_its_lease(

@@ -29,11 +29,11 @@ from clento_engine.store.accounts import (
     NotFound,
     create_organization,
     pause_account,
-    reserve,
     resume_account,
     set_limit,
     used,
 )
+from clento_engine.store.budgets import NO_UNIT, reserve
 from clento_engine.store.campaigns import (
     CannotDo,
     campaigns,
@@ -329,9 +329,9 @@ async def test_a_question_takes_a_unit_only_while_one_is_left(conn: Conn) -> Non
     stage = await begun(conn, VISIT, VISITING)
     await stage.cap(Budget.PROFILE, Caps(day=2))
     of = conn, stage.organization_id, stage.account
-    assert await reserve(*of, Budget.PROFILE, NOW)
+    assert await reserve(*of, Budget.PROFILE, NOW) is None
     assert len(await stage.claim()) == 1
-    assert not await reserve(*of, Budget.PROFILE, NOW)
+    assert await reserve(*of, Budget.PROFILE, NOW) == NOW + NO_UNIT
     assert (await used(*of, NOW))[Budget.PROFILE] == {"hour": 2, "day": 2, "week": 2, "month": 2}
 
 

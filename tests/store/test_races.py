@@ -32,10 +32,10 @@ from clento_engine.store import claim as claiming
 from clento_engine.store import database, migrate
 from clento_engine.store.accounts import (
     pause_account,
-    reserve,
     resume_account,
     set_limit,
 )
+from clento_engine.store.budgets import NO_UNIT, reserve
 from clento_engine.store.campaigns import (
     Pace,
     pause_campaign,
@@ -240,7 +240,7 @@ async def test_a_question_and_a_claim_never_share_a_unit(conn: Conn, connect: Co
             conn, two, reserve(two, stage.organization_id, stage.account, Budget.PROFILE, NOW)
         )
     assert len(first) == 1
-    assert not await asked
+    assert await asked == NOW + NO_UNIT
 
 
 async def test_a_claim_waits_only_for_a_unit_that_is_just_given_back(

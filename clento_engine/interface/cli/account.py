@@ -75,7 +75,7 @@ def add(
                 time_zone=zone,
                 warmup_days=warmup_days,
             )
-            await look_up_again(here.conn, here.organization_id, account_id, here.clock())
+            await look_up_again(here.conn, here.organization_id, account_id)
             return account_id
         return await add_bound(
             world,
@@ -180,7 +180,7 @@ def resume(name: str, org: str | None, as_json: bool) -> None:
     async def work(here: Here) -> tuple[AccountRow, bool]:
         found = await find_account(here.conn, here.organization_id, name)
         if not found.is_bound:
-            await look_up_again(here.conn, here.organization_id, found.id, here.clock())
+            await look_up_again(here.conn, here.organization_id, found.id)
             return found, True
         return found, await store.resume_account(
             here.conn, here.organization_id, found.id, by="operator", now=here.clock()

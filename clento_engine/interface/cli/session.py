@@ -33,7 +33,13 @@ from clento_engine.runtime.clock import Clock, speed_of, system_clock
 from clento_engine.runtime.guard import WrongProvider
 from clento_engine.runtime.world import Workspace, World
 from clento_engine.store.accounts import organizations
-from clento_engine.store.database import Conn, Database, require_schema, schema_revision
+from clento_engine.store.database import (
+    Conn,
+    Database,
+    require_schema,
+    require_storage,
+    schema_revision,
+)
 from clento_engine.store.installation import binding
 from clento_engine.store.server import embedded_server
 
@@ -124,7 +130,8 @@ async def opened(
 
     Our own embedded server is started if need be, and an empty database in it is set up: there is
     nothing in it that an upgrade could touch.  Raises WrongProvider where UNIPILE_DSN names a
-    simulator and the database is Unipile's, or the other way round: the clock would be the other's.
+    simulator and the database is Unipile's, or the other way round: the clock would be the other's;
+    and UnsafeStorage when the server may forget what it commits, unless it is trusted.
     """
     url = database_url(settings)
     async with Database(url, patience=patience or PATIENCE) as database:
@@ -134,6 +141,12 @@ async def opened(
             await require_schema(conn)
             if not of_any_provider:
                 await _require_kind(conn, settings)
+            bound = await binding(conn)
+            await require_storage(
+                conn,
+                is_trusted=settings.trust_storage,
+                is_simulated=bound is not None and bound.is_simulated,
+            )
         yield database
 
 

@@ -1,0 +1,81 @@
+"""Units of an account's budgets that are taken outside a claim: for reads that LinkedIn sees."""
+
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.rows import dict_row
+
+from clento_engine.domain.limits import Caps, Spacing, Used, allowance, bucket_at, spacing_after
+from clento_engine.domain.operation import Budget
+from clento_engine.store.accounts import used
+
+NO_UNIT = timedelta(hours=1)  # until an allowance that is spent is looked at again
+
+
+async def reserve(
+    conn: AsyncConnection[Any],
+    organization_id: UUID,
+    account_id: UUID,
+    budget: Budget,
+    now: datetime,
+) -> datetime | None:
+    """Take one unit and its gap; None when it was taken, else when it is worth asking again.
+
+    To LinkedIn a question of ours is a read like any other: it waits for the gap after the last
+    thing that the account did, and what comes next waits for the gap after it.  Judged by the
+    plain caps: a question comes late or never if it must also wait for a ramp.
+    """
+    key = (organization_id, account_id, budget.value)
+    async with conn.transaction():
+        # the account's lock, as a claim takes it: who holds it alone spends any of its budgets
+        cursor = conn.cursor(row_factory=dict_row)
+        await cursor.execute(
+            "select unipile_account_id, spacing_shortest, spacing_longest, next_free_at,"
+            " blocked_until from connected_accounts where organization_id = %s and id = %s"
+            " for no key update",
+            key[:2],
+        )
+        account = await cursor.fetchone()
+        # from here on statements whose snapshots are newer than the lock
+        await cursor.execute(
+            "select per_hour, per_day, per_week, per_month, spacing_shortest, spacing_longest,"
+            " next_free_at, blocked_until from rate_limits"
+            " where organization_id = %s and account_id = %s and operation = %s",
+            key,
+        )
+        limit = await cursor.fetchone()
+        if account is None or limit is None:
+            return now + NO_UNIT
+        waits = (row[at] for row in (account, limit) for at in ("next_free_at", "blocked_until"))
+        if (free_at := max((at for at in waits if at is not None), default=now)) > now:
+            return free_at
+        spent = await used(conn, organization_id, account_id, now)
+        caps = Caps(limit["per_hour"], limit["per_day"], limit["per_week"], limit["per_month"])
+        if allowance(caps, Used(**spent.get(budget, {}))) == 0:
+            return now + NO_UNIT
+        await conn.execute(
+            "insert into rate_counters as n (organization_id, account_id, operation, bucket_at,"
+            " used) values (%s, %s, %s, %s, 1)"
+            " on conflict (organization_id, account_id, operation, bucket_at)"
+            " do update set used = n.used + 1",
+            (*key, bucket_at(now)),
+        )
+        # drawn as a claim draws it
+        seed = f"{account['unipile_account_id']}/{now.isoformat()}"
+        await conn.execute(
+            "update connected_accounts set next_free_at = %s"
+            " where organization_id = %s and id = %s",
+            (now + _gap(account, seed), *key[:2]),
+        )
+        await conn.execute(
+            "update rate_limits set next_free_at = %s"
+            " where organization_id = %s and account_id = %s and operation = %s",
+            (now + _gap(limit, f"{seed}/{budget}"), *key),
+        )
+    return None
+
+
+def _gap(row: dict[str, Any], seed: str) -> timedelta:
+    return spacing_after(Spacing(row["spacing_shortest"], row["spacing_longest"]), seed)
