@@ -134,8 +134,11 @@ def _struck(
             return answer
         return Answer(spoiled(rule.kind, dict(answer.body), number), answer.status)
     if rule.after_effect:
-        with suppress(Refusal):  # what would have been refused had no effect to come after
+        try:
             _call(handler, request, parameters)
+        except Refusal:  # there was no effect to come after
+            if rule.kind is FaultKind.REFUSAL:  # "already done", say, would be a lie then
+                raise
     match rule.kind:
         case FaultKind.RESET | FaultKind.TIMEOUT:
             return Answer(b"", status=0)  # never written

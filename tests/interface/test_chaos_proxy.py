@@ -90,7 +90,7 @@ async def test_a_stray_answer_comes_on_an_idle_connection_whose_next_request_is_
         assert proxy.done == {STRAY: 1}
         (line,) = proxy.lines
         assert line.strayed_at is not None
-        line.strayed_at -= 1  # a second ago: the two did not cross
+        line.strayed_at -= 3  # seconds ago: the two did not cross
         ends[1].write(REQUEST)
         ends[1].write_eof()
         await ends[0].read()

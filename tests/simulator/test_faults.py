@@ -8,6 +8,7 @@ import pytest
 from simulated import PLAIN, RELIABLE, Bench, kind_of
 
 from clento_engine.simulator.app import AnswerHeldBack, ConnectionDropped
+from clento_engine.simulator.senders import Status
 from clento_engine.simulator.server import NotLoopback, Settings, serving
 
 INVITE = "POST /users/invite"
@@ -152,6 +153,18 @@ async def test_an_answer_about_somebody_else_names_nothing_of_who_was_asked_for(
             assert word not in answer.text, path
     await bench.get("/users/lea-martin", notify="true")
     assert bench.landed[-1] == ("visit", "lea-martin"), "the request itself has its effect"
+
+
+async def test_what_says_that_it_is_done_already_is_told_only_where_it_was_done() -> None:
+    bench = Bench()
+    post = (await bench.force("lea-martin", posts=1))["posts"][0]["social_id"]
+    already = {"kind": "refusal", "type": "action_already_performed", "after_effect": True}
+    await bench.faults({**already, "route": "POST /posts/reaction"})
+    bench.world.set_status(bench.sender, Status.CREDENTIALS)
+    assert kind_of(await bench.post("/posts/reaction", post_id=post)) == "disconnected_account"
+    bench.world.set_status(bench.sender, Status.OK)
+    assert kind_of(await bench.post("/posts/reaction", post_id=post)) == "action_already_performed"
+    assert bench.landed == [("like", "lea-martin")]
 
 
 async def test_two_answers_about_somebody_else_are_about_two() -> None:

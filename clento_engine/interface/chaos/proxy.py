@@ -183,7 +183,9 @@ async def _pump(
             await asyncio.sleep(0)
 
 
-_CROSSED_S = 0.1  # a request so soon after a stray answer may have left before that came
+# A request so soon after a stray answer may have been under way in a busy process before that came:
+# nothing tells such an answer from a true one.
+_CROSSED_S = 2.0
 _LENGTH = re.compile(rb"(?i)content-length: *([0-9]+)")
 _MADE_UP = (
     '{"object":"MessageSent","message_id":null}',
