@@ -56,6 +56,7 @@ class Settings:
     log_format: LogFormat = LogFormat.TEXT
     organization: str | None = None
     requests_at_once: int | None = None  # of one ticker
+    trust_storage: bool = False  # that a commit is kept though `fsync` is off
     clock_jump: str | None = None  # of `clento chaos`; heard only where Unipile is simulated
 
     @property
@@ -101,6 +102,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         log_format=LogFormat(form),
         organization=value("CLENTO_ORG"),
         requests_at_once=_requests_at_once(value("CLENTO_REQUESTS_AT_ONCE")),
+        trust_storage=_trust_storage(value("CLENTO_TRUST_STORAGE")),
         clock_jump=value("CLENTO_CHAOS_CLOCK_JUMP"),
     )
 
@@ -114,6 +116,12 @@ def _requests_at_once(given: str | None) -> int | None:
             f"set it to a number from 1 to {_MOST_AT_ONCE:,}, or leave it out",
         )
     return int(given)
+
+
+def _trust_storage(given: str | None) -> bool:
+    if given not in (None, "0", "1"):
+        raise BadSetting(f"CLENTO_TRUST_STORAGE is {given!r}", "set it to 1, or leave it out")
+    return given == "1"
 
 
 def _data_dir(environment: Mapping[str, str]) -> Path:

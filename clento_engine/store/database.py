@@ -4,7 +4,7 @@ import asyncio
 import logging
 import re
 import select
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -89,6 +89,14 @@ class DatabaseUnavailable(Exception):
 
 class DatabaseUnsuitable(Exception):
     """The server is too old, or its schema is not the one this version needs."""
+
+
+class UnsafeStorage(Exception):
+    """The server may forget what it committed: `settings` are off that keep it."""
+
+    def __init__(self, settings: Sequence[str]) -> None:
+        super().__init__(f"{' and '.join(settings)} off")
+        self.settings = settings
 
 
 def connection_string(url: str) -> str:
@@ -355,6 +363,33 @@ async def require_schema(conn: AsyncConnection[TupleRow]) -> None:
         raise DatabaseUnsuitable(
             f"the database is at revision {found} and {needed} is needed: run `clento db upgrade`"
         )
+
+
+async def unsafe_settings(conn: AsyncConnection[Any]) -> list[str]:
+    """Return which settings are off that keep a commit through a crash of the server's host.
+
+    With `fsync` off it may be lost; with `full_page_writes` off its page may be torn.  Of the whole
+    server: no session can set them.
+    """
+    cursor = await conn.execute(
+        "select name from unnest(array['fsync', 'full_page_writes']) as of_storage (name)"
+        " where not current_setting(name)::boolean order by name"
+    )
+    return [name for (name,) in await cursor.fetchall()]
+
+
+async def require_storage(
+    conn: AsyncConnection[Any], *, is_trusted: bool, is_simulated: bool
+) -> None:
+    """Raise UnsafeStorage where what was answered as done may be lost, and people would know.
+
+    `is_trusted`: the operator vouches for what lies beneath the server; `is_simulated`: nobody real
+    is contacted from this database.
+    """
+    if is_trusted or is_simulated:
+        return
+    if settings := await unsafe_settings(conn):
+        raise UnsafeStorage(settings)
 
 
 def _connect(conninfo: str) -> PinnedSync[TupleRow]:

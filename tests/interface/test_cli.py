@@ -83,6 +83,27 @@ def test_db_check_shows_what_differs(bare: Clento) -> None:
     assert [line for line in found["differences"] if "lanes_ready" in line]
 
 
+def test_a_server_that_may_forget_what_it_commits_is_refused_unless_trusted(
+    clento: Clento,
+) -> None:
+    with psycopg.connect(clento.environment["DATABASE_URL"]) as conn:
+        if conn.execute("show fsync").fetchone() == ("on",):
+            pytest.skip("the given server keeps what it commits")
+    off = ["fsync", "full_page_writes"]
+    assert "fsync and full_page_writes off, trusted by CLENTO_TRUST_STORAGE" in (
+        clento("db", "check").out
+    )
+    clento.environment["CLENTO_TRUST_STORAGE"] = ""
+    for words in (("org", "list"), ("tick",), ("account", "list")):
+        clento.environment |= {"UNIPILE_DSN": "http://127.0.0.1:9", "UNIPILE_ACCESS_TOKEN": "any"}
+        said = clento(*words, status=1)
+        assert "fsync and full_page_writes off: a power cut makes it forget" in said.err
+        assert "fsync = on and full_page_writes = on in postgresql.conf" in said.err
+        assert "CLENTO_TRUST_STORAGE=1" in said.err
+    assert clento.json("db", "check")["storage"] == {"off": off, "trusted": False}
+    assert "not trusted" in clento("db", "check").out
+
+
 def test_db_recount_mends_what_a_status_adds_up(peopled: Clento) -> None:
     started(peopled)
     hold(peopled)  # by the hand of somebody who counts nothing

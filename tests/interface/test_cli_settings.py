@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from commanded import TRUSTING
 
 from clento_engine.config import (
     BadSetting,
@@ -65,6 +66,14 @@ def test_requests_at_once_are_a_number_a_ticker_can_have(given: str) -> None:
     assert given in str(refused.value)
     assert read_settings({"CLENTO_REQUESTS_AT_ONCE": "1000"}).requests_at_once == 1000
     assert read_settings({}).requests_at_once is None
+
+
+def test_storage_is_trusted_by_one_word() -> None:
+    assert read_settings({"CLENTO_TRUST_STORAGE": "1"}).trust_storage
+    assert not read_settings({"CLENTO_TRUST_STORAGE": "0"}).trust_storage
+    assert not read_settings({}).trust_storage
+    with pytest.raises(BadSetting, match="CLENTO_TRUST_STORAGE is 'yes': set it to 1"):
+        read_settings({"CLENTO_TRUST_STORAGE": "yes"})
 
 
 def test_settings_show_no_secret() -> None:
@@ -137,7 +146,7 @@ def on_a_terminal(environment: dict[str, str], *words: str) -> str:
         [CLENTO, *words],
         stdout=theirs,
         stderr=theirs,
-        env={**plain, "TERM": "xterm-256color", **environment},
+        env={**plain, **TRUSTING, "TERM": "xterm-256color", **environment},
     ) as run:
         os.close(theirs)
         said = b""

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
-from commanded import INVITE, VISIT, Clento, Simulated, simulating
+from commanded import INVITE, TRUSTING, VISIT, Clento, Simulated, simulating
 
 from clento_engine.config import Settings as Environment
 from clento_engine.config import clock_for
@@ -114,6 +115,14 @@ def test_a_tick_with_nothing_due_says_so_in_one_line(clento: Clento) -> None:
     assert len(said.out.splitlines()) == 1
 
 
+def test_a_tick_says_what_the_operator_vouches_for(clento: Clento) -> None:
+    with psycopg.connect(clento.environment["DATABASE_URL"]) as conn:
+        if conn.execute("show fsync").fetchone() == ("on",):
+            pytest.skip("the given server keeps what it commits")
+    said = clento("tick").err
+    assert "storage trusted by CLENTO_TRUST_STORAGE off=fsync,full_page_writes" in said
+
+
 @pytest.mark.parametrize(
     ("environment", "says"),
     [
@@ -142,7 +151,7 @@ def test_a_receiver_needs_a_secret_and_a_free_port(clento: Clento) -> None:
 def process(clento: Clento, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [CLENTO, *words],
-        env={**os.environ, **clento.environment},
+        env={**os.environ, **TRUSTING, **clento.environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

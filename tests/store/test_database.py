@@ -15,11 +15,14 @@ from clento_engine.store.database import (
     Database,
     DatabaseUnavailable,
     DatabaseUnsuitable,
+    UnsafeStorage,
     connect,
     connection_string,
     newest_revision,
     require_schema,
     require_server,
+    require_storage,
+    unsafe_settings,
 )
 
 NO_PATIENCE = timedelta(0)
@@ -123,6 +126,23 @@ async def test_the_limit_of_a_statement_is_the_caller_s_choice(dsn: str) -> None
     ):
         cursor = await conn.execute("select current_setting('statement_timeout')")
         assert await cursor.fetchone() == ("3s",)
+
+
+async def test_storage_that_may_forget_is_refused_unless_trusted_or_simulated(
+    database: Database, server: str
+) -> None:
+    async with database.connection() as conn:
+        off = await unsafe_settings(conn)
+        for name in ("fsync", "full_page_writes"):
+            cursor = await conn.execute("select current_setting(%s)", (name,))
+            assert await cursor.fetchone() == ("off" if name in off else "on",)
+        if not off:
+            pytest.skip("the given server keeps what it commits")
+        with pytest.raises(UnsafeStorage, match="fsync and full_page_writes off") as refusal:
+            await require_storage(conn, is_trusted=False, is_simulated=False)
+        assert refusal.value.settings == off
+        await require_storage(conn, is_trusted=True, is_simulated=False)
+        await require_storage(conn, is_trusted=False, is_simulated=True)
 
 
 async def test_a_transaction_is_kept_whole_or_not_at_all(database: Database) -> None:

@@ -6,7 +6,7 @@ from clento_engine.config import read_settings
 from clento_engine.interface.cli.output import answer
 from clento_engine.interface.cli.session import database_url, json_option, opened, run
 from clento_engine.store import migrate
-from clento_engine.store.database import newest_revision
+from clento_engine.store.database import Database, newest_revision, unsafe_settings
 from clento_engine.store.moves import recount as recount_moves
 
 
@@ -54,14 +54,28 @@ def check(ctx: click.Context, as_json: bool) -> None:
 
     Shows every table, column, constraint and index that differs; status 1 if any does.  The role
     needs CREATEDB, because the expected schema is made in a database beside it for comparison.
+    Says too whether the server keeps what it commits: where it does not, no command works with it
+    but with CLENTO_TRUST_STORAGE=1.
 
     \b
     Example:
       clento db check
     """
-    differences = migrate.check(database_url(read_settings()))
+    settings = read_settings()
+    url = database_url(settings)
+    differences = migrate.check(url)
+
+    async def unsafe() -> list[str]:
+        async with Database(url) as database, database.connection() as conn:
+            return await unsafe_settings(conn)
+
+    off = run(unsafe(), settings)
     said = differences or ["no difference"]
-    answer(as_json, {"differences": differences}, *said)
+    if off:
+        trust = "trusted by CLENTO_TRUST_STORAGE" if settings.trust_storage else "not trusted"
+        said = [*said, f"storage: {' and '.join(off)} off, {trust}"]
+    storage = {"off": off, "trusted": settings.trust_storage}
+    answer(as_json, {"differences": differences, "storage": storage}, *said)
     if differences:
         ctx.exit(1)
 

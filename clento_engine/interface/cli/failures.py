@@ -23,6 +23,7 @@ from clento_engine.store.database import (
     DatabaseUnsuitable,
     Denied,
     Lost,
+    UnsafeStorage,
 )
 from clento_engine.store.met import NotKept
 from clento_engine.store.server import ServerError
@@ -67,6 +68,15 @@ def explained(error: BaseException) -> Failure | None:
             return Failure(str(error), "choose another name")
         case IllegalTransition():
             return Failure("the lead moved on in this moment", "look at it again")
+        case UnsafeStorage():
+            names = " and ".join(error.settings)
+            return Failure(
+                f"the server runs with {names} off: a power cut makes it forget what was done, and"
+                " people would be contacted twice",
+                f"set {' and '.join(f'{name} = on' for name in error.settings)} in postgresql.conf"
+                " and reload it, or set CLENTO_TRUST_STORAGE=1 where the storage beneath the"
+                " server keeps every commit",
+            )
         case BadDatabaseUrl():
             return Failure(str(error), "set DATABASE_URL, or leave it out for a server of our own")
         case DatabaseUnavailable():

@@ -19,7 +19,13 @@ from clento_engine.interface.cli.output import note
 from clento_engine.loop import new_runner
 from clento_engine.runtime.clock import Clock
 from clento_engine.store.accounts import organizations
-from clento_engine.store.database import Conn, Database, require_schema, schema_revision
+from clento_engine.store.database import (
+    Conn,
+    Database,
+    require_schema,
+    require_storage,
+    schema_revision,
+)
 from clento_engine.store.server import embedded_server
 
 TERMINATED = 128 + signal.SIGTERM  # the status that shells give to what a signal ended
@@ -97,6 +103,7 @@ async def opened(
 
     Our own embedded server is started if need be, and an empty database in it is set up: there is
     nothing in it that an upgrade could touch.
+    Raises UnsafeStorage when the server may forget what it commits, unless it is trusted.
     """
     url = database_url(settings)
     async with Database(url, patience=patience or PATIENCE) as database:
@@ -104,6 +111,7 @@ async def opened(
             if settings.database_url is None and await schema_revision(conn) is None:
                 await asyncio.to_thread(_set_up, url, settings)
             await require_schema(conn)
+            await require_storage(conn, is_trusted=settings.trust_storage, is_simulated=False)
         yield database
 
 

@@ -31,7 +31,7 @@ from clento_engine.runtime.registration import NotRegistered, register
 from clento_engine.runtime.work import Worked, attend, housekeeping
 from clento_engine.runtime.world import SLOTS, World
 from clento_engine.store.accounts import organizations
-from clento_engine.store.database import PATIENCE, Database, server_time
+from clento_engine.store.database import PATIENCE, Database, server_time, unsafe_settings
 
 log = logging.getLogger(__name__)
 
@@ -192,9 +192,22 @@ async def _working(settings: Settings) -> AsyncIterator[tuple[World, Outbox, asy
             provider = await opening.enter_async_context(_provider(settings, clock))
             outbox = await opening.enter_async_context(posting())
             database = await opening.enter_async_context(opened(settings, patience=PATIENCE))
+            await _warn_of_trust(settings, database)
             await _require_agreement(settings, database, clock)
             slots = settings.requests_at_once or SLOTS
             yield World(database, provider, clock, slots=slots), outbox, stop
+
+
+async def _warn_of_trust(settings: Settings, database: Database) -> None:
+    """Log what the operator vouches for: who reads the log may not be who set it."""
+    if not settings.trust_storage:
+        return
+    async with database.connection() as conn:
+        off = await unsafe_settings(conn)
+    if off:
+        log.warning(
+            "storage trusted by CLENTO_TRUST_STORAGE", extra={"off": ",".join(off), "alert": True}
+        )
 
 
 def _clock(settings: Settings) -> Clock:
