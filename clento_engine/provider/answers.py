@@ -79,6 +79,47 @@ class Call(Enum):
         )
 
 
+# What an answer of each call is, by its tag `object`.  [oas][sdk-run]
+_KINDS: dict[Call, frozenset[str]] = {
+    call: frozenset(kinds.split())
+    for call, kinds in {
+        Call.PROFILE: "UserProfile AccountOwnerProfile",
+        Call.VISIT: "UserProfile AccountOwnerProfile",
+        Call.POSTS: "PostList",
+        Call.POST: "Post",
+        Call.REACT: "ReactionAdded",
+        Call.COMMENT: "CommentSent",
+        Call.OWN_COMMENTS: "CommentList",
+        Call.INVITE: "UserInvitationSent",
+        Call.SENT_INVITATIONS: "InvitationList",
+        Call.WITHDRAW: "InvitationCanceled",
+        Call.START_CHAT: "ChatStarted",
+        Call.INMAIL: "ChatStarted",
+        Call.SEND_MESSAGE: "MessageSent",
+        Call.INMAIL_BALANCE: "LinkedinInmailBalance",
+        Call.CHATS: "ChatList",
+        Call.CHATS_WITH: "ChatList",
+        Call.CHAT_MESSAGES: "MessageList",
+        Call.MESSAGES: "MessageList",
+        Call.RELATIONS: "UserRelationsList",
+        Call.ACCOUNT: "Account",
+        Call.ACCOUNTS: "AccountList",
+        Call.WEBHOOKS: "WebhookList",
+        Call.REGISTER_WEBHOOK: "WebhookCreated",
+        Call.DELETE_WEBHOOK: "WebhookDeleted",
+    }.items()
+}
+_KNOWN_KINDS = frozenset().union(*_KINDS.values())
+
+
+def is_of_another_call(call: Call, kind: str | None) -> bool:
+    """Whether an answer's tag says that it answers something else.
+
+    A tag that we do not know, or none, says nothing: they are not all documented.
+    """
+    return kind in _KNOWN_KINDS and kind not in _KINDS[call]
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """An answer other than 2xx.  `type` is without its `errors/`; None when the body had none."""

@@ -163,7 +163,9 @@ class Provider(Protocol):
     sent invitations, relations, the InMail balance.  Writes (visit, react, comment, invite,
     withdraw, start_chat, send_message, inmail and the two of webhooks) are sent once and raise
     `OutcomeUnknown` when the effect may have happened.  A failed connection is `Retry`: nothing
-    left.  Instants are aware UTC.
+    left.  Instants are aware UTC.  An answer about another person, post, chat or account than was
+    asked for by id, or to another question, is not understood: `Retry` to a read, unknown to a
+    write.
     """
 
     @property
