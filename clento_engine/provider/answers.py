@@ -154,10 +154,6 @@ def already(refusal: Refusal | Silence) -> Sent | None:
     match refusal:
         case Refusal(Call.REACT, type="action_already_performed"):  # [oas]
             return Sent(repeated=True)
-        case Refusal(Call.WITHDRAW, status=400 | 404):
-            # Gone: accepted, expired or withdrawn.  400 has a leaked translation key as its
-            # type, so the status of this route decides.  [oas]
-            return Sent(repeated=True)
         case Refusal(Call.DELETE_WEBHOOK, status=404):  # [us]
             return Sent(repeated=True)
         case _:
@@ -176,6 +172,11 @@ def failure(answer: Refusal | Silence) -> Failure:
         return _broken(call, answer.reason)  # reset or our own time-out: most likely landed
     said = _said(answer)
     match answer.type, answer.status, call:
+        case _, 400 | 404, Call.WITHDRAW:
+            # Accepted, expired or withdrawn; or pending under another id: the profile knows.  400
+            # has a leaked translation key as its type, so the status of this route decides.  [oas]
+            raise OutcomeUnknown(f"the invitation is not there under this id: {said}")
+
         # 400: a defect of ours, repeating cannot help  [oas]
         case (
             "invalid_parameters"

@@ -402,7 +402,7 @@ class UnipileClient:
         return await self._read(Call.SENT_INVITATIONS, path, _page_of(account, cursor), item)
 
     async def withdraw(self, account: str, invitation_id: str) -> Sent | Failure:
-        """Withdraw a pending invitation; one that is gone already counts as withdrawn."""
+        """Withdraw a pending invitation; whether it is gone if it is not there, nobody knows."""
         path = f"/users/invite/sent/{_segment(invitation_id)}"
         return await self._write(Call.WITHDRAW, path, {"account_id": account})
 
