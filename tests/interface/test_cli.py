@@ -35,6 +35,7 @@ def clento(bare: Clento) -> Clento:
 def peopled(clento: Clento) -> Clento:
     """Lend commands over an organisation with a sender and a list of people."""
     clento.sender()
+    clento.look_up()
     clento.leads(*PEOPLE)
     return clento
 
