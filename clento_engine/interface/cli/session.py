@@ -93,7 +93,8 @@ def within(org: str | None, work: Callable[[Here], Awaitable[T]], *, asking: boo
             clock = clock_for(settings)
             world = None
             if asking and settings.unipile_dsn is not None:
-                provider = await opening.enter_async_context(unipile(settings, clock))
+                # no lease is under way: a question may take its time, however fast the clock runs
+                provider = await opening.enter_async_context(unipile(settings, system_clock))
                 place = workspace(settings, is_simulated=clock is not system_clock)
                 world = World(database, provider, clock, workspace=place)
             return await work(Here(conn, organization_id, clock, world))
