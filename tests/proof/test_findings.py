@@ -10,7 +10,7 @@ from builders import NOW
 
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.interface.chaos.judge import settled_verdict
-from clento_engine.simulator.ledger import Effect, Ledger, Signal
+from clento_engine.simulator.ledger import Effect, Ledger, Read, Signal
 from clento_engine.store.audit import Books, Capped, Counted, Standing, Turned, Written
 
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
@@ -292,3 +292,38 @@ def test_reconcile_may_count_as_many_reads_as_it_looked(
 
 def test_webhooks_that_nobody_applied_are_a_disagreement() -> None:
     assert found(landed(NOW), replace(BOOKS, waiting_webhooks=2)) == {"disagreements": 1}
+
+
+def test_what_a_member_did_under_two_ids_is_judged_together() -> None:
+    ledger = landed(NOW, NOW + MINUTE)
+    ledger.members.update({"acc": "ACoAAme", "again": "ACoAAme"})
+    ledger.entries[1] = replace(ledger.entries[1], account="again", member="ACoAAme")
+    assert found(ledger) == {"duplicates": 1, "disagreements": 1}
+    both = books(
+        replace(ACTION, account="again"),
+        replace(ACTION, account="again", node_id="n1"),
+        run=replace(RUN, account="again"),
+        counters=[USED, replace(USED, account="again")],
+    )
+    assert found(ledger, both) == {}
+    capped = replace(both, caps=[Capped("again", "message", 1, 5, None, None)])
+    assert found(ledger, capped) == {"over_cap": 1}
+
+
+def test_reads_that_linkedin_saw_and_no_counter_holds_are_a_disagreement() -> None:
+    ledger = landed(NOW)
+    ledger.read(Read.COMMENTS, at=NOW, account="acc")
+    ledger.read(Read.INVITATIONS, at=NOW, account="acc")
+    assert found(ledger) == {"disagreements": 2}
+    lists, posts = replace(USED, budget="list_read"), replace(USED, budget="post_read")
+    looked = books(replace(ACTION, checks=1), counters=[USED, lists, posts])
+    assert found(ledger, looked) == {}
+
+
+def test_walks_that_ended_are_counted_but_for_those_of_stopped_campaigns() -> None:
+    stopped = replace(RUN, campaign_status="stopped", campaign_id=uuid4())
+    ended = replace(OVER, lead_id=uuid4())
+    kept = replace(BOOKS, executions=[RUN, stopped, ended])
+    findings = settled_verdict(landed(NOW), kept, now=NOW, grace=timedelta(0))
+    assert (findings.walks, findings.ended) == (2, 1)
+    assert "walks" not in findings.counts()

@@ -350,7 +350,8 @@ class Storm:
                 continue
             except AlreadyExists:  # its answer was lost
                 return
-            if added.account_id != sender.id:
+            # one that is signed out just now waits to be looked up, and is the same one then
+            if added.paused is None and added.account_id != sender.id:
                 self.done.allowed.append(
                     f"{new_id} was added beside {sender.unipile_id}, whose member it is"
                 )
