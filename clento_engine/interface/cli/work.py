@@ -19,6 +19,7 @@ from clento_engine.interface.cli.values import LASTING, LISTENING, URL
 from clento_engine.provider.unipile import CONNECT_TIMEOUT, READ_TIMEOUT, UnipileClient
 from clento_engine.runtime import daemon
 from clento_engine.runtime.clock import (
+    MOST_SKEW,
     Clock,
     SpeedClock,
     SteadyClock,
@@ -234,6 +235,9 @@ def _provider(settings: Settings, clock: Clock) -> UnipileClient:
             connect_timeout=CONNECT_TIMEOUT / speed,
             read_timeout=READ_TIMEOUT / speed,
             pause=lambda seconds: asyncio.sleep(seconds / speed),
+            # a simulator's time was agreed upon at the start, and its web server's Date is real
+            clock=None if simulated(settings) else clock,
+            tolerance=MOST_SKEW * speed,
         )
     except ValueError as error:
         problem, _, fix = str(error).partition("; ")
