@@ -29,7 +29,7 @@ from clento_engine.provider.unipile import (
     UnipileClient,
     normalise_dsn,
 )
-from clento_engine.runtime.clock import Clock, speed_of, system_clock
+from clento_engine.runtime.clock import MOST_SKEW, Clock, speed_of, system_clock
 from clento_engine.runtime.guard import WrongProvider
 from clento_engine.runtime.world import Workspace, World
 from clento_engine.store.accounts import organizations
@@ -186,6 +186,8 @@ def unipile(settings: Settings, clock: Clock) -> UnipileClient:
             connect_timeout=CONNECT_TIMEOUT / speed,
             read_timeout=READ_TIMEOUT / speed,
             pause=lambda seconds: asyncio.sleep(seconds / speed),
+            clock=clock,
+            tolerance=MOST_SKEW * speed,
         )
     except ValueError as error:
         raise _unreadable(error) from None
