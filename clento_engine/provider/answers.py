@@ -79,6 +79,47 @@ class Call(Enum):
         )
 
 
+# What an answer of each call is, by its tag `object`.  [oas][sdk-run]
+_KINDS: dict[Call, frozenset[str]] = {
+    call: frozenset(kinds.split())
+    for call, kinds in {
+        Call.PROFILE: "UserProfile AccountOwnerProfile",
+        Call.VISIT: "UserProfile AccountOwnerProfile",
+        Call.POSTS: "PostList",
+        Call.POST: "Post",
+        Call.REACT: "ReactionAdded",
+        Call.COMMENT: "CommentSent",
+        Call.OWN_COMMENTS: "CommentList",
+        Call.INVITE: "UserInvitationSent",
+        Call.SENT_INVITATIONS: "InvitationList",
+        Call.WITHDRAW: "InvitationCanceled",
+        Call.START_CHAT: "ChatStarted",
+        Call.INMAIL: "ChatStarted",
+        Call.SEND_MESSAGE: "MessageSent",
+        Call.INMAIL_BALANCE: "LinkedinInmailBalance",
+        Call.CHATS: "ChatList",
+        Call.CHATS_WITH: "ChatList",
+        Call.CHAT_MESSAGES: "MessageList",
+        Call.MESSAGES: "MessageList",
+        Call.RELATIONS: "UserRelationsList",
+        Call.ACCOUNT: "Account",
+        Call.ACCOUNTS: "AccountList",
+        Call.WEBHOOKS: "WebhookList",
+        Call.REGISTER_WEBHOOK: "WebhookCreated",
+        Call.DELETE_WEBHOOK: "WebhookDeleted",
+    }.items()
+}
+_KNOWN_KINDS = frozenset().union(*_KINDS.values())
+
+
+def is_of_another_call(call: Call, kind: str | None) -> bool:
+    """Whether an answer's tag says that it answers something else.
+
+    A tag that we do not know, or none, says nothing: they are not all documented.
+    """
+    return kind in _KNOWN_KINDS and kind not in _KINDS[call]
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """An answer other than 2xx.  `type` is without its `errors/`; None when the body had none."""
@@ -113,10 +154,6 @@ def already(refusal: Refusal | Silence) -> Sent | None:
     match refusal:
         case Refusal(Call.REACT, type="action_already_performed"):  # [oas]
             return Sent(repeated=True)
-        case Refusal(Call.WITHDRAW, status=400 | 404):
-            # Gone: accepted, expired or withdrawn.  400 has a leaked translation key as its
-            # type, so the status of this route decides.  [oas]
-            return Sent(repeated=True)
         case Refusal(Call.DELETE_WEBHOOK, status=404):  # [us]
             return Sent(repeated=True)
         case _:
@@ -135,6 +172,11 @@ def failure(answer: Refusal | Silence) -> Failure:
         return _broken(call, answer.reason)  # reset or our own time-out: most likely landed
     said = _said(answer)
     match answer.type, answer.status, call:
+        case _, 400 | 404, Call.WITHDRAW:
+            # Accepted, expired or withdrawn; or pending under another id: the profile knows.  400
+            # has a leaked translation key as its type, so the status of this route decides.  [oas]
+            raise OutcomeUnknown(f"the invitation is not there under this id: {said}")
+
         # 400: a defect of ours, repeating cannot help  [oas]
         case (
             "invalid_parameters"

@@ -5,6 +5,7 @@ raised only where a value makes no sense without the field.
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TypeVar, cast
@@ -27,6 +28,10 @@ from clento_engine.provider.port import (
 T = TypeVar("T")
 Json = Mapping[str, object]
 
+# LinkedIn's ids of a member begin like this, one for each product; no public identifier does.
+# source: unipile.md, section 1; domain/lead.py
+_MEMBER_ID = re.compile(r"A(?:(?P<classic>[CD]o)|(?P<sales>Cw)|(?P<recruiter>E[A-Za-z]))AA")
+
 
 class NotUnderstood(Exception):
     """A read's answer lacks what it was asked for."""
@@ -40,6 +45,11 @@ def understood(body: object) -> Json:
     if not isinstance(body, dict):
         raise NotUnderstood("not a JSON object")
     return body
+
+
+def kind(body: object) -> str | None:
+    """Return the tag that says what an answer is, if it has one."""
+    return _text(body, "object") if isinstance(body, dict) else None
 
 
 def page(item: Callable[[Json], T], body: Json) -> Page[T]:
@@ -67,6 +77,56 @@ def profile(body: Json) -> Profile:
     )
 
 
+def profile_of(identifier: str, body: Json, *, by_product: bool = False) -> Profile:
+    """Read the profile of whom was asked for, if it was by an id; a public identifier may change.
+
+    `by_product`: with Sales Navigator's own id, which cannot be held against the classic one.
+    """
+    found = profile(body)
+    asked_product, product = _product(identifier), _product(found.provider_id)
+    if by_product and product not in ("sales", "recruiter"):
+        raise NotUnderstood("no id of the product that was asked for")
+    comparable = product == asked_product or not by_product
+    if asked_product is not None and comparable and found.provider_id != identifier:
+        raise NotUnderstood("it is about another person")
+    return found
+
+
+def posts_of(provider_id: str, body: Json) -> Page[Post]:
+    """Read a person's posts, without those that others wrote and that are no reposts.
+
+    If none of the person's own is among them, it is another's list.
+    """
+    everything = page(_authored, body)
+    written = [author for author, one in everything.items if not one.is_repost]
+    of_others = [author for author in written if _is_another(provider_id, author)]
+    if of_others and provider_id not in written:
+        raise NotUnderstood("it is about another person")
+    posts = tuple(
+        one
+        for author, one in everything.items
+        if one.is_repost or not _is_another(provider_id, author)
+    )
+    return Page(posts, everything.cursor)
+
+
+def _authored(body: Json) -> tuple[str | None, Post]:
+    return _text(_part(body, "author"), "id"), post(body)
+
+
+def post_of(social_id: str, body: Json) -> Post:
+    """Read the post that was asked for; its id may be written as any of LinkedIn's three urns."""
+    found = post(body)
+    number = _number_of(social_id)
+    if number not in (_number_of(found.social_id), _number_of(_text(body, "id") or "")):
+        raise NotUnderstood("it is about another post")
+    return found
+
+
+def _number_of(urn: str) -> str:
+    return urn.rpartition(":")[2]
+
+
 def post(body: Json) -> Post:
     permissions = _part(body, "permissions")
     return Post(
@@ -89,6 +149,13 @@ def comment(body: Json) -> Comment:
         post_id=_text(body, "post_id"),
         post_urn=_text(body, "post_urn"),
     )
+
+
+def own_comment(own_id: str, body: Json) -> Comment:
+    found = comment(body)
+    if _is_another(own_id, found.author_id):
+        raise NotUnderstood("it is about another person")
+    return found
 
 
 def invitation(body: Json) -> Invitation:
@@ -118,6 +185,31 @@ def chat(body: Json) -> Chat:
     )
 
 
+def chat_of(account_id: str, body: Json) -> Chat:
+    _need_account(account_id, body)
+    return chat(body)
+
+
+def chat_with(account_id: str, provider_id: str, body: Json) -> Chat:
+    found = chat_of(account_id, body)
+    if _is_another(provider_id, found.provider_id):
+        raise NotUnderstood("it is about another person")
+    return found
+
+
+def message_of(account_id: str, body: Json) -> Message:
+    _need_account(account_id, body)
+    return message(body)
+
+
+def message_in(chat_id: str, body: Json) -> Message:
+    """Read a message of the chat that was asked for by Unipile's id or by LinkedIn's."""
+    found = message(body)
+    if chat_id not in (found.chat_id, _text(body, "chat_provider_id")):
+        raise NotUnderstood("it is about another chat")
+    return found
+
+
 def message(body: Json) -> Message:
     """Read a message; who sent what and when must be known, or reconcile could miss it."""
     from_us = _flag(body, "is_sender")
@@ -136,6 +228,13 @@ def message(body: Json) -> Message:
         kind=_text(body, "message_type") or "MESSAGE",
         is_event=_flag(body, "is_event") is True,
     )
+
+
+def account_of(account_id: str, body: Json) -> Account:
+    found = account(body)
+    if found.id != account_id:
+        raise NotUnderstood("it is about another account")
+    return found
 
 
 def account(body: Json) -> Account:
@@ -193,6 +292,25 @@ def sent(body: Json, reference: str | None = None) -> Sent:
         chat_id=_text(body, "chat_id"),
         usage=_number(body, "usage"),
     )
+
+
+def _product(provider_id: str) -> str | None:
+    """Return whose id of a member this is; None for what is no such id."""
+    fits = _MEMBER_ID.match(provider_id)
+    return None if fits is None else fits.lastgroup
+
+
+def _is_another(asked: str, found: str | None) -> bool:
+    """Whether two ids are of two members: of one product, and not the same."""
+    if found is None or found == asked:
+        return False
+    product = _product(asked)
+    return product is not None and product == _product(found)
+
+
+def _need_account(account_id: str, body: Json) -> None:
+    if _text(body, "account_id") not in (None, account_id):
+        raise NotUnderstood("it is about another account")
 
 
 def clean(text: str) -> str:

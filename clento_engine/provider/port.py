@@ -163,7 +163,9 @@ class Provider(Protocol):
     sent invitations, relations, the InMail balance.  Writes (visit, react, comment, invite,
     withdraw, start_chat, send_message, inmail and the two of webhooks) are sent once and raise
     `OutcomeUnknown` when the effect may have happened.  A failed connection is `Retry`: nothing
-    left.  Instants are aware UTC.
+    left.  Instants are aware UTC.  An answer about another person, post, chat or account than was
+    asked for by id, or to another question, is not understood: `Retry` to a read, unknown to a
+    write.
     """
 
     @property
@@ -216,7 +218,10 @@ class Provider(Protocol):
         """Read one page of the pending invitations.  Absence is proved by all pages, not by one."""
 
     async def withdraw(self, account: str, invitation_id: str) -> Sent | Failure:
-        """Withdraw a pending invitation; one that is gone already counts as withdrawn."""
+        """Withdraw a pending invitation.
+
+        When there is none under this id, only the profile says whether one is pending: unknown.
+        """
 
     async def start_chat(self, account: str, provider_id: str, text: str) -> Sent | Failure:
         """Send a message to a connection, in the chat that exists or a new one."""

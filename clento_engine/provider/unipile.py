@@ -328,7 +328,8 @@ class UnipileClient:
         if sales_navigator:
             query["linkedin_api"] = "sales_navigator"
         path = f"/users/{_segment(identifier)}"
-        return await self._read(Call.PROFILE, path, query, decode.profile)
+        read = partial(decode.profile_of, identifier, by_product=sales_navigator)
+        return await self._read(Call.PROFILE, path, query, read)
 
     async def visit(self, account: str, identifier: str) -> Profile | Failure:
         """Visit the profile so that the person is notified."""
@@ -336,7 +337,7 @@ class UnipileClient:
             return Fail("no such profile: this is not an identifier")
         query = {"account_id": account, "notify": "true"}
         reply = await self._exchange(Call.VISIT, f"/users/{_segment(identifier)}", query)
-        return _wanted(Call.VISIT, reply, decode.profile)
+        return _wanted(Call.VISIT, reply, partial(decode.profile_of, identifier))
 
     async def posts(
         self, account: str, provider_id: str, *, limit: int
@@ -344,13 +345,14 @@ class UnipileClient:
         """Read the person's newest posts, newest first: one page, of which a unit was taken."""
         query = {"account_id": account, "limit": str(max(1, min(limit, 100)))}
         path = f"/users/{_segment(provider_id)}/posts"
-        page = await self._read(Call.POSTS, path, query, partial(decode.page, decode.post))
+        page = await self._read(Call.POSTS, path, query, partial(decode.posts_of, provider_id))
         return page.items[:limit] if isinstance(page, Page) else page
 
     async def post(self, account: str, social_id: str) -> Post | Failure:
         """Read one post."""
         query = {"account_id": account}
-        return await self._read(Call.POST, f"/posts/{_segment(social_id)}", query, decode.post)
+        read = partial(decode.post_of, social_id)
+        return await self._read(Call.POST, f"/posts/{_segment(social_id)}", query, read)
 
     async def react(self, account: str, social_id: str) -> Sent | Failure:
         """Like a post."""
@@ -370,7 +372,7 @@ class UnipileClient:
     ) -> Page[Comment] | Failure:
         """Read one page of what the account itself commented, presumed newest first."""
         path = f"/users/{_segment(own_id)}/comments"
-        item = partial(decode.page, decode.comment)
+        item = partial(decode.page, partial(decode.own_comment, own_id))
         return await self._read(Call.OWN_COMMENTS, path, _page_of(account, cursor), item)
 
     async def relations(self, account: str) -> Sequence[Relation] | Failure:
@@ -400,7 +402,7 @@ class UnipileClient:
         return await self._read(Call.SENT_INVITATIONS, path, _page_of(account, cursor), item)
 
     async def withdraw(self, account: str, invitation_id: str) -> Sent | Failure:
-        """Withdraw a pending invitation; one that is gone already counts as withdrawn."""
+        """Withdraw a pending invitation; whether it is gone if it is not there, nobody knows."""
         path = f"/users/invite/sent/{_segment(invitation_id)}"
         return await self._write(Call.WITHDRAW, path, {"account_id": account})
 
@@ -445,13 +447,15 @@ class UnipileClient:
         """Find the 1:1 chats with a person; none is no proof that there is no connection."""
         query = {"account_id": account, "limit": "250"}
         path = f"/chat_attendees/{_segment(provider_id)}/chats"
-        chats = await self._all(Call.CHATS_WITH, path, query, decode.chat)
+        item = partial(decode.chat_with, account, provider_id)
+        chats = await self._all(Call.CHATS_WITH, path, query, item)
         return () if chats == answers.NO_CHAT else chats
 
     async def has_chats(self, account: str) -> bool | Failure:
         """Ask whether Unipile's store shows any chat of the account."""
         query = {"account_id": account, "limit": "1"}
-        chats = await self._pages(Call.CHATS, "/chats", query, decode.chat, until=lambda _: True)
+        item = partial(decode.chat_of, account)
+        chats = await self._pages(Call.CHATS, "/chats", query, item, until=lambda _: True)
         return bool(chats.items) if isinstance(chats, Page) else chats
 
     async def chat_messages(
@@ -462,7 +466,7 @@ class UnipileClient:
             Call.CHAT_MESSAGES,
             f"/chats/{_segment(chat_id)}/messages",
             {"limit": "250"},
-            decode.message,
+            partial(decode.message_in, chat_id),
             until=lambda message: message.id in back_to,
         )
         if not isinstance(pages, Page):
@@ -472,13 +476,15 @@ class UnipileClient:
     async def messages(self, account: str, *, after: datetime) -> Sequence[Message] | Failure:
         """Read the account's messages over all chats since `after`, every page."""
         query = {"account_id": account, "after": _timestamp(after), "limit": "250"}
-        return await self._all(Call.MESSAGES, "/messages", query, decode.message)
+        item = partial(decode.message_of, account)
+        return await self._all(Call.MESSAGES, "/messages", query, item)
 
     # -- accounts and webhooks
 
     async def account(self, account: str) -> Account | Failure:
         """Read the state of a connected account; causes no LinkedIn traffic."""
-        return await self._read(Call.ACCOUNT, f"/accounts/{_segment(account)}", {}, decode.account)
+        read = partial(decode.account_of, account)
+        return await self._read(Call.ACCOUNT, f"/accounts/{_segment(account)}", {}, read)
 
     async def accounts(self) -> Sequence[Account] | Failure:
         """Read all connected accounts, every page."""
@@ -590,9 +596,14 @@ class UnipileClient:
         content: _Content | None = None,
         reference: str | None = None,
     ) -> Sent | Failure:
-        """Ask once.  Any 2xx is sent, whether its body can be read or not."""
+        """Ask once.  Any 2xx is sent, whether its body can be read or not.
+
+        Unless it is an answer to something else: then nobody knows what became of the write.
+        """
         reply = await self._exchange(call, path, query, content=content)
         if isinstance(reply, _Success):
+            if answers.is_of_another_call(call, decode.kind(reply.body)):
+                raise OutcomeUnknown(str(NotUnderstood("it answers another question")))
             return decode.sent(reply.body if isinstance(reply.body, dict) else {}, reference)
         return answers.already(reply) or answers.failure(reply)
 
@@ -715,6 +726,8 @@ def _wanted(
     if not isinstance(reply, _Success):
         return answers.failure(reply)
     try:
+        if answers.is_of_another_call(call, decode.kind(reply.body)):
+            raise NotUnderstood("it answers another question")  # noqa: TRY301  as all below
         return read(decode.understood(reply.body))
     except NotUnderstood as error:
         if call.is_write:  # it happened, and what it brought is lost

@@ -17,7 +17,7 @@ from clento_engine.store.database import Conn, Database
 from clento_engine.store.installation import binding, stamp, witnesses
 
 CHECKED_S = 1.0  # for how long a process believes what it read, of real time
-# After a move no account acts before every process has read of it, whichever clock it lives by.
+# After a move no account is looked up before every process has read of it; of real time.
 NOTICED = timedelta(seconds=10 * CHECKED_S)
 MOST_SKEW = timedelta(seconds=60)  # between our clock and the provider's
 COMPARED = 3  # answers that the two are compared by

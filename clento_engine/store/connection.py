@@ -45,8 +45,8 @@ _DURABLE = sql.SQL(
     "set_config('synchronous_commit', case current_setting('synchronous_commit')"
     " when 'remote_apply' then 'remote_apply' else {} end, {})"
 )
-_STATEMENT_TIMEOUT_S = (
-    b"select extract(epoch from current_setting('statement_timeout')::interval)::float8"
+_STATEMENT_TIMEOUT_S = sql.SQL(
+    "select extract(epoch from current_setting('statement_timeout')::interval)::float8"
 )
 
 # The server's function that waits for standbys: from nowhere else does it warn during a commit.
@@ -66,7 +66,10 @@ class Unreplicated(psycopg.OperationalError):
 
 @dataclass(frozen=True, slots=True)
 class Pins:
-    """What every transaction of a connection begins with, and the same for its whole session."""
+    """What every transaction of a connection begins with, and the same for its whole session.
+
+    The last answer of the second is for how many seconds a statement may last; 0 is for ever.
+    """
 
     transaction: bytes
     session: bytes
@@ -81,17 +84,18 @@ def pins(settings: Mapping[str, str], conninfo: str) -> Pins:
     known = {name: chosen.get(name.lower(), value) for name, value in settings.items()}
     durable = "remote_apply" if chosen.get("synchronous_commit") == "remote_apply" else "on"
 
-    def statement(*, is_local: bool) -> bytes:
+    def statement(*, is_local: bool) -> sql.Composed:
         each = [
             sql.SQL("set_config({}, {}, {})").format(name, value, is_local)
             for name, value in known.items()
         ]
         each.append(_DURABLE.format(durable, is_local))
-        return sql.SQL("select {}").format(sql.SQL(", ").join(each)).as_bytes(None)
+        return sql.SQL("select {}").format(sql.SQL(", ").join(each))
 
     # By itself and first: the rest may take longer than a role's default allows.
-    limit = sql.SQL("set statement_timeout = {}; ").format(known["statement_timeout"])
-    return Pins(statement(is_local=True), limit.as_bytes(None) + statement(is_local=False))
+    limit = sql.SQL("set statement_timeout = {}").format(known["statement_timeout"])
+    session = sql.SQL("; ").join([limit, statement(is_local=False), _STATEMENT_TIMEOUT_S])
+    return Pins(statement(is_local=True).as_bytes(None), session.as_bytes(None))
 
 
 def _options(conninfo: str) -> dict[str, str]:
@@ -140,7 +144,8 @@ class PinnedConnection(AsyncConnection[Row]):
         self.limit_s = COMMIT_TIMEOUT.total_seconds()
         plain = AsyncCursor(self, row_factory=tuple_row)
         await plain.execute(settings.session, prepare=False)
-        await plain.execute(_STATEMENT_TIMEOUT_S, prepare=False)
+        while plain.nextset():
+            pass
         self.limit_s = _limit_s(await plain.fetchone())
         self._commit_limit_s = commit_timeout.total_seconds()
         self._pins = settings
@@ -333,7 +338,9 @@ class PinnedSync(Connection[Row]):
         self.limit_s = COMMIT_TIMEOUT.total_seconds()
         plain = Cursor(self, row_factory=tuple_row)
         plain.execute(settings.session)
-        self.limit_s = _limit_s(plain.execute(_STATEMENT_TIMEOUT_S).fetchone())
+        while plain.nextset():
+            pass
+        self.limit_s = _limit_s(plain.fetchone())
         self.pins = settings
 
     @contextmanager

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from commanded import BROKEN, GREET, NOTIFY, VISIT, Clento
 
-from clento_engine.store import met
+from clento_engine.store import met, migrate
 
 NO_TIME = timedelta(microseconds=1)
 PEOPLE = ("lea-moreau", "hugo-legoff", "zoe-ashgrove")
@@ -35,6 +35,7 @@ def clento(bare: Clento) -> Clento:
 def peopled(clento: Clento) -> Clento:
     """Lend commands over an organisation with a sender and a list of people."""
     clento.sender()
+    clento.look_up()
     clento.leads(*PEOPLE)
     return clento
 
@@ -74,6 +75,29 @@ def test_db_upgrade_sets_up_an_empty_database_and_is_safe_again(
     nothing = {"applied": [], "current": first["current"], "notes": []}
     assert clento.json("db", "upgrade") == nothing
     assert "nothing to do" in clento("db", "upgrade").out
+
+
+def test_an_upgrade_says_which_senders_people_must_decide_on(
+    empty_dsn: str, tmp_path: Path
+) -> None:
+    migrate.upgrade(empty_dsn, "0007")
+    with psycopg.connect(empty_dsn, autocommit=True) as conn:
+        conn.execute(
+            "insert into organizations (id, name) select gen_random_uuid(), name"
+            " from unnest(array['Acme', 'Beta']) name"
+        )
+        conn.execute(
+            "insert into connected_accounts (organization_id, id, unipile_account_id, name, tier,"
+            " time_zone, warmup_days, spacing_shortest, spacing_longest) select id,"
+            " gen_random_uuid(), 'u-1', 'Lea', 'premium', 'UTC', 0, '0', '0' from organizations"
+        )
+    clento = Clento({"DATABASE_URL": empty_dsn}, tmp_path)
+    said = clento("db", "upgrade").out
+    assert "they are connected more than once" in said
+    assert "  Lea (u-1) of Acme\n  Lea (u-1) of Beta\n" in said
+    [lea] = clento.json("account", "list", "--org", "Beta")
+    assert (lea["status"], lea["paused_by"]) == ("paused", "operator")
+    assert "Acme" not in lea["pause_reason"]
 
 
 def test_db_check_shows_what_differs(bare: Clento) -> None:

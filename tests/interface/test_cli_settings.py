@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from commanded import TRUSTING
 
 from clento_engine.config import (
     BadSetting,
@@ -145,7 +146,7 @@ def on_a_terminal(environment: dict[str, str], *words: str) -> str:
         [CLENTO, *words],
         stdout=theirs,
         stderr=theirs,
-        env={**plain, "TERM": "xterm-256color", **environment},
+        env={**plain, **TRUSTING, "TERM": "xterm-256color", **environment},
     ) as run:
         os.close(theirs)
         said = b""

@@ -409,11 +409,13 @@ async def test_an_invitation_is_withdrawn_once(stage: Stage) -> None:
     assert await stage.client.withdraw(stage.account, invitation.id) == port.Sent()
 
 
-async def test_an_invitation_that_is_gone_counts_as_withdrawn(stage: Stage) -> None:
+async def test_whether_an_invitation_that_is_not_there_is_withdrawn_is_unknown(
+    stage: Stage,
+) -> None:
     stage.arrange(Situation.STRANGER)
-    gone = port.Sent(repeated=True)
-    assert await stage.client.withdraw(stage.account, "7000000000000000000") == gone
-    assert await stage.client.withdraw(stage.account, "nonsense") == gone
+    for wrong in ("7000000000000000000", "nonsense"):
+        with pytest.raises(OutcomeUnknown):
+            await stage.client.withdraw(stage.account, wrong)
 
 
 # -- posts
@@ -639,6 +641,20 @@ def expect(answer: object) -> tuple[object, ...]:
 
 
 # -- the simulator alone
+
+
+async def test_an_invitation_withdrawn_under_a_wrong_id_is_still_pending() -> None:
+    there = world()
+    account = next(iter(there.accounts.values()))
+    person = there.person("lea-example")
+    there.invite(account, person.provider_id, None)
+    transport = httpx.ASGITransport(app=create_app(there))
+    async with UnipileClient(DSN, TOKEN, transport=transport) as client:
+        with pytest.raises(OutcomeUnknown):
+            await client.withdraw(account.id, "7000000000000000000")
+        profile = await client.profile(account.id, person.provider_id)
+    assert isinstance(profile, port.Profile)
+    assert profile.invitation_pending
 
 
 async def test_a_sales_navigator_inmail_goes_to_that_products_id() -> None:

@@ -1,5 +1,6 @@
 """Plans: a session's statements are planned anew while the tables grow under them."""
 
+from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL
 
 from clento_engine.store.database import Conn, Database
@@ -8,11 +9,9 @@ from clento_engine.store.plans import refresh
 STRANGER = "00000000-0000-0000-0000-000000000000"
 
 
-async def test_a_plan_of_an_empty_table_is_given_up_when_the_table_has_grown(
-    database: Database,
-) -> None:
-    async with database.connection() as conn:
-        await conn.execute("set enable_seqscan = on")  # a choice that hangs on the size alone
+async def test_a_plan_of_an_empty_table_is_given_up_when_the_table_has_grown(dsn: str) -> None:
+    by_size = make_conninfo(dsn, options="-c enable_seqscan=on")  # and by nothing else
+    async with Database(by_size) as database, database.connection() as conn:
         await conn.execute("analyze events")
         await conn.execute(
             "prepare history as select from events where organization_id = $1 and subject_id = $2"

@@ -2,14 +2,14 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import datetime
 
 import click
 
-from clento_engine.config import Settings, clock_for, read_settings
+from clento_engine.config import clock_for, read_settings
 from clento_engine.interface.cli.failures import Refused
 from clento_engine.interface.cli.output import answer, moment, note
 from clento_engine.interface.cli.session import json_option, opened, run, workspace
+from clento_engine.runtime.clock import speed_of
 from clento_engine.runtime.guard import NOTICED, WrongProvider
 from clento_engine.runtime.world import Workspace
 from clento_engine.store import installation as store
@@ -99,12 +99,13 @@ def move(dsn: str, yes: bool, as_json: bool) -> None:
             counts = await store.provided(conn, REFUSALS)
             if not yes:
                 await asyncio.to_thread(_ask, counts, target, as_json)
+            clock = await asyncio.to_thread(clock_for, settings)
             await store.move(
                 conn,
                 target.dsn,
                 is_simulated=target.is_simulated,
-                now=await asyncio.to_thread(_now, settings),
-                ask_after=NOTICED,
+                now=clock(),
+                ask_after=NOTICED * max(speed_of(clock), 1.0),
             )
             return counts
 
@@ -116,10 +117,6 @@ def move(dsn: str, yes: bool, as_json: bool) -> None:
         "open_actions": counts.open_actions,
     }
     answer(as_json, data, f"the database belongs to {target} now: set UNIPILE_DSN to it")
-
-
-def _now(settings: Settings) -> datetime:
-    return clock_for(settings)()
 
 
 def _require_move(bound: Binding, target: Workspace) -> None:

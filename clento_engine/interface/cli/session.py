@@ -29,7 +29,7 @@ from clento_engine.provider.unipile import (
     UnipileClient,
     normalise_dsn,
 )
-from clento_engine.runtime.clock import Clock, speed_of, system_clock
+from clento_engine.runtime.clock import MOST_SKEW, Clock, speed_of, system_clock
 from clento_engine.runtime.guard import WrongProvider
 from clento_engine.runtime.world import Workspace, World
 from clento_engine.store.accounts import organizations
@@ -93,7 +93,8 @@ def within(org: str | None, work: Callable[[Here], Awaitable[T]], *, asking: boo
             clock = clock_for(settings)
             world = None
             if asking and settings.unipile_dsn is not None:
-                provider = await opening.enter_async_context(unipile(settings, clock))
+                # no lease is under way: a question may take its time, however fast the clock runs
+                provider = await opening.enter_async_context(unipile(settings, system_clock))
                 place = workspace(settings, is_simulated=clock is not system_clock)
                 world = World(database, provider, clock, workspace=place)
             return await work(Here(conn, organization_id, clock, world))
@@ -185,6 +186,8 @@ def unipile(settings: Settings, clock: Clock) -> UnipileClient:
             connect_timeout=CONNECT_TIMEOUT / speed,
             read_timeout=READ_TIMEOUT / speed,
             pause=lambda seconds: asyncio.sleep(seconds / speed),
+            clock=clock,
+            tolerance=MOST_SKEW * speed,
         )
     except ValueError as error:
         raise _unreadable(error) from None
