@@ -86,9 +86,9 @@ def message(
     wanted = collapsed(text)
     references = {each.reference for each in known}
     ids = {each.id for each in shown}
-    if not is_whole:  # further back is what was settled before the newest that is shown
-        reached = (place for place, each in enumerate(known) if each.reference in ids)
-        known = known[: next(reached, len(known))]
+    if not is_whole:  # what was settled before the oldest that is shown is further back
+        reached = [place for place, each in enumerate(known) if each.reference in ids]
+        known = known[: max(reached, default=len(known)) + 1]
     unshown = [each for each in known if each.reference is None or each.reference not in ids]
     equal = [each for each in shown if each.id not in references and collapsed(each.text) == wanted]
     others = sum(collapsed(each.text) == wanted for each in unshown) if is_whole else 0

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 Clock = Callable[[], datetime]
@@ -41,7 +41,7 @@ class RunningClock:
 
 def http_date(at: datetime) -> bytes:
     """Write an instant as HTTP's Date header does, in whole seconds (RFC 7231, 7.1.1.1)."""
-    return format_datetime(at, usegmt=True).encode()
+    return format_datetime(at.astimezone(UTC), usegmt=True).encode()
 
 
 def iso_ms(at: datetime) -> str:

@@ -107,6 +107,7 @@ def test_a_whole_campaign_by_hand(clento: Clento, simulated: Simulated) -> None:
 def test_a_tick_with_nothing_due_says_so_in_one_line(clento: Clento) -> None:
     said = clento("tick")
     assert said.out == "nothing was due; nothing waits\n"
+    clento.without_gaps()
     clento.leads("lea-moreau")
     clento.draft(VISIT, "spring", "--hours", "always")
     clento("campaign", "start", "spring")
@@ -178,6 +179,7 @@ def until(is_so: object, within_s: float = READY_WITHIN_S) -> None:
 
 def test_sigterm_ends_a_tick_after_what_is_in_flight(clento: Clento, simulated: Simulated) -> None:
     simulated.fault(kind="timeout", route="GET /users/lea-moreau", after_effect=True, delay_s=2)
+    clento.without_gaps()
     clento.leads("lea-moreau", "hugo-legoff")
     clento.draft(VISIT, "spring", "--hours", "always")
     clento("campaign", "start", "spring")
@@ -193,6 +195,7 @@ def test_sigterm_ends_a_tick_after_what_is_in_flight(clento: Clento, simulated: 
 
 def test_pause_waits_for_what_is_in_flight(clento: Clento, simulated: Simulated) -> None:
     simulated.fault(kind="timeout", route="GET /users/lea-moreau", after_effect=True, delay_s=2)
+    clento.without_gaps()
     clento.leads("lea-moreau")
     clento.draft(VISIT, "spring", "--hours", "always")
     clento("campaign", "start", "spring")
@@ -206,6 +209,7 @@ def test_pause_waits_for_what_is_in_flight(clento: Clento, simulated: Simulated)
 
 def test_a_suppression_waits_for_what_is_in_flight(clento: Clento, simulated: Simulated) -> None:
     simulated.fault(kind="timeout", route="GET /users/lea-moreau", after_effect=True, delay_s=2)
+    clento.without_gaps()
     clento.leads("lea-moreau")
     clento.draft(INVITE, "spring", "--hours", "always")
     clento("campaign", "start", "spring")
@@ -225,6 +229,7 @@ def test_pause_gives_up_waiting_and_says_so(
 ) -> None:
     monkeypatch.setattr("clento_engine.interface.cli.waiting.WAIT", timedelta(seconds=0.1))
     simulated.fault(kind="timeout", route="GET /users/lea-moreau", after_effect=True, delay_s=3)
+    clento.without_gaps()
     clento.leads("lea-moreau")
     clento.draft(VISIT, "spring", "--hours", "always")
     clento("campaign", "start", "spring")

@@ -36,17 +36,19 @@ SIMULATED = Workspace("https://here.example", is_simulated=True)
 
 @dataclass(slots=True)
 class Unipile:
-    """Answers for one account, and for every profile; counts what it was asked."""
+    """Answers for one account, and for every profile; counts what it was asked.
+
+    `before`: what happens before it answers for a profile.
+    """
 
     member: str = member_of(ACCOUNT)
     status: int = 200
     asked: int = 0
+    profiles: int = 0
     before: Callable[[], Any] | None = None
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         self.asked += 1
-        if self.before is not None:
-            await self.before()
         if self.status != httpx.codes.OK:
             kind = "errors/resource_not_found" if self.status == httpx.codes.NOT_FOUND else "x"
             return httpx.Response(self.status, json={"status": self.status, "type": kind})
@@ -55,8 +57,12 @@ class Unipile:
             body: dict[str, Any] = {"id": ACCOUNT, "name": "Lea", "connection_params": {"im": im}}
             body["sources"] = [{"status": "OK"}]
             return httpx.Response(200, json={"object": "Account", **body})
-        slug = request.url.path.rpartition("/")[2]
-        body = {"object": "UserProfile", "provider_id": f"ACoAA{slug}", "public_identifier": slug}
+        self.profiles += 1
+        if self.before is not None:
+            await self.before()
+        name = request.url.path.rpartition("/")[2]
+        id_ = name if name.startswith("ACoAA") else f"ACoAA{name}"
+        body = {"object": "UserProfile", "provider_id": id_, "public_identifier": name}
         return httpx.Response(200, json={**body, "network_distance": "THIRD_DEGREE"})
 
 
@@ -151,7 +157,7 @@ async def test_a_tick_that_a_move_overtakes_settles_what_is_in_flight_and_begins
     unipile.before = moved
     with pytest.raises(WrongProvider):
         await tick(world_of(database, unipile, HERE), timedelta(seconds=30))
-    assert unipile.asked == 1
+    assert unipile.profiles == 1
     states = await stage.rows("select state from actions")
     assert [each["state"] for each in states] == ["done"]
 
