@@ -6,9 +6,10 @@ from dataclasses import replace
 import click
 
 from clento_engine.config import clock_for, read_settings
+from clento_engine.interface.cli.asked import workspace
 from clento_engine.interface.cli.failures import Refused
 from clento_engine.interface.cli.output import answer, moment, note
-from clento_engine.interface.cli.session import json_option, opened, run, workspace
+from clento_engine.interface.cli.session import json_option, opened, run
 from clento_engine.runtime.clock import speed_of
 from clento_engine.runtime.guard import NOTICED, WrongProvider
 from clento_engine.runtime.world import Workspace

@@ -13,23 +13,11 @@ from uuid import UUID
 
 import click
 
-from clento_engine.config import (
-    Settings,
-    clock_for,
-    read_settings,
-    set_up_logging,
-    simulated,
-)
+from clento_engine.config import Settings, clock_for, read_settings, set_up_logging
 from clento_engine.interface.cli.failures import Refused
 from clento_engine.interface.cli.output import note
 from clento_engine.loop import new_runner
-from clento_engine.provider.unipile import (
-    CONNECT_TIMEOUT,
-    READ_TIMEOUT,
-    UnipileClient,
-    normalise_dsn,
-)
-from clento_engine.runtime.clock import MOST_SKEW, Clock, speed_of, system_clock
+from clento_engine.runtime.clock import Clock, system_clock
 from clento_engine.runtime.guard import WrongProvider
 from clento_engine.runtime.world import Workspace, World
 from clento_engine.store.accounts import organizations
@@ -93,9 +81,12 @@ def within(org: str | None, work: Callable[[Here], Awaitable[T]], *, asking: boo
             clock = clock_for(settings)
             world = None
             if asking and settings.unipile_dsn is not None:
+                from clento_engine.interface.cli import asked  # noqa: PLC0415 - see its docstring
+
                 # no lease is under way: a question may take its time, however fast the clock runs
-                provider = await opening.enter_async_context(unipile(settings, system_clock))
-                place = workspace(settings, is_simulated=clock is not system_clock)
+                client = asked.unipile(settings, clock, in_real_time=True)
+                provider = await opening.enter_async_context(client)
+                place = asked.workspace(settings, is_simulated=clock is not system_clock)
                 world = World(database, provider, clock, workspace=place)
             return await work(Here(conn, organization_id, clock, world))
 
@@ -154,48 +145,11 @@ async def opened(
 async def _require_kind(conn: Conn, settings: Settings) -> None:
     if settings.unipile_dsn is None or (bound := await binding(conn)) is None:
         return
+    from clento_engine.interface.cli.asked import workspace  # noqa: PLC0415 - see its docstring
+
     given = await asyncio.to_thread(workspace, settings)
     if given is not None and given.is_simulated != bound.is_simulated:
         raise WrongProvider(Workspace(bound.dsn, bound.is_simulated), given)
-
-
-def workspace(settings: Settings, *, is_simulated: bool | None = None) -> Workspace | None:
-    """Return the provider that UNIPILE_DSN names; None when it is not set.
-
-    Asks whether it is a simulator, unless that is known.
-    """
-    if settings.unipile_dsn is None:
-        return None
-    try:
-        dsn = normalise_dsn(settings.unipile_dsn)
-    except ValueError as error:
-        raise _unreadable(error) from None
-    return Workspace(dsn, simulated(settings) if is_simulated is None else is_simulated)
-
-
-def unipile(settings: Settings, clock: Clock) -> UnipileClient:
-    """Return Unipile's client; on a simulator's faster clock it waits so much less long.
-
-    A lease is measured by the clock and a request's time limit in real seconds: the first must
-    outlast the second, or what was given up as lost would still be sent.
-    """
-    speed = max(speed_of(clock), 1.0)
-    try:
-        return UnipileClient(
-            *settings.unipile(),
-            connect_timeout=CONNECT_TIMEOUT / speed,
-            read_timeout=READ_TIMEOUT / speed,
-            pause=lambda seconds: asyncio.sleep(seconds / speed),
-            clock=clock,
-            tolerance=MOST_SKEW * speed,
-        )
-    except ValueError as error:
-        raise _unreadable(error) from None
-
-
-def _unreadable(error: ValueError) -> Refused:
-    problem, _, fix = str(error).partition("; ")
-    return Refused(problem, fix or "see Unipile's dashboard")
 
 
 def database_url(settings: Settings) -> str:

@@ -11,9 +11,10 @@ import click
 
 from clento_engine.config import BadSetting, Settings, clock_for, read_settings, simulated
 from clento_engine.interface.api import create_app, serve
+from clento_engine.interface.cli.asked import unipile, workspace
 from clento_engine.interface.cli.failures import Refused
 from clento_engine.interface.cli.output import answer, moment
-from clento_engine.interface.cli.session import json_option, opened, unipile, workspace
+from clento_engine.interface.cli.session import json_option, opened
 from clento_engine.interface.cli.session import run as run_async
 from clento_engine.interface.cli.values import LASTING, LISTENING, URL
 from clento_engine.runtime import daemon
