@@ -40,7 +40,9 @@ SETTLES: dict[Operation, timedelta] = {
     Operation.SEND_INMAIL: timedelta(minutes=12),
 }
 ASK_AGAIN = timedelta(minutes=3)
-ASK_LATER = timedelta(minutes=30)  # while the provider or the account is out of order
+# While the provider or the account is out of order, or nothing is proved: a quarter of its age
+# later, so that a question that stays open for days costs some twenty reads, not hundreds.
+ASK_LATER, ASK_LATEST = timedelta(minutes=30), timedelta(hours=6)
 DESPAIR = timedelta(days=3)
 # What the ledger settled this long before an intent was there before it, whichever tickers' clocks
 # they were: these differ by seconds at most.
@@ -437,11 +439,13 @@ def _is_gone(answer: object) -> bool:
 
 def _out_of_order(action: Doubtful, failure: Failure, now: datetime) -> Report:
     """Nothing could be learned: ask later, and tell a person when it goes on for days."""
-    wait, progress = ASK_LATER, Progress(action.progress.absent_since)  # a search begins anew
+    age = now - action.intended_at
+    wait = max(ASK_LATER, min(age / 4, ASK_LATEST))
+    progress = Progress(action.progress.absent_since)  # a search begins anew
     if isinstance(failure, Wait):
         wait, progress = min(failure.delay, MONTH), action.progress
     later = _later(action, now, wait, failure.reason, progress)
-    if now - action.intended_at < DESPAIR:
+    if age < DESPAIR:
         return later
     log.warning(
         "nobody can say whether an action happened",
