@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 from clento_engine.simulator import payloads
@@ -707,7 +708,8 @@ class World:
         now = self.clock()
         if status is not None and 200 <= status < 300:  # noqa: PLR2004  # 2xx
             self.deliveries.delivered += 1
-            delivery.on_delivered(now)
+            if status != HTTPStatus.ACCEPTED:  # taken, and not kept: it told nobody
+                delivery.on_delivered(now)
             return True
         self.deliveries.failed_attempts += 1
         delay = delivery.retry_after

@@ -213,7 +213,7 @@ async def test_a_webhook_of_an_account_that_nobody_has_is_answered_and_not_store
 ) -> None:
     """Answered otherwise, the provider would bring it five times more."""
     answer = await door.post({**PAYLOAD, "account_id": "somebody_elses"})
-    assert (answer.status_code, answer.json()) == (200, {"unrouted": True})
+    assert (answer.status_code, answer.json()) == (202, {"unrouted": True})
     assert await door.stored() == []
     [record] = [each for each in caplog.records if each.message == "webhook unrouted"]
     assert record.__dict__["account"] == "somebody_elses"

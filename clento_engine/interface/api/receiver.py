@@ -32,9 +32,9 @@ class _Refused(Exception):
 def receiver(world: World, secret: str | None) -> Callable[[Request], Awaitable[Response]]:
     """Return the endpoint of Unipile's webhooks, of all accounts of all organisations.
 
-    Those of accounts that nobody has are answered alike, so that they do not come again: one token
-    of Unipile's may serve others too.  Logs say what came and what became of it, never what it
-    says.
+    Those of accounts that nobody has are answered with 202, which says that they are not kept, so
+    that they do not come again: one token of Unipile's may serve others too.  Logs say what came
+    and what became of it, never what it says.
     """
 
     async def endpoint(request: Request) -> Response:
@@ -51,7 +51,7 @@ def receiver(world: World, secret: str | None) -> Callable[[Request], Awaitable[
             return JSONResponse({"error": refused.reason}, refused.status)
         if stored is None:
             log.warning("webhook unrouted", extra={**told, "account": account_in(payload)})
-            return JSONResponse({"unrouted": True})
+            return JSONResponse({"unrouted": True}, HTTPStatus.ACCEPTED)
         log.info("webhook received", extra={**told, "duplicate": not stored})
         return JSONResponse({"duplicate": not stored})
 
