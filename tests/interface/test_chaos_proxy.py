@@ -122,6 +122,25 @@ async def test_nothing_strays_where_an_answer_is_still_to_come() -> None:
         assert proxy.done == {}
 
 
+async def test_nothing_strays_on_a_connection_that_has_ended() -> None:
+    async with proxied() as scene:
+        ends = await scene.connect()
+        await ask(ends)
+        (line,) = scene.proxy.lines
+
+        def is_idle() -> bool:
+            return line.is_idle
+
+        assert is_idle()
+        ends[1].close()
+        while is_idle():  # noqa: ASYNC110  nothing tells of it
+            await asyncio.sleep(0)
+        scene.proxy.lines.add(line)  # as it is between the end of one direction and the other
+        scene.stray()
+        assert scene.proxy.done == {}
+        scene.proxy.lines.discard(line)
+
+
 async def test_it_refuses_connections_for_a_moment_and_closes_those_that_are_idle() -> None:
     async with proxied() as scene:
         provider, proxy = scene.provider, scene.proxy

@@ -177,6 +177,7 @@ async def _pump(
             if passed:
                 sink.write(passed)
                 await sink.drain()
+    line.awaited = None  # it has ended: idle it is no more
     if not sink.is_closing():
         with suppress(OSError, RuntimeError):
             sink.write_eof()
