@@ -31,7 +31,6 @@ from clento_engine.runtime.clock import Clock
 from clento_engine.runtime.world import World
 from clento_engine.simulator.ledger import Effect
 from clento_engine.store import claim as claiming
-from clento_engine.store.doubtful import Doubtful
 from clento_engine.store.pick import Claimed
 from clento_engine.store.settle import Report
 from clento_engine.store.turn import Turned, turn
@@ -99,11 +98,12 @@ async def test_the_lease_check_keeps_a_ticker_that_slept_from_sending_again(
 async def test_reconcile_keeps_an_answer_that_was_lost_from_being_a_second_message(
     dsn: str, monkeypatch: pytest.MonkeyPatch, is_on: bool
 ) -> None:
-    async def blindly(_provider: Provider, action: Doubtful, clock: Clock) -> Report:
-        return reconcile._report(action, "absent", ex.Absent(), clock())
+    async def blindly(question: reconcile._Question) -> Report:
+        now = question.world.clock()
+        return reconcile._report(question.action, "absent", ex.Absent(), now)
 
     if not is_on:
-        monkeypatch.setattr(reconcile, "_look", blindly)
+        monkeypatch.setattr(reconcile._Question, "ask", blindly)
     async with scene(dsn, MESSAGE, Outcome.LANDED) as stage:
         played = await stage.play()
     verdict(played.findings, is_on=is_on, kind="duplicates")

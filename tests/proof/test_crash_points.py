@@ -19,6 +19,7 @@ from clento_engine.domain.limits import Tier
 from clento_engine.domain.operation import Operation as Op
 from clento_engine.domain.workflow import Branch, Node
 from clento_engine.simulator.ledger import Effect
+from clento_engine.simulator.messages import Kind
 from clento_engine.simulator.senders import Status
 from clento_engine.simulator.world import World as Simulated
 
@@ -77,6 +78,14 @@ def signed_out(simulated: Simulated) -> None:
         )
 
 
+def in_touch(simulated: Simulated) -> None:
+    """Let the account have a chat: one that shows none at all is believed a day later only."""
+    (account,) = simulated.accounts.values()
+    tie = simulated.tie(account, simulated.person("somebody"))
+    chat = simulated._open_chat(account, tie, is_inmail=False)
+    simulated._write(chat, "Good morning", Kind.MESSAGE, from_us=False)
+
+
 SCENARIOS = (
     Scenario("visit", line(Op.PROFILE_VISIT), (Effect.VISIT,), route="GET /users/{identifier}"),
     Scenario("like", line(Op.LIKE_POST), (Effect.LIKE,), route="POST /posts/reaction"),
@@ -131,6 +140,7 @@ SCENARIOS = (
         until=Op.SEND_FOLLOWUP,
         route="POST /chats",
         tempers=CONNECTED,
+        plan=in_touch,
     ),
     Scenario(
         "message in a chat",
@@ -151,6 +161,7 @@ SCENARIOS = (
         (Effect.INMAIL,),
         until=Op.SEND_INMAIL,
         route="POST /chats",
+        plan=in_touch,
     ),
     Scenario(
         "InMail of Sales Navigator",
@@ -159,6 +170,7 @@ SCENARIOS = (
         until=Op.SEND_INMAIL,
         route="POST /chats",
         tier=Tier.SALES_NAVIGATOR,
+        plan=in_touch,
     ),
     Scenario("webhook notice", line(Op.WEBHOOK, Op.WEBHOOK), ()),
     Scenario(
