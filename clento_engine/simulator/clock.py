@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from functools import lru_cache
 
 Clock = Callable[[], datetime]
 
@@ -41,6 +42,11 @@ class RunningClock:
 
 def http_date(at: datetime) -> bytes:
     """Write an instant as HTTP's Date header does, in whole seconds (RFC 7231, 7.1.1.1)."""
+    return _http_date(at.replace(microsecond=0))
+
+
+@lru_cache(maxsize=1)  # the answers of one second have the same
+def _http_date(at: datetime) -> bytes:
     return format_datetime(at.astimezone(UTC), usegmt=True).encode()
 
 
