@@ -1,10 +1,11 @@
 """A lead and who that is: every spelling of a LinkedIn profile is one identity."""
 
 import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote, unquote
+
+from clento_engine.domain.outside import normalised
 
 PROFILE = "https://www.linkedin.com/in/"
 
@@ -60,6 +61,7 @@ class LeadRow:
 # LinkedIn's rule for public identifiers is 3 to 100 characters.
 MIN_SLUG = 3
 MAX_SLUG = 100
+_LONGEST_NAME = 4 * MAX_SLUG  # before its signs are joined: an accent may be one of its own
 
 # Ids are base64url: a two-byte tag, then the member's number, whose upper bytes are zero; so a
 # classic id starts with ACoAA (newer ones ADoAA), and no slug does.  source: unipile.md section 1
@@ -180,7 +182,12 @@ def _by_name(encoded: str) -> Identity | Rejected:
         return _sales_navigator()
     if _RECRUITER_ID.fullmatch(name):
         return _rejected("this is a Recruiter id, which cannot be invited", _COPY_ADDRESS)
-    slug = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).lower())
+    if len(name) > _LONGEST_NAME:
+        return _rejected(
+            f"a profile name has {MIN_SLUG} to {MAX_SLUG} characters, this one {len(name)}",
+            _COPY_ADDRESS,
+        )
+    slug = normalised(normalised(name).lower())
     if _ID_WITHOUT_CAPITALS.fullmatch(slug):
         return _rejected(
             "this is a LinkedIn id whose capitals were lost, so that it names nobody",

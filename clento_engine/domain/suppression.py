@@ -15,6 +15,8 @@ class Kind(StrEnum):
     COMPANY = "company"
 
 
+LONGEST_DOMAIN = 253  # RFC 1035, section 2.3.4
+
 _DOMAIN = re.compile(r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.)+[^\W\d_][\w-]{1,62}")
 
 
@@ -33,7 +35,7 @@ def suppressed_value(kind: Kind, text: str) -> str | Rejected:
             return address or Rejected("email", "this is no e-mail address", "write lea@acme.com")
         case Kind.DOMAIN:
             domain = text.lower().removeprefix("@")
-            if _DOMAIN.fullmatch(domain):
+            if len(domain) <= LONGEST_DOMAIN and _DOMAIN.fullmatch(domain):
                 return domain
             return Rejected("domain", "this is no domain of e-mail addresses", "write acme.com")
         case Kind.COMPANY:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from clento_engine.domain.limits import Tier
 from clento_engine.domain.operation import Operation
+from clento_engine.domain.outside import decomposed, normalised
 
 FIELDS = frozenset({"first_name", "last_name", "full_name", "company", "job_title"})
 """What every lead may have; anything else is a column of its list."""
@@ -192,8 +193,8 @@ def length_with(template: str, value_length: int, columns: Collection[str] = ())
 
 
 def collapsed(text: str) -> str:
-    """Return a text as it is compared: NFC, with all white space collapsed."""
-    return " ".join(unicodedata.normalize("NFC", text).split())
+    """Return a text as it is compared: NFC, with all white space collapsed; see `normalised`."""
+    return " ".join(normalised(text).split())
 
 
 def _parts(template: str, keys: Collection[str]) -> Iterator[str | Variable]:
@@ -224,7 +225,7 @@ def _is_known(key: str, keys: Collection[str]) -> bool:
 def _key(name: str) -> str:
     """Spell a name so that case, white space, underscores and hyphens make no difference."""
     name = name.translate(_WITHOUT_INVISIBLE)
-    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
+    folded = normalised(decomposed(name).casefold())
     return "_".join(folded.replace("_", " ").replace("-", " ").split())
 
 

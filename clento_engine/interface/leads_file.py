@@ -7,7 +7,6 @@ a guess is reported with its row and a fix, because a guessed name is sent to a 
 import codecs
 import csv
 import re
-import unicodedata
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from clento_engine.domain.lead import (
     email_address,
     identity,
 )
+from clento_engine.domain.outside import decomposed, normalised
 from clento_engine.store.met import Met
 
 
@@ -522,7 +522,7 @@ def _text(value: str) -> str | None:
     if not text.isprintable():
         text = _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n")).strip()
     if not text.isascii():
-        text = unicodedata.normalize("NFC", text)
+        text = normalised(text)
     return None if text in _NO_VALUE else text
 
 
@@ -538,7 +538,7 @@ def _shortened(value: str) -> str:
 
 def _squashed(name: str) -> str:
     """Return a column's name as its spellings have it in common: letters and digits alone."""
-    plain = unicodedata.normalize("NFKD", name.casefold())
+    plain = decomposed(name.casefold(), compatible=True)
     return "".join(sign for sign in plain if sign.isalnum())
 
 
@@ -547,6 +547,6 @@ def _key(name: str) -> str:
     words = re.sub(
         r"(?<=[a-z0-9])(?=[A-Z])",
         "_",
-        unicodedata.normalize("NFC", name).replace("LinkedIn", "Linkedin"),
+        normalised(name).replace("LinkedIn", "Linkedin"),
     )
     return re.sub(r"[\W_]+", "_", words.lower()).strip("_")[:MAX_KEY].strip("_")
