@@ -20,6 +20,7 @@ class Means(StrEnum):
     CONNECTED = "connected"  # the goal of an invitation is reached
     INVITED = "invited"  # an invitation exists or existed lately: ask the profile which
     WRONG_ID = "wrong_id"  # the provider id may be stale: resolve it once more
+    OURS = "ours"  # the request was wrong, by a defect of ours: the step is held, not passed over
     GONE = "gone"  # the person, post or chat does not exist: what was to be seen there is not
 
 
@@ -51,6 +52,7 @@ class Wait:
 class Skip:
     """This step is over without its effect; the lead goes on.
 
+    Unless it `means` that the request itself was wrong: then the lead is held for a person.
     `alert` marks refusals that point at a defect of ours or at something unknown.
     """
 

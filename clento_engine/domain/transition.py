@@ -17,6 +17,7 @@ from clento_engine.domain.execution import (
     Status,
 )
 from clento_engine.domain.operation import Operation
+from clento_engine.domain.outside import bounded_moment
 from clento_engine.domain.workflow import WAITING_WINDOW, Branch, Node, Workflow
 
 CHECK_AGAIN = timedelta(hours=1)  # a deadline's profile check that failed is never taken for a no
@@ -91,7 +92,8 @@ def decide(workflow: Workflow, run: Execution, event: ex.Event, now: datetime) -
         case Status.AWAITING | Status.WAITING, ex.Accepted(at) if (
             run.operation is Operation.CHECK_ACCEPTANCE
         ):
-            return _leave(workflow, replace(run, connected=True), Branch.ACCEPTED, now, since=at)
+            accepted = replace(run, connected=True)
+            return _leave(workflow, accepted, Branch.ACCEPTED, now, since=bounded_moment(at, now))
         case _, ex.Accepted():
             return Decision(replace(run, connected=True))
 
@@ -194,6 +196,8 @@ def _failed(workflow: Workflow, run: Execution, cause: on.Failure, now: datetime
         case on.Pause(reason, everyone):  # `claim` passes over a paused account
             kept = replace(run, next_run_at=_in_time(run, now))
             return Decision(kept, (ex.PauseAccount(reason, everyone),))
+        case on.Skip(reason, means=on.Means.OURS):
+            return Decision(_hold(run, reason))
         case on.Skip(means=means) if run.operation is Operation.SEND_CONNECTION_REQUEST and (
             means is on.Means.CONNECTED or run.connected  # accepted while we were refused
         ):

@@ -139,6 +139,7 @@ class Silence:
     left: bool = True
 
 
+NO_SUCH_CHAT = Skip("no such chat: this is not an identifier", means=Means.GONE)
 NO_CHAT = Skip("Unipile knows no chat with this person")
 
 _DAY = timedelta(days=1)
@@ -177,7 +178,7 @@ def failure(answer: Refusal | Silence) -> Failure:
             # has a leaked translation key as its type, so the status of this route decides.  [oas]
             raise OutcomeUnknown(f"the invitation is not there under this id: {said}")
 
-        # 400: a defect of ours, repeating cannot help  [oas]
+        # 400: a defect of ours, repeating cannot help: a person must look  [oas]
         case (
             "invalid_parameters"
             | "missing_parameters"
@@ -189,11 +190,11 @@ def failure(answer: Refusal | Silence) -> Failure:
             _,
             _,
         ):
-            return Skip(f"Unipile does not accept the request: {said}", alert=True)
+            return _ours(f"Unipile does not accept the request: {said}")
         case "too_many_characters", _, _:  # [oas] notes: 300 characters, 200 for free accounts
-            return Skip(f"the text is too long: {said}", alert=True)
+            return _ours(f"the text is too long: {said}")
         case "limit_too_high", _, _:  # [oas] the `limit` of a page, not a limit of LinkedIn's
-            return Skip(f"Unipile does not accept the page size: {said}", alert=True)
+            return _ours(f"Unipile does not accept the page size: {said}")
 
         # 401: who is not let in, the engine or the account?
         case "missing_credentials" | "insufficient_privileges", _, _:  # [oas] our API key
@@ -258,7 +259,7 @@ def failure(answer: Refusal | Silence) -> Failure:
         case "operation_canceled", _, _:  # [us] cancelled when?  A write may have landed
             return _broken(call, said)
         case "unsupported_media_type", _, _:  # 415 [oas] an attachment, or our encoding
-            return Skip(f"Unipile does not accept the request: {said}", alert=True)
+            return _ours(f"Unipile does not accept the request: {said}")
 
         # 422: LinkedIn says no
         case "cannot_resend_yet", _, _:
@@ -372,6 +373,11 @@ def failure(answer: Refusal | Silence) -> Failure:
             return Skip(f"refused, and we do not know why: {said}", alert=True)
         case _:  # 5xx; 1xx, 3xx and nonsense from a gateway
             return _broken(call, said)
+
+
+def _ours(reason: str) -> Skip:
+    """Have a person look: the request itself was wrong, and so is not the lead's fault."""
+    return Skip(reason, means=Means.OURS, alert=True)
 
 
 def _broken(call: Call, reason: str, *, throttled: bool = False) -> Retry:

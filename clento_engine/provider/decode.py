@@ -1,7 +1,8 @@
 """Turns the JSON of Unipile's API v1 into the values of the port.
 
 Unknown fields are ignored and optional ones may be missing or of any type; NotUnderstood is
-raised only where a value makes no sense without the field.
+raised only where a value makes no sense without the field.  An id that cannot be one, or is longer
+than an index holds, makes no sense: nothing is learned from the answer that it is in.
 """
 
 import math
@@ -9,7 +10,10 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TypeVar, cast
+from urllib.parse import unquote
 
+from clento_engine.domain.lead import MAX_SLUG
+from clento_engine.domain.outside import is_id
 from clento_engine.provider.port import (
     Account,
     Chat,
@@ -27,6 +31,11 @@ from clento_engine.provider.port import (
 
 T = TypeVar("T")
 Json = Mapping[str, object]
+
+ROUTES = frozenset({"me", "relations", "invite"})  # under /users/: no member's id is one
+LONGEST_CURSOR = 4_096  # it travels in the URL of the next page, and may be kept till then
+LONGEST_SLUG = 12 * MAX_SLUG  # each sign percent-encoded, of which the longest have four bytes
+LONGEST_WORD = 500  # a name, a state, an address: what people read and nothing is sent to
 
 # LinkedIn's ids of a member begin like this, one for each product; no public identifier does.
 # source: unipile.md, section 1; domain/lead.py
@@ -58,6 +67,8 @@ def page(item: Callable[[Json], T], body: Json) -> Page[T]:
         raise NotUnderstood("field items")
     # GET /posts/{post_id}/reactions documents its cursor inside `paging`: read both places.
     cursor = _text(body, "cursor") or _text(_part(body, "paging"), "cursor")
+    if cursor is not None and len(cursor) > LONGEST_CURSOR:
+        raise NotUnderstood("field cursor")
     return Page(tuple(item(one) for one in items), cursor)
 
 
@@ -66,10 +77,10 @@ def profile(body: Json) -> Profile:
     pending = invitation.get("type") == "SENT" and invitation.get("status") == "PENDING"
     near = body.get("network_distance") == "FIRST_DEGREE"
     return Profile(
-        provider_id=_required(body, "provider_id"),
-        public_identifier=_text(body, "public_identifier"),
-        first_name=_text(body, "first_name"),
-        last_name=_text(body, "last_name"),
+        provider_id=_member(body, "provider_id"),
+        public_identifier=_slug(body, "public_identifier"),
+        first_name=_word(body, "first_name"),
+        last_name=_word(body, "last_name"),
         connected=_flag(body, "is_relationship") is True or near,
         invitation_pending=pending,
         can_send_inmail=_flag(body, "can_send_inmail"),
@@ -111,14 +122,14 @@ def posts_of(provider_id: str, body: Json) -> Page[Post]:
 
 
 def _authored(body: Json) -> tuple[str | None, Post]:
-    return _text(_part(body, "author"), "id"), post(body)
+    return _id(_part(body, "author"), "id"), post(body)
 
 
 def post_of(social_id: str, body: Json) -> Post:
     """Read the post that was asked for; its id may be written as any of LinkedIn's three urns."""
     found = post(body)
     number = _number_of(social_id)
-    if number not in (_number_of(found.social_id), _number_of(_text(body, "id") or "")):
+    if number not in (_number_of(found.social_id), _number_of(_id(body, "id") or "")):
         raise NotUnderstood("it is about another post")
     return found
 
@@ -141,13 +152,13 @@ def post(body: Json) -> Post:
 
 def comment(body: Json) -> Comment:
     """Read a comment; its text must be one, or none, or reconcile could miss it."""
-    author = _text(_part(body, "author_details"), "id")
+    author = _id(_part(body, "author_details"), "id")
     return Comment(
         author_id=author,
         text=_written(body, "text"),
-        id=_text(body, "id"),
-        post_id=_text(body, "post_id"),
-        post_urn=_text(body, "post_urn"),
+        id=_id(body, "id"),
+        post_id=_id(body, "post_id"),
+        post_urn=_id(body, "post_urn"),
     )
 
 
@@ -161,15 +172,15 @@ def own_comment(own_id: str, body: Json) -> Comment:
 def invitation(body: Json) -> Invitation:
     return Invitation(
         id=_required(body, "id"),
-        provider_id=_text(body, "invited_user_id"),
-        public_identifier=_text(body, "invited_user_public_id"),
+        provider_id=_id(body, "invited_user_id"),
+        public_identifier=_slug(body, "invited_user_public_id"),
     )
 
 
 def relation(body: Json) -> Relation:
     return Relation(
-        provider_id=_required(body, "member_id"),
-        public_identifier=_text(body, "public_identifier"),
+        provider_id=_member(body, "member_id"),
+        public_identifier=_slug(body, "public_identifier"),
         connected_at=_instant(body, "created_at"),
     )
 
@@ -180,7 +191,7 @@ def chat(body: Json) -> Chat:
     one_to_one = body.get("type") in (0, None)
     return Chat(
         id=_required(body, "id"),
-        provider_id=_text(body, "attendee_provider_id") if one_to_one else None,
+        provider_id=_id(body, "attendee_provider_id") if one_to_one else None,
         read_only=no_reply or (_number(body, "read_only") or 0) > 0,
     )
 
@@ -221,11 +232,11 @@ def message(body: Json) -> Message:
     return Message(
         id=_required(body, "id"),
         chat_id=_required(body, "chat_id"),
-        sender_id=_text(body, "sender_id"),
+        sender_id=_id(body, "sender_id"),
         from_us=from_us,
         text=_written(body, "text"),
         sent_at=sent_at,
-        kind=_text(body, "message_type") or "MESSAGE",
+        kind=_word(body, "message_type") or "MESSAGE",
         is_event=_flag(body, "is_event") is True,
     )
 
@@ -241,15 +252,15 @@ def account(body: Json) -> Account:
     im = _part(_part(body, "connection_params"), "im")
     sources = body.get("sources")
     states = (
-        [_text(one, "status") or "UNKNOWN" for one in sources if isinstance(one, dict)]
+        [_word(one, "status") or "UNKNOWN" for one in sources if isinstance(one, dict)]
         if isinstance(sources, list)
         else []
     )
     worst = next((state for state in states if state != "OK"), "OK" if states else "UNKNOWN")
     return Account(
         id=_required(body, "id"),
-        name=_text(body, "name") or "",
-        provider_id=_text(im, "id"),
+        name=_word(body, "name") or "",
+        provider_id=_id(im, "id"),
         usable=worst == "OK",
         status=worst,
         premium_features=_words(im, "premiumFeatures"),
@@ -286,10 +297,13 @@ def inmail_balance(body: Json) -> InmailBalance:
 
 
 def sent(body: Json, reference: str | None = None) -> Sent:
-    """Read the answer to a write that worked; nothing in it is certain to be there."""
+    """Read the answer to a write that worked; nothing in it is certain to be there.
+
+    Raises NotUnderstood where an id is none.
+    """
     return Sent(
-        reference=None if reference is None else _text(body, reference),
-        chat_id=_text(body, "chat_id"),
+        reference=None if reference is None else _id(body, reference),
+        chat_id=_id(body, "chat_id"),
         usage=_number(body, "usage"),
     )
 
@@ -342,8 +356,40 @@ def _written(body: Json, field: str) -> str:
     return _text(body, field) or ""
 
 
-def _required(body: Json, field: str) -> str:
+def _word(body: Json, field: str) -> str | None:
+    """Read what is shown to people, cut where no word of the kind is that long."""
     value = _text(body, field)
+    return None if value is None else value[:LONGEST_WORD]
+
+
+def _id(body: Json, field: str) -> str | None:
+    """Read an id, if there is one.  What PostgreSQL cannot hold is in none: not cleaned away."""
+    value = body.get(field)
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if value is None or value == "" or not isinstance(value, str):
+        return None
+    if not is_id(value):
+        raise NotUnderstood(f"field {field}")
+    return value
+
+
+def _slug(body: Json, field: str) -> str | None:
+    """Read a public identifier: people choose it, so one that cannot be used is none."""
+    value = _text(body, field)
+    fits = value is not None and len(value) <= LONGEST_SLUG and is_id(unquote(value))
+    return value if fits else None
+
+
+def _member(body: Json, field: str) -> str:
+    value = _required(body, field)
+    if value in ROUTES:
+        raise NotUnderstood(f"field {field}")
+    return value
+
+
+def _required(body: Json, field: str) -> str:
+    value = _id(body, field)
     if value is None:
         raise NotUnderstood(f"field {field}")
     return value

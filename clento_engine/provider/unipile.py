@@ -19,8 +19,9 @@ from email.utils import parsedate_to_datetime
 from functools import partial
 from secrets import token_hex
 from time import perf_counter
+from traceback import format_tb
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self, TypeVar, cast
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 import aiohttp
@@ -32,9 +33,10 @@ from httpx_aiohttp import AiohttpTransport
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt
 from tenacity.wait import wait_exponential, wait_random
 
-from clento_engine.domain.failure import Fail, Failure, OutcomeUnknown, Retry, Skip
-from clento_engine.provider import answers, decode
-from clento_engine.provider.answers import Call, Refusal, Silence
+from clento_engine.domain.failure import Fail, Failure, Means, OutcomeUnknown, Retry, Skip
+from clento_engine.domain.outside import bounded_moment, is_id
+from clento_engine.provider import answers, bodies, decode
+from clento_engine.provider.answers import NO_SUCH_CHAT, Call, Refusal, Silence
 from clento_engine.provider.decode import Json, NotUnderstood
 from clento_engine.provider.port import (
     Account,
@@ -68,7 +70,9 @@ MAX_REDIRECTS = 3
 KEEP_ALIVE = timedelta(seconds=4)
 
 _MAX_RETRY_AFTER = timedelta(days=30)
-_NO_PROFILE = frozenset({"", ".", "..", "me", "relations", "invite"})  # other routes of /users/
+_NO_PROFILE = decode.ROUTES | {"", ".", ".."}
+
+_ROOM = bodies.Room(bodies.ROOM)  # of the process, whatever clients it has
 
 
 def normalise_dsn(text: str) -> str:
@@ -222,9 +226,13 @@ def aiohttp_transport() -> httpx.AsyncBaseTransport:
 
 @dataclass(frozen=True, slots=True)
 class _Success:
-    """A 2xx answer; `body` is None when it could not be read."""
+    """A 2xx answer; `body` is None when it could not be read.
+
+    `flaw`: why what there is of it is not believed: it is too long, packed in an unknown way.
+    """
 
     body: object
+    flaw: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,13 +261,15 @@ class UnipileClient:
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], datetime] | None = None,
         tolerance: timedelta = TOLERANCE,
+        room: bodies.Room = _ROOM,
     ) -> None:
         """Prepare the client; nothing is opened before the first request.
 
         `pause` waits some seconds between the attempts of a read.  `clock` is compared with the
         provider's at each answer, and a difference of more than `tolerance` is warned about; on a
-        clock that runs faster than real time it should be as many times as much.  Raises ValueError
-        when DSN or token cannot be right.
+        clock that runs faster than real time it should be as many times as much.  No message is of
+        a moment later than it shows.  `room`: for the bodies of answers, usually the process's.
+        Raises ValueError when DSN or token cannot be right.
         """
         token = access_token.strip()
         if not token or not token.isascii() or not token.isprintable():
@@ -270,7 +280,7 @@ class UnipileClient:
         self._headers = [
             (b"x-api-key", token.encode()),
             (b"accept", b"application/json"),
-            (b"accept-encoding", b"gzip, deflate"),
+            (b"accept-encoding", bodies.ENCODINGS),
             (b"user-agent", b"clento-engine"),
         ]
         connect_s, read_s = connect_timeout.total_seconds(), read_timeout.total_seconds()
@@ -281,6 +291,7 @@ class UnipileClient:
         self._limit_s = self.time_limit.total_seconds()
         self._connect_s = connect_s
         self._clock = clock
+        self._room = room
         self._skew = Skew(tolerance)
         self._patience = AsyncRetrying(
             stop=stop_after_attempt(read_attempts),
@@ -362,7 +373,8 @@ class UnipileClient:
     async def comment(self, account: str, social_id: str, text: str) -> Sent | Failure:
         """Comment a post."""
         if "{{" in text:  # Unipile reads {{0}} as a mention
-            return Skip("the comment holds a placeholder that was not filled in", alert=True)
+            reason = "the comment holds a placeholder that was not filled in"
+            return Skip(reason, means=Means.OURS, alert=True)
         content = _json({"account_id": account, "text": decode.clean(text)})
         path = f"/posts/{_segment(social_id)}/comments"
         return await self._write(Call.COMMENT, path, content=content, reference="comment_id")
@@ -415,6 +427,8 @@ class UnipileClient:
 
     async def send_message(self, account: str, chat_id: str, text: str) -> Sent | Failure:
         """Send a message in a known chat."""
+        if not is_id(chat_id):  # learned before ids were looked at: it names no chat
+            return NO_SUCH_CHAT
         # With `account_id` Unipile refuses a chat of another account.
         content = _multipart(account_id=account, text=text)
         path = f"/chats/{_segment(chat_id)}/messages"
@@ -462,11 +476,13 @@ class UnipileClient:
         self, chat_id: str, *, back_to: Collection[str] = ()
     ) -> Messages | Failure:
         """Read a chat's messages back to one whose id is in `back_to`, else to the chat's start."""
+        if not is_id(chat_id):
+            return NO_SUCH_CHAT
         pages = await self._pages(
             Call.CHAT_MESSAGES,
             f"/chats/{_segment(chat_id)}/messages",
             {"limit": "250"},
-            partial(decode.message_in, chat_id),
+            lambda body: self._in_time(decode.message_in(chat_id, body)),
             until=lambda message: message.id in back_to,
         )
         if not isinstance(pages, Page):
@@ -476,8 +492,12 @@ class UnipileClient:
     async def messages(self, account: str, *, after: datetime) -> Sequence[Message] | Failure:
         """Read the account's messages over all chats since `after`, every page."""
         query = {"account_id": account, "after": _timestamp(after), "limit": "250"}
-        item = partial(decode.message_of, account)
-        return await self._all(Call.MESSAGES, "/messages", query, item)
+        return await self._all(
+            Call.MESSAGES,
+            "/messages",
+            query,
+            lambda body: self._in_time(decode.message_of(account, body)),
+        )
 
     # -- accounts and webhooks
 
@@ -527,17 +547,23 @@ class UnipileClient:
     # -- how a call is made
 
     async def _read(
-        self, call: Call, path: str, query: Mapping[str, str], read: Callable[[Json], T]
+        self,
+        call: Call,
+        path: str,
+        query: Mapping[str, str],
+        read: Callable[[Json], T],
+        share: bodies.Share | None = None,
     ) -> T | Failure:
         """Ask, again and again while nothing but transport is in the way.
 
         What LinkedIn sees is asked once: the engine pays a unit for each time, so it asks again.
+        `share`: of the room for bodies, where this one is kept for longer.
         """
         arrived = False
 
         async def ask() -> _Success | Refusal | Silence:
             nonlocal arrived
-            reply = await self._exchange(call, path, query)
+            reply = await self._exchange(call, path, query, share=share)
             arrived |= not isinstance(reply, Silence) or reply.left
             return reply
 
@@ -564,19 +590,20 @@ class UnipileClient:
         found: list[T] = []
         cursors: set[str] = set()
         asked = dict(query)
-        for _ in range(MAX_PAGES):
-            page = await self._read(call, path, asked, partial(decode.page, item))
-            if isinstance(page, Retry) and cursors:  # the provider saw us ask for the first page
-                return replace(page, left=True)
-            if not isinstance(page, Page):
-                return page
-            found += page.items
-            if page.cursor is None or (until is not None and any(map(until, page.items))):
-                return Page(tuple(found), page.cursor)
-            if page.cursor in cursors:
-                break
-            cursors.add(page.cursor)
-            asked["cursor"] = page.cursor
+        with self._room.share() as share:  # what was read is kept till all of it is
+            for _ in range(MAX_PAGES):
+                page = await self._read(call, path, asked, partial(decode.page, item), share)
+                if isinstance(page, Retry) and cursors:  # the provider saw us ask for the first one
+                    return replace(page, left=True)
+                if not isinstance(page, Page):
+                    return page
+                found += page.items
+                if page.cursor is None or (until is not None and any(map(until, page.items))):
+                    return Page(tuple(found), page.cursor)
+                if page.cursor in cursors or share.held > bodies.LONGEST_LIST:
+                    break
+                cursors.add(page.cursor)
+                asked["cursor"] = page.cursor
         # What was read so far must not pass for all there is: absence is taken as proof.
         return Retry("answer not understood: a list without end")
 
@@ -604,7 +631,12 @@ class UnipileClient:
         if isinstance(reply, _Success):
             if answers.is_of_another_call(call, decode.kind(reply.body)):
                 raise OutcomeUnknown(str(NotUnderstood("it answers another question")))
-            return decode.sent(reply.body if isinstance(reply.body, dict) else {}, reference)
+            try:
+                if reply.flaw is not None:
+                    raise NotUnderstood(reply.flaw)  # noqa: TRY301  as what decoding raises
+                return decode.sent(reply.body if isinstance(reply.body, dict) else {}, reference)
+            except NotUnderstood as error:
+                raise OutcomeUnknown(str(error)) from None
         return answers.already(reply) or answers.failure(reply)
 
     async def _exchange(
@@ -614,15 +646,22 @@ class UnipileClient:
         query: Mapping[str, str] | None = None,
         *,
         content: _Content | None = None,
+        share: bodies.Share | None = None,
     ) -> _Success | Refusal | Silence:
-        """Send one request, follow its redirects if it is a GET, and read the answer."""
+        """Send one request, follow its redirects if it is a GET, and read the answer.
+
+        Without a `share` of its own the body gives its room back once it was read.
+        """
+        if share is None:
+            with self._room.share() as own:
+                return await self._exchange(call, path, query, content=content, share=own)
         started = perf_counter()
         sent_at = self._now()
         _WRITTEN_BY.set(started + self._connect_s)
         try:
             request = self._request(call, path, query, content)
         except httpx.InvalidURL:  # longer than httpx allows: an identifier or cursor gone wrong
-            return Refusal(call, httpx.codes.REQUEST_URI_TOO_LONG)
+            return Refusal(call, httpx.codes.REQUEST_URI_TOO_LONG, "invalid_url")
         response: httpx.Response | None = None
         body: object = None
         broken: Exception | None = None
@@ -630,7 +669,7 @@ class UnipileClient:
             async with asyncio.timeout(self._limit_s):
                 response = await self._follow(request)
                 try:
-                    body = _parsed(await response.aread())
+                    body = _parsed(await self._body(call, response, share))
                 finally:
                     await response.aclose()
         except Exception as error:  # noqa: BLE001 - whatever it is, the request may have left
@@ -648,9 +687,9 @@ class UnipileClient:
         if sent_at is not None and isinstance(body, dict):
             self._compare(sent_at, response.headers)
         if response.is_success:
-            if broken is not None and not call.is_write:
+            if broken is not None and not call.is_write and not isinstance(broken, bodies.Refused):
                 return _silence(call, broken)
-            return _Success(body)
+            return _Success(body, str(broken) if isinstance(broken, bodies.Refused) else None)
         kind = body.get("type") if isinstance(body, dict) else None
         return Refusal(
             call,
@@ -658,6 +697,24 @@ class UnipileClient:
             kind.removeprefix("errors/") if isinstance(kind, str) else None,
             _retry_after(response.headers),
         )
+
+    async def _body(self, call: Call, response: httpx.Response, share: bodies.Share) -> bytes:
+        """Read a body that may be trusted to fit.  Raises bodies.Refused."""
+        body = await bodies.read_body(
+            cast("httpx.AsyncByteStream", response.stream),
+            response.headers.get("content-encoding", ""),
+            longest=bodies.LONGEST_WRITE if call.is_write else bodies.LONGEST_READ,
+            share=share,
+        )
+        bodies.require_few_values(body)
+        return body
+
+    def _in_time(self, message: Message) -> Message:
+        """Return a message that was sent at a moment that there was already."""
+        now = self._now()
+        if now is None or message.sent_at == (at := bounded_moment(message.sent_at, now)):
+            return message
+        return replace(message, sent_at=at)
 
     def _now(self) -> datetime | None:
         """Read the clock, if there is one; no answer is lost because it cannot be read."""
@@ -726,10 +783,23 @@ def _wanted(
     if not isinstance(reply, _Success):
         return answers.failure(reply)
     try:
+        if reply.flaw is not None:
+            raise NotUnderstood(reply.flaw)  # noqa: TRY301  as all below
         if answers.is_of_another_call(call, decode.kind(reply.body)):
-            raise NotUnderstood("it answers another question")  # noqa: TRY301  as all below
+            raise NotUnderstood("it answers another question")  # noqa: TRY301
         return read(decode.understood(reply.body))
-    except NotUnderstood as error:
+    except (NotUnderstood, ArithmeticError, LookupError, TypeError, ValueError) as error:
+        if not isinstance(error, NotUnderstood):  # a defect of ours, and no reason to stop
+            log.error(  # noqa: TRY400  its text may hold what somebody wrote
+                "answer not understood",
+                extra={
+                    "route": call.value,
+                    "error": type(error).__name__,
+                    "trace": "".join(format_tb(error.__traceback__)),
+                    "alert": True,
+                },
+            )
+            error = NotUnderstood(type(error).__name__)
         if call.is_write:  # it happened, and what it brought is lost
             raise OutcomeUnknown(str(error)) from None
         return Retry(str(error))

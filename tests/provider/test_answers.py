@@ -33,6 +33,7 @@ def wait(delay: timedelta, longest: timedelta, scope: Scope) -> Failure:
 
 RETRY, NEVER_LEFT = Retry(""), Retry("", left=False)
 SKIP, ALERT = Skip(""), Skip("", alert=True)
+OURS = Skip("", means=Means.OURS, alert=True)
 GONE = Skip("", means=Means.GONE)
 FAIL, WRONG_ID = Fail(""), Fail("", means=Means.WRONG_ID)
 PAUSE, PAUSE_ALL = Pause(""), Pause("", everyone=True)
@@ -40,7 +41,7 @@ PAUSE, PAUSE_ALL = Pause(""), Pause("", everyone=True)
 # Type, status, and what it means to a read and to a write: section 3 of the fact sheet.
 TABLE: list[tuple[str, int, Failure | str, Failure | str]] = [
     *(
-        (kind, 400, ALERT, ALERT)
+        (kind, 400, OURS, OURS)
         for kind in (
             "invalid_parameters",
             "missing_parameters",
@@ -53,7 +54,7 @@ TABLE: list[tuple[str, int, Failure | str, Failure | str]] = [
             "limit_too_high",
         )
     ),
-    ("limit_too_high", 422, ALERT, ALERT),
+    ("limit_too_high", 422, OURS, OURS),
     ("missing_credentials", 401, PAUSE_ALL, PAUSE_ALL),
     ("insufficient_privileges", 401, PAUSE_ALL, PAUSE_ALL),
     *(
@@ -101,7 +102,7 @@ TABLE: list[tuple[str, int, Failure | str, Failure | str]] = [
     ("operation_canceled", 409, RETRY, UNKNOWN),
     ("already_exists", 409, RETRY, RETRY),
     ("auth_in_progress", 425, RETRY, RETRY),
-    ("unsupported_media_type", 415, ALERT, ALERT),
+    ("unsupported_media_type", 415, OURS, OURS),
     *(
         (kind, 422, meaning, meaning)
         for kind, meaning in (

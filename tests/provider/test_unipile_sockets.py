@@ -256,7 +256,7 @@ async def test_a_success_that_breaks_off_is_sent_to_a_write_and_nothing_to_a_rea
         assert isinstance(await client.relations(ACCOUNT_ID), Retry)
 
 
-async def test_a_success_in_bad_chunks_or_bad_gzip_is_sent() -> None:
+async def test_a_success_in_bad_chunks_is_sent_and_in_bad_gzip_unknown() -> None:
     async def bad_chunks(connection: Connection) -> None:
         await connection.request()
         head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -268,7 +268,8 @@ async def test_a_success_in_bad_chunks_or_bad_gzip_is_sent() -> None:
         await connection.answer(b"abc", "200 OK", "content-encoding: gzip")
 
     async with serving(bad_gzip) as (_, client):
-        assert await POST(client) == port.Sent()
+        with pytest.raises(OutcomeUnknown):
+            await POST(client)
     async with serving(bad_chunks) as (server, client):
         # Where the two arrive together the parser gives up before the status is known.
         with suppress(OutcomeUnknown):
