@@ -4,11 +4,13 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from traceback import format_tb
 
 from clento_engine.domain import execution as ex
 from clento_engine.domain.failure import (
     Fail,
     Failure,
+    Means,
     OutcomeUnknown,
     Pause,
     Retry,
@@ -20,9 +22,9 @@ from clento_engine.domain.limits import DAY, Tier
 from clento_engine.domain.operation import Operation
 from clento_engine.domain.workflow import Node
 from clento_engine.provider.port import Post, Profile, Provider, Sent
-from clento_engine.runtime.clock import Clock
+from clento_engine.runtime.clock import Clock, ClockSkew
 from clento_engine.store.pick import Claimed
-from clento_engine.store.settle import Learned, Report
+from clento_engine.store.settle import FORGOTTEN, Learned, Report
 
 # The provider says how much of LinkedIn's own allowance is used when it crosses a threshold;
 # source: its invite reference, read 2026-02; what we do about it is ours.
@@ -50,6 +52,8 @@ def event_report(item: Claimed) -> Report:
 async def act(provider: Provider, item: Claimed, clock: Clock) -> Report:
     """Perform a claimed intent and return what became of it; never raises for what it met.
 
+    What nobody foresaw is an unknown outcome of this step, its trace in the log: no other step
+    under way pays for it.  Raises ClockSkew.
     Nothing is sent when its time is over: the lease would not cover the request, or working
     hours have ended.  Such a step is given back, unit and all.
     """
@@ -63,7 +67,16 @@ async def act(provider: Provider, item: Claimed, clock: Clock) -> Report:
         return _report(item, "refused", ex.Failed(Wait(reason, _NOW, _NOW)), reason=reason)
     except OutcomeUnknown as unknown:
         return _unknown(item, unknown, clock())
-    return _answered(item, answer, clock())
+    except ClockSkew:
+        raise
+    except Exception as error:  # noqa: BLE001  whatever it is: of this step alone, and looked up
+        return _unforeseen(item, error, clock())
+    try:
+        return _answered(item, answer, clock())
+    except ClockSkew:
+        raise
+    except Exception as error:  # noqa: BLE001
+        return _unforeseen(item, error, clock())
 
 
 _NOW = timedelta(0)
@@ -150,6 +163,11 @@ def _answered(
     match answer:
         case Retry(left=False):
             return _report(item, "released", ex.Failed(answer), reason=answer.reason)
+        case Skip(reason, means=Means.GONE) if _by_chat(item):
+            # the chat has another id now, or was deleted: the person has not, so it is opened anew
+            anew = ex.Failed(Retry(f"the chat is gone and is opened anew: {reason}"))
+            forgotten = Learned(chat_id=FORGOTTEN)
+            return _report(item, "refused", anew, reason=reason, learned=forgotten)
         case Retry(reason) | Wait(reason) | Skip(reason) | Fail(reason) | Pause(reason):
             if isinstance(answer, Skip) and answer.alert:
                 log.warning(
@@ -165,6 +183,16 @@ def _answered(
             node = item.node
             assert node is not None  # noqa: S101  posts are looked for at a node
             return _report(item, "done", ex.PostsFound(chosen_posts(node, answer, now)))
+
+
+def _by_chat(item: Claimed) -> bool:
+    """Whether a message went to a chat by its id, not to a person."""
+    run, intent = item.run, item.intent
+    return (
+        run.operation is Operation.SEND_FOLLOWUP
+        and intent is not None
+        and intent.chat_id is not None
+    )
 
 
 def chosen_posts(node: Node, posts: Sequence[Post], now: datetime) -> tuple[str, ...]:
@@ -218,6 +246,22 @@ def _sent(item: Claimed, sent: Sent, now: datetime) -> Report:
         learned=learned,
         hold_budget_until=hold_until,
     )
+
+
+def _unforeseen(item: Claimed, error: Exception, now: datetime) -> Report:
+    """Have it looked up what became of a step in which something failed that never should."""
+    name = type(error).__name__
+    log.error(  # its text may hold what is sent
+        "step failed by a defect",
+        extra={
+            "lead_id": str(item.run.lead_id),
+            "operation": item.run.operation,
+            "error": name,
+            "trace": "".join(format_tb(error.__traceback__)),
+            "alert": True,
+        },
+    )
+    return _unknown(item, OutcomeUnknown(f"a defect of the engine: {name}"), now)
 
 
 def _unknown(item: Claimed, unknown: OutcomeUnknown, now: datetime) -> Report:

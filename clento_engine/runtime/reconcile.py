@@ -12,6 +12,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from traceback import format_tb
 
 from msgspec.structs import replace
 
@@ -22,6 +23,7 @@ from clento_engine.domain.limits import MONTH
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.provider.port import Comment, Invitation, Message, Profile
 from clento_engine.runtime.binding import confirm
+from clento_engine.runtime.clock import ClockSkew
 from clento_engine.runtime.guard import require_clock, require_provider
 from clento_engine.runtime.world import World, settled
 from clento_engine.store.budgets import reserve
@@ -80,12 +82,10 @@ async def reconcile(world: World, *, most: int = 200) -> int:
     answers = await asyncio.gather(*map(asked, doubtful), return_exceptions=True)
     reports = []
     for action, answer in zip(doubtful, answers, strict=True):
-        if isinstance(answer, Exception):  # its lease ends, and it is asked about again
-            log.error(
-                "question failed",
-                extra={"lead_id": str(action.lead_id), "alert": True},
-                exc_info=answer,
-            )
+        if isinstance(answer, ClockSkew):
+            raise answer
+        if isinstance(answer, Exception):
+            reports.append(_failed_question(action, answer, now))
         elif isinstance(answer, BaseException):
             raise answer
         else:
@@ -435,6 +435,25 @@ def _places(comment: Comment) -> frozenset[str]:
 def _is_gone(answer: object) -> bool:
     """Whether there is nothing to look at.  Any other refusal to show it proves nothing."""
     return isinstance(answer, Skip | Fail) and answer.means is Means.GONE
+
+
+def _failed_question(action: Doubtful, error: Exception, now: datetime) -> Report:
+    """A question in which something failed that never should is asked later, but not for ever.
+
+    After DESPAIR the lead is held; what was read so far is forgotten, should it be the cause.
+    """
+    name = type(error).__name__
+    log.error(  # its text may hold what was sent
+        "question failed",
+        extra={
+            "lead_id": str(action.lead_id),
+            "operation": action.ticket.operation,
+            "error": name,
+            "trace": "".join(format_tb(error.__traceback__)),
+            "alert": True,
+        },
+    )
+    return _out_of_order(action, Retry(f"asking fails: {name}"), now)
 
 
 def _out_of_order(action: Doubtful, failure: Failure, now: datetime) -> Report:

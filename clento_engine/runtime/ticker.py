@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
@@ -16,11 +16,11 @@ from clento_engine.runtime.clock import ClockSkew
 from clento_engine.runtime.guard import WrongProvider, require_clock, require_provider
 from clento_engine.runtime.world import World, surely
 from clento_engine.store.accounts import organizations
-from clento_engine.store.claim import FEW_LANES, Wanted, enough_lanes
+from clento_engine.store.claim import FEW_LANES, Claim, Wanted, enough_lanes
 from clento_engine.store.database import Conn, Database
 from clento_engine.store.due import Due, due
 from clento_engine.store.pick import Claimed
-from clento_engine.store.settle import Report
+from clento_engine.store.settle import Report, settle_apart
 from clento_engine.store.turn import Turned, turn
 
 CONTENDED = 0.02  # seconds until lanes that another ticker holds are looked at again
@@ -282,9 +282,23 @@ async def _turn(
 ) -> Turned:
     """Settle what was answered and claim what comes next."""
     now = world.clock() if wanted is None else wanted.now
-    turned = await surely(lambda: turn(conn, reports, wanted, now=now, actor="ticker"))
+    try:
+        turned = await surely(lambda: turn(conn, reports, wanted, now=now, actor="ticker"))
+    except Exception as error:
+        if not reports:
+            raise
+        turned = await _apart(conn, reports, error, now)
     ticked.batches += bool(reports)
     ticked.stale += turned.settled.stale
     ticked.finished += turned.settled.finished
     ticked.states.update(report.state for report in reports if report.state is not None)
     return turned
+
+
+async def _apart(conn: Conn, reports: Sequence[Report], error: Exception, now: datetime) -> Turned:
+    """Settle each outcome by itself; raises `error` where it is not about one of them.
+
+    Nothing is claimed: the next turn does, and fails by itself if the claim was the cause.
+    """
+    settled = await surely(lambda: settle_apart(conn, reports, error, now=now, actor="ticker"))
+    return Turned(settled, Claim([]))

@@ -11,7 +11,7 @@ from clento_engine.domain.limits import LEASE
 from clento_engine.provider.port import Provider
 from clento_engine.runtime.clock import Clock
 from clento_engine.store.database import Database, Undone
-from clento_engine.store.settle import Report, Settled, settle
+from clento_engine.store.settle import Report, Settled, settle, settle_apart
 
 T = TypeVar("T")
 
@@ -71,10 +71,18 @@ async def surely(transaction: Callable[[], Awaitable[T]]) -> T:
 
 
 async def settled(world: World, reports: list[Report], now: datetime, actor: str) -> Settled:
-    """Settle a batch; see `store.settle`."""
+    """Settle a batch; where that fails each report by itself.  See `store.settle`."""
 
     async def once() -> Settled:
         async with world.database.connection() as conn:
             return await settle(conn, reports, now=now, actor=actor)
 
-    return await surely(once)
+    async def apart(error: Exception) -> Settled:
+        async with world.database.connection() as conn:
+            return await settle_apart(conn, reports, error, now=now, actor=actor)
+
+    try:
+        return await surely(once)
+    except Exception as error:  # noqa: BLE001  raised again unless it is about a report
+        failed = error  # it is not there any more behind this block
+    return await surely(lambda: apart(failed))

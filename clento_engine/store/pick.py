@@ -492,7 +492,7 @@ def _person(head: Mapping[str, Any], operation: Operation, columns: tuple[str, .
         provider_id=head["listed_id"],
         fields=fields,
         columns=columns,
-        chat_id=head["chat_id"],
+        chat_id=head["chat_id"] or None,
         invitation_id=head["invitation_id"],
         suppressed=head["suppressed"],
     )

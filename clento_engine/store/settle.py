@@ -19,7 +19,9 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import psycopg
 from msgspec import Struct
+from msgspec.structs import replace
 from psycopg import AsyncConnection, AsyncCursor
 from psycopg.rows import dict_row
 from uuid_utils.compat import uuid7
@@ -82,9 +84,13 @@ class Progress(Struct, frozen=True, omit_defaults=True):
     slug: str | None = None
 
 
+FORGOTTEN = ""  # as a chat's id: it is gone, and what was known of it with it
+
+
 class Learned(Struct, frozen=True):
     """What an account came to know of a lead; None keeps what was known.
 
+    Nothing was connected or written later than when it is settled, whatever its stamp says.
     `connected_at`: the earliest that was told; `replied_at`: the newest message of theirs.
     """
 
@@ -191,12 +197,13 @@ _LEARN = """
     insert into contacts as k (organization_id, account_id, lead_id, provider_id, chat_id,
                                invitation_id, connected_at, replied_at)
     select r.organization_id, r.account_id, r.lead_id, r.learned_id, r.chat_id, r.invitation_id,
-           r.connected_at, r.replied_at"""
+           case when r.connected_at > %(now)s then %(now)s else r.connected_at end,
+           case when r.replied_at > %(now)s then %(now)s else r.replied_at end"""
 _OR_ADD = """
      order by r.account_id, r.lead_id
         on conflict (organization_id, account_id, lead_id) do update
        set provider_id = coalesce(excluded.provider_id, k.provider_id),
-           chat_id = coalesce(excluded.chat_id, k.chat_id),
+           chat_id = nullif(coalesce(excluded.chat_id, k.chat_id), ''),
            invitation_id = coalesce(excluded.invitation_id, k.invitation_id),
            connected_at = coalesce(k.connected_at, excluded.connected_at),
            replied_at = greatest(k.replied_at, excluded.replied_at)"""
@@ -423,6 +430,87 @@ async def settle(
         return Settled()
     async with conn.pipeline(), conn.transaction():
         return await apply(conn, reports, now=now, actor=actor)
+
+
+async def settle_apart(
+    conn: AsyncConnection[Any],
+    reports: Sequence[Report],
+    error: Exception,
+    *,
+    now: datetime,
+    actor: str,
+) -> Settled:
+    """Settle each report by itself, after a batch failed of `error`.
+
+    What the database cannot take of one (a value too long for an index, a number out of range)
+    holds its lead, with the reason; of the others nothing is lost.  Raises `error` itself where it
+    is not about what a report says: a connection that was lost, a lock, a disk that is full.
+    """
+    if not _is_of_a_report(error):
+        raise error
+    log.warning("a batch failed: each outcome is settled by itself", extra=_words(error))
+    settled = Settled()
+    for report in reports:
+        try:
+            one = await settle(conn, [report], now=now, actor=actor)
+        except Exception as culprit:
+            if not _is_of_a_report(culprit):
+                raise
+            log.error(  # noqa: TRY400  its text has the row, and so what is sent
+                "an outcome cannot be stored",
+                extra={"lead_id": str(report.lead_id), "alert": True, **_words(culprit)},
+            )
+            held = _without_words(report, _words(culprit)["error"])
+            try:
+                one = await settle(conn, [held], now=now, actor=actor)
+            except Exception as again:
+                if not _is_of_a_report(again):
+                    raise
+                # not even that: its lease ends, and reconcile asks what became of it
+                log.error("a lead cannot be held", extra=_words(again))  # noqa: TRY400  as above
+                continue
+        settled.applied += one.applied
+        settled.stale += one.stale
+        settled.finished += one.finished
+        settled.outcomes += one.outcomes
+    return settled
+
+
+def _without_words(report: Report, error: str) -> Report:
+    """Return a report without anything that came from outside: its lead is held."""
+    reason = f"the step is {report.state or 'over'}, but what it brought cannot be stored: {error}"
+    hears = report.event is not None or report.ticket is not None
+    event = ex.Unknowable(reason) if hears else None
+    return replace(
+        report,
+        event=event,
+        reference=None,
+        reason=reason,
+        learned=None,
+        progress=None,
+        hold_budget_until=None,
+        errors=0,
+        basis=None,
+    )
+
+
+# SQLSTATE classes that are about a value: data, integrity, a limit of the program's.
+_ABOUT_VALUES = ("22", "23", "54")
+
+
+def _is_of_a_report(error: Exception) -> bool:
+    """Whether an error can be due to what one report says, not to the server or the way to it."""
+    if isinstance(error, psycopg.Error):
+        return (error.sqlstate or "")[:2] in _ABOUT_VALUES
+    return isinstance(error, ArithmeticError | LookupError | TypeError | ValueError)
+
+
+def _words(error: Exception) -> dict[str, str]:
+    """Name an error, without the values that its text may hold."""
+    named = {"error": type(error).__name__}
+    if isinstance(error, psycopg.Error) and error.diag.constraint_name:
+        named["constraint"] = error.diag.constraint_name
+    return named
 
 
 async def apply(

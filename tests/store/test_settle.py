@@ -421,6 +421,7 @@ async def test_what_is_learned_later_is_added_and_the_newest_reply_is_kept(conn:
     await stage.settle(
         stage.heard(ex.Replied(), learned=Learned(provider_id="ACoAAX", replied_at=NOW))
     )
+    stage.now += DAY
     later = Learned(chat_id="chat", replied_at=NOW + DAY, invitation_id="invitation")
     await stage.settle(stage.heard(ex.Replied(), learned=later))
     [contact] = await stage.rows("select * from contacts")
