@@ -17,8 +17,12 @@ MB = 1 << 20
 # Of one answer.  The longest that is asked for, 250 messages or accounts, has less than one MB.
 LONGEST_READ = 4 * MB
 LONGEST_WRITE = MB  # of the answer to a write; a visit's is a whole profile
-LONGEST_LIST = 8 * MB  # all pages of one list together
-ROOM = 32 * MB  # of all answers that a process reads at one time
+LONGEST_LIST = 12 * MB  # all pages of one list together, and what is made of them
+ITEM = 500  # bytes of an item of a list, beside its texts
+# Of all answers that a process reads at one time: 32 MB, of which so much is kept for each of 300
+# requests that a usual answer never waits behind those of others.
+USUAL = 1 << 14
+ROOM = 32 * MB - 300 * USUAL
 
 # Objects, lists and what is in them, by the signs that begin or part them: each costs a hundred
 # bytes or more once it is read, so that 4 MB of `{},` would come to 100 MB.
@@ -41,16 +45,17 @@ class Room:
     would ever give any back: the last of them is refused instead.
     """
 
-    def __init__(self, size: int) -> None:
-        """Begin with all of it free."""
+    def __init__(self, size: int, *, usual: int = 0) -> None:
+        """Begin with all of it free; the first `usual` bytes of each share are not taken of it."""
         self._free = size
+        self._usual = usual
         self._readers = 0  # that hold bytes
         self._stuck = 0  # of these, that wait for more
         self._waiting: deque[tuple[asyncio.Future[None], Share, int]] = deque()
 
     def share(self) -> "Share":
         """Return the share of one reader: none yet."""
-        return Share(self)
+        return Share(self, self._usual)
 
     async def take(self, share: "Share", size: int) -> None:
         """Give a share more bytes, once they are there.  Raises Refused; see above."""
@@ -94,14 +99,18 @@ class Room:
 class Share:
     """The bytes of one reader, given back at the end of `with`."""
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: Room, usual: int = 0) -> None:
         """Hold none of `room` yet."""
         self._room = room
+        self._usual = usual
         self.held = 0
 
     async def take(self, size: int) -> None:
-        """Take more."""
-        await self._room.take(self, size)
+        """Take more.  Raises Refused."""
+        own = min(size, self._usual)
+        self._usual -= own
+        if size > own:
+            await self._room.take(self, size - own)
 
     def __enter__(self) -> Self:
         """Return the share."""
@@ -127,7 +136,7 @@ class _Unpacker(Protocol):
 
 async def read_body(
     chunks: AsyncIterable[bytes], encoding: str, *, longest: int, share: Share
-) -> bytes:
+) -> bytearray:
     """Return a body, unpacked.  Raises Refused when it is longer than `longest`, or has no room.
 
     `encoding` is the answer's `Content-Encoding`.  What the transport raises passes through; a
@@ -136,8 +145,19 @@ async def read_body(
     packing = encoding.strip().lower()
     if packing not in ("", "identity", "gzip", "x-gzip", "deflate"):
         raise Refused("packed in a way that nobody asked for")
-    unpacker: _Unpacker | None = None
     body = bytearray()
+    try:
+        await _read_into(body, chunks, packing, longest, share)
+    except BaseException:
+        body.clear()  # the error has a hold on this frame
+        raise
+    return body
+
+
+async def _read_into(
+    body: bytearray, chunks: AsyncIterable[bytes], packing: str, longest: int, share: Share
+) -> None:
+    unpacker: _Unpacker | None = None
     came = 0
     async for chunk in chunks:
         came += len(chunk)
@@ -152,10 +172,21 @@ async def read_body(
             body += part
     if unpacker is not None and not unpacker.eof:
         raise Refused("it ends too soon")
-    return bytes(body)
 
 
-def require_few_values(body: bytes) -> None:
+def without_frames(error: BaseException) -> BaseException:
+    """Return an error that no longer holds the frames that it passed, and bodies in them.
+
+    They hold it as well: such a ring lasts until the garbage collector comes, which is seldom.
+    """
+    link: BaseException | None = error
+    while link is not None and link.__traceback__ is not None:
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+    return error
+
+
+def require_few_values(body: bytes | bytearray) -> None:
     """Raise Refused when there is more in a JSON body than `MOST_VALUES`, before it is read."""
     if body.count(b",") + body.count(b"{") + body.count(b"[") > MOST_VALUES:
         raise Refused("too many values")

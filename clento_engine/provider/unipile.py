@@ -10,6 +10,7 @@ import json
 import logging
 import math
 import select
+import socket
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
@@ -64,15 +65,19 @@ CONNECT_TIMEOUT = timedelta(seconds=10)
 READ_TIMEOUT = timedelta(seconds=90)  # calls go on to LinkedIn and can be slow
 READ_ATTEMPTS = 3
 MAX_PAGES = 100
+LIST_LIMITS = 3  # time limits of a request that all pages of a list may take
 MAX_REDIRECTS = 3
 # A POST written while the server drops an idle connection has an unknown outcome, so connections
 # are dropped before the server does: Node's default is 5 s, nginx's 75 s.
 KEEP_ALIVE = timedelta(seconds=4)
+# Bytes of an answer that are taken before they are asked for, by the kernel (which doubles it) and
+# by aiohttp: at 30 ms from the server they still let 2 MB a second through.
+RECEIVE_AHEAD, READ_AHEAD = 1 << 15, 1 << 14
 
 _MAX_RETRY_AFTER = timedelta(days=30)
 _NO_PROFILE = decode.ROUTES | {"", ".", ".."}
 
-_ROOM = bodies.Room(bodies.ROOM)  # of the process, whatever clients it has
+_ROOM = bodies.Room(bodies.ROOM, usual=bodies.USUAL)  # of the process, whatever clients it has
 
 
 def normalise_dsn(text: str) -> str:
@@ -205,6 +210,17 @@ class _Connector(aiohttp.TCPConnector):
         return connection
 
 
+def _small_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    """Make a socket that takes little ahead of its reader: the loop hands on all that it has.
+
+    300 answers that are waiting for room held 77 MB in the loop's buffers, where 256 KB fit each.
+    """
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_AHEAD)
+    return made
+
+
 def aiohttp_transport() -> httpx.AsyncBaseTransport:
     """Make the transport that is used by default: never queues, never sends anything twice."""
     context = httpx.create_ssl_context()
@@ -212,9 +228,17 @@ def aiohttp_transport() -> httpx.AsyncBaseTransport:
     def session() -> aiohttp.ClientSession:
         # No limit: a request that waited for a free connection would be sent on a stale look at
         # campaign and suppression.  (httpx-aiohttp reads `Limits(max_connections=None)` as 100.)
-        connector = _Connector(limit=0, ssl=context, keepalive_timeout=KEEP_ALIVE.total_seconds())
+        connector = _Connector(
+            limit=0,
+            ssl=context,
+            keepalive_timeout=KEEP_ALIVE.total_seconds(),
+            socket_factory=_small_socket,
+        )
         made = aiohttp.ClientSession(
-            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), request_class=_Request
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            request_class=_Request,
+            read_bufsize=READ_AHEAD,
         )
         # aiohttp repeats GET and DELETE by itself when a kept connection turns out to be dead: a
         # visit is a GET, a withdrawal a DELETE.  There is no public switch; a test watches it.
@@ -590,6 +614,7 @@ class UnipileClient:
         found: list[T] = []
         cursors: set[str] = set()
         asked = dict(query)
+        ends = perf_counter() + LIST_LIMITS * self._limit_s
         with self._room.share() as share:  # what was read is kept till all of it is
             for _ in range(MAX_PAGES):
                 page = await self._read(call, path, asked, partial(decode.page, item), share)
@@ -602,6 +627,13 @@ class UnipileClient:
                     return Page(tuple(found), page.cursor)
                 if page.cursor in cursors or share.held > bodies.LONGEST_LIST:
                     break
+                try:
+                    async with asyncio.timeout(self._limit_s):
+                        await share.take(len(page.items) * bodies.ITEM)
+                except (bodies.Refused, TimeoutError):
+                    return Retry("no room for more answers")
+                if perf_counter() > ends:  # others wait for its room
+                    return Retry("the list took too long")
                 cursors.add(page.cursor)
                 asked["cursor"] = page.cursor
         # What was read so far must not pass for all there is: absence is taken as proof.
@@ -664,7 +696,7 @@ class UnipileClient:
             return Refusal(call, httpx.codes.REQUEST_URI_TOO_LONG, "invalid_url")
         response: httpx.Response | None = None
         body: object = None
-        broken: Exception | None = None
+        broken: BaseException | None = None
         try:
             async with asyncio.timeout(self._limit_s):
                 response = await self._follow(request)
@@ -673,7 +705,7 @@ class UnipileClient:
                 finally:
                     await response.aclose()
         except Exception as error:  # noqa: BLE001 - whatever it is, the request may have left
-            broken = error
+            broken = bodies.without_frames(error)
         if log.isEnabledFor(logging.DEBUG):
             log.debug(
                 "unipile method=%s route=%r status=%s ms=%.1f",
@@ -698,7 +730,7 @@ class UnipileClient:
             _retry_after(response.headers),
         )
 
-    async def _body(self, call: Call, response: httpx.Response, share: bodies.Share) -> bytes:
+    async def _body(self, call: Call, response: httpx.Response, share: bodies.Share) -> bytearray:
         """Read a body that may be trusted to fit.  Raises bodies.Refused."""
         body = await bodies.read_body(
             cast("httpx.AsyncByteStream", response.stream),
@@ -826,7 +858,7 @@ def _last_reply(state: RetryCallState) -> _Success | Refusal | Silence:
     return reply
 
 
-def _silence(call: Call, error: Exception | None) -> Silence:
+def _silence(call: Call, error: BaseException | None) -> Silence:
     """Say whether a request that was not answered can have left, and when in doubt that it has.
 
     httpx-aiohttp makes a ConnectTimeout of nearly everything, a connection that breaks after the
@@ -842,7 +874,7 @@ def _silence(call: Call, error: Exception | None) -> Silence:
     return Silence(call, f"no answer: {name}" if left else f"no connection: {name}", left)
 
 
-def _parsed(raw: bytes) -> object:
+def _parsed(raw: bytearray) -> object:
     try:
         return json.loads(raw)
     except (ValueError, RecursionError):  # HTML of a gateway, half an answer, nothing

@@ -31,7 +31,7 @@ async def pieces(data: bytes, size: int = 1 << 14) -> AsyncIterator[bytes]:
 
 async def read(
     data: bytes, encoding: str = "", *, longest: int = MB, room: Room | None = None
-) -> bytes:
+) -> bytearray:
     with (room or Room(longest)).share() as share:
         return await read_body(pieces(data), encoding, longest=longest, share=share)
 
