@@ -65,6 +65,12 @@ _Change = Callable[..., Awaitable[None]]
     help="End a lead's walk when they write to the sender.",
 )
 @click.option(
+    "--stop-on-own-message/--no-stop-on-own-message",
+    default=True,
+    show_default=True,
+    help="End a lead's walk when the sender's owner writes to them by hand.",
+)
+@click.option(
     "--on-missing",
     type=click.Choice([each.value for each in OnMissing]),
     default=OnMissing.HOLD.value,
@@ -86,6 +92,7 @@ def create(
     zone: str | None,
     holidays: str | None,
     stop_on_reply: bool,
+    stop_on_own_message: bool,
     on_missing: str,
     max_duration: timedelta,
     inmail_subject: str | None,
@@ -118,6 +125,7 @@ def create(
         senders=senders,
         hours=working_hours,
         stop_on_reply=stop_on_reply,
+        stop_on_own_message=stop_on_own_message,
         on_missing=OnMissing(on_missing),
         max_duration=max_duration,
         inmail_subject=inmail_subject,
