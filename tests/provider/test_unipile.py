@@ -472,7 +472,7 @@ async def test_a_chat_that_takes_no_reply_is_read_only() -> None:
 
 async def test_a_group_chat_has_no_other_person() -> None:
     answer = await ask_with(listed({**CHAT, "type": 1}), READS["chats_with"])
-    assert answer == (port.Chat("chat1", None, read_only=False),)
+    assert answer == (port.Chat("chat1", None, read_only=False, is_group=True),)
 
 
 @pytest.mark.parametrize(

@@ -347,7 +347,11 @@ def _status_data(
         "completed_at": campaign.completed_at,
         "in_flight": stands.in_flight,
         "next_at": stands.next_at,
-        "leads": {"total": sum(each.leads for each in stands.counts), "by_state": stands.counts},
+        "leads": {
+            "total": sum(each.leads for each in stands.counts),
+            "replied": stands.replied,
+            "by_state": stands.counts,
+        },
         "nodes": [
             {
                 "node_id": node.node_id,
@@ -386,6 +390,8 @@ def _status(campaign: CampaignRow, stands: Standing, nodes: list[NodeCounts]) ->
     ]
     if stands.in_flight:
         parts.append(f"  {stands.in_flight:,} actions in flight")
+    if stands.replied:
+        parts.append(f"  {stands.replied:,} leads wrote to their senders")
     if campaign.status == "running":
         parts.append(f"  next at {moment(stands.next_at) or 'no time: nothing waits'}")
     parts += [
