@@ -296,9 +296,7 @@ async def standing(
         replied = (await cursor.fetchone() or (0,))[0]
         using = await _senders_use(conn, organization_id, campaign_id, now)
     in_flight, next_at, workflow, list_name = row
-    return Standing(
-        counted, funnel, held, using, in_flight, next_at, workflow, list_name, replied
-    )
+    return Standing(counted, funnel, held, using, in_flight, next_at, workflow, list_name, replied)
 
 
 async def _senders_use(

@@ -1,5 +1,6 @@
 """Whoever answers is left alone, and whom the account's owner writes to: judged by the ledger."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ from test_accidents import line
 
 from clento_engine.domain import authorship
 from clento_engine.domain.authorship import Author, Written
+from clento_engine.provider import decode
 from clento_engine.runtime import inbox, listen, sweep, ticker
 from clento_engine.simulator.faults import FaultKind, Rule
 from clento_engine.simulator.ledger import Effect
@@ -149,29 +151,40 @@ async def test_a_reply_that_reaches_the_store_hours_late_is_heard(
 async def _nothing(*_given: object) -> None: ...
 
 
-async def test_a_group_s_message_is_no_reply(database: Database) -> None:
-    for reliability in (RELIABLE, SILENT):
-        async with database.connection() as conn:
-            await conn.execute("truncate organizations, provider_accounts cascade")
-        play = await play_of(database, messages(30), reliability=reliability)
-        after_first(play, HOUR, lambda a, t: play.simulated.write_to_group(a, t, "Hello all"))  # noqa: B023
-        assert await play.run(days=5)
-        assert (sent(play), await outcome(play)) == (2, "finished")
+@guard
+@pytest.mark.parametrize("reliability", [RELIABLE, SILENT], ids=["webhooks", "sweeps"])
+async def test_a_group_s_message_is_no_reply(
+    database: Database, monkeypatch: pytest.MonkeyPatch, is_on: bool, reliability: Reliability
+) -> None:
+    play = await play_of(database, messages(30), reliability=reliability)
+    after_first(play, HOUR, lambda a, t: play.simulated.write_to_group(a, t, "Hello all"))
+    if not is_on:  # every chat is of two
+        monkeypatch.setattr(inbox, "_is_of_nobody", lambda _payload: False)
+        chat = decode.chat_asked
+        monkeypatch.setattr(
+            decode, "chat_asked", lambda *given: dataclasses.replace(chat(*given), is_group=False)
+        )
+    assert await play.run(days=5)
+    found = (sent(play), await outcome(play))
+    assert (found == (2, "finished")) is is_on
 
 
 @pytest.mark.parametrize("reliability", [RELIABLE, SILENT], ids=["webhooks", "sweeps"])
+@guard
 async def test_a_message_stamped_in_the_future_deafens_nobody(
-    database: Database, reliability: Reliability
+    database: Database, monkeypatch: pytest.MonkeyPatch, is_on: bool, reliability: Reliability
 ) -> None:
     play = await play_of(database, messages(30), reliability=reliability, stop_on_reply=False)
     simulated = play.simulated
     far = datetime(2046, 1, 1, tzinfo=UTC)
+    if not is_on:  # whatever a stamp says is believed
+        monkeypatch.setattr(inbox, "_time", lambda stamp, _at: datetime.fromisoformat(stamp))
     after_first(play, HOUR, lambda a, t: simulated.reply(a, t, "Hm", stamp=far))
     after_first(play, 20 * HOUR, lambda a, t: simulated.reply(a, t, "Stop writing to me!"))
     await play.run(days=5)
     assert (sent(play), await outcome(play)) == (1, "suppressed")
     [contact] = await play.rows("select replied_at from contacts")
-    assert contact["replied_at"] < play.clock()
+    assert (contact["replied_at"] <= play.clock()) is is_on
 
 
 async def test_a_reply_after_the_last_step_is_told_in_history_and_counted(
