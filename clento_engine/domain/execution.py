@@ -42,6 +42,7 @@ class Outcome(StrEnum):
     ACCEPTED = "accepted"  # connected, and nothing follows
     NOT_ACCEPTED = "not_accepted"  # not connected in time, and nothing follows
     REPLIED = "replied"
+    TAKEN_OVER = "taken_over"  # the account's owner wrote to the person by hand
     EXPIRED = "expired"  # longer than the campaign's maximal duration
     SUPPRESSED = "suppressed"
     SKIPPED = "skipped"  # a value was missing, and the campaign passes over such leads
@@ -72,6 +73,7 @@ class Rules:
     stop_on_reply: bool = True
     on_missing: OnMissing = OnMissing.HOLD
     max_duration: timedelta = timedelta(days=30)
+    stop_on_own_message: bool = True
 
 
 class Execution(Struct, frozen=True):
@@ -171,6 +173,11 @@ class Replied:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnerWrote:
+    """The sender's owner wrote to the person by hand."""
+
+
+@dataclass(frozen=True, slots=True)
 class Suppressed:
     """The person must not be contacted any more."""
 
@@ -207,6 +214,7 @@ Event = (
     | Missing
     | Accepted
     | Replied
+    | OwnerWrote
     | Suppressed
     | Overdue
     | Released

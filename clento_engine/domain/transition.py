@@ -71,6 +71,8 @@ def decide(workflow: Workflow, run: Execution, event: ex.Event, now: datetime) -
     Raises IllegalTransition when `event` cannot happen in this status: a defect, never a retry.
     """
     match run.status, event:
+        case status, ex.Replied() if status.is_final:  # told, counted, and nothing more
+            return Decision(replace(run, replied=True))
         case status, _ if status.is_final:
             return Decision(run)  # a late answer or webhook changes nothing
 
@@ -87,6 +89,11 @@ def decide(workflow: Workflow, run: Execution, event: ex.Event, now: datetime) -
             )
         case _, ex.Replied():
             return Decision(replace(run, replied=True))
+        case _, ex.OwnerWrote() if run.rules.stop_on_own_message:
+            reason = "the account's owner wrote by hand"
+            return _finish(run, Status.COMPLETED, Outcome.TAKEN_OVER, now, reason)
+        case _, ex.OwnerWrote():
+            return Decision(run)
 
         # acceptance: of use only while it is awaited, remembered always
         case Status.AWAITING | Status.WAITING, ex.Accepted(at) if (

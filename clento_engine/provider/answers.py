@@ -42,6 +42,7 @@ class Call(Enum):
     SEND_MESSAGE = "POST /chats/{chat_id}/messages"
     INMAIL_BALANCE = "GET /linkedin/inmail_balance"
     CHATS = "GET /chats"
+    CHAT = "GET /chats/{chat_id}"
     CHATS_WITH = "GET /chat_attendees/{provider_id}/chats"
     CHAT_MESSAGES = "GET /chats/{chat_id}/messages"
     MESSAGES = "GET /messages"
@@ -98,6 +99,7 @@ _KINDS: dict[Call, frozenset[str]] = {
         Call.SEND_MESSAGE: "MessageSent",
         Call.INMAIL_BALANCE: "LinkedinInmailBalance",
         Call.CHATS: "ChatList",
+        Call.CHAT: "Chat",
         Call.CHATS_WITH: "ChatList",
         Call.CHAT_MESSAGES: "MessageList",
         Call.MESSAGES: "MessageList",

@@ -193,12 +193,21 @@ def chat(body: Json) -> Chat:
         id=_required(body, "id"),
         provider_id=_id(body, "attendee_provider_id") if one_to_one else None,
         read_only=no_reply or (_number(body, "read_only") or 0) > 0,
+        is_group=not one_to_one,
     )
 
 
 def chat_of(account_id: str, body: Json) -> Chat:
     _need_account(account_id, body)
     return chat(body)
+
+
+def chat_asked(account_id: str, chat_id: str, body: Json) -> Chat:
+    """Read the chat that was asked for by Unipile's id or by LinkedIn's."""
+    found = chat_of(account_id, body)
+    if chat_id not in (found.id, _text(body, "provider_id")):
+        raise NotUnderstood("it is about another chat")
+    return found
 
 
 def chat_with(account_id: str, provider_id: str, body: Json) -> Chat:

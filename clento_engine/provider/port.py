@@ -90,11 +90,12 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """A 1:1 chat.  `read_only`: no message can be sent in it."""
+    """A chat.  `read_only`: no message can be sent in it; `is_group`: it is of more than two."""
 
     id: str
     provider_id: str | None  # the other person, of a 1:1 chat
     read_only: bool
+    is_group: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +251,12 @@ class Provider(Protocol):
 
         Newest first, whole pages: what is older than that message may come with it.
         """
+
+    async def newest_messages(self, chat_id: str) -> Sequence[Message] | Failure:
+        """Read the first page of a chat's messages, newest first."""
+
+    async def chat(self, account: str, chat_id: str) -> Chat | Failure:
+        """Read whose chat it is."""
 
     async def messages(self, account: str, *, after: datetime) -> Sequence[Message] | Failure:
         """Read the account's messages over all chats since `after`, every page."""

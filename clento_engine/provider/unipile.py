@@ -513,6 +513,20 @@ class UnipileClient:
             return pages
         return Messages(pages.items, is_whole=pages.cursor is None)
 
+    async def newest_messages(self, chat_id: str) -> Sequence[Message] | Failure:
+        """Read the first page of a chat's messages, newest first."""
+        path = f"/chats/{_segment(chat_id)}/messages"
+        item = partial(decode.message_in, chat_id)
+        page = await self._pages(
+            Call.CHAT_MESSAGES, path, {"limit": "100"}, item, until=lambda _: True
+        )
+        return page.items if isinstance(page, Page) else page
+
+    async def chat(self, account: str, chat_id: str) -> Chat | Failure:
+        """Read whose chat it is."""
+        read = partial(decode.chat_asked, account, chat_id)
+        return await self._read(Call.CHAT, f"/chats/{_segment(chat_id)}", {}, read)
+
     async def messages(self, account: str, *, after: datetime) -> Sequence[Message] | Failure:
         """Read the account's messages over all chats since `after`, every page."""
         query = {"account_id": account, "after": _timestamp(after), "limit": "250"}

@@ -58,7 +58,7 @@ async def act(provider: Provider, item: Claimed, clock: Clock) -> Report:
     hours have ended.  Such a step is given back, unit and all.
     """
     if clock() >= item.act_before:
-        return _report(item, "released", ex.Failed(Wait("given back", _NOW, _NOW)))
+        return give_back(item, Wait("given back", _NOW, _NOW))
     try:
         answer = await _ask(provider, item, clock)
     except _TooLate:
@@ -80,6 +80,11 @@ async def act(provider: Provider, item: Claimed, clock: Clock) -> Report:
 
 
 _NOW = timedelta(0)
+
+
+def give_back(item: Claimed, why: Wait | Pause) -> Report:
+    """Return the report of a step that was not begun: its unit is given back."""
+    return _report(item, "released", ex.Failed(why), reason=why.reason)
 
 
 class _TooLate(Exception):

@@ -5,7 +5,8 @@ import json
 import logging
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -13,7 +14,10 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from clento_engine.domain import execution as ex
+from clento_engine.domain.authorship import Author, Written, author, digest, may_echo
 from clento_engine.domain.lead import Identity, identity
+from clento_engine.domain.opt_out import is_opt_out
+from clento_engine.domain.suppression import Kind
 from clento_engine.provider.port import Message
 from clento_engine.runtime.world import World, surely
 from clento_engine.store.accounts import pause_account
@@ -25,11 +29,15 @@ from clento_engine.store.inbox import (
     account_of,
     lock_webhooks,
     mark_applied,
+    put_off,
     route_webhook,
     walks_with,
+    written_to,
 )
 from clento_engine.store.members import young_store
+from clento_engine.store.opt_outs import opt_out_phrases
 from clento_engine.store.settle import Learned, Report, apply
+from clento_engine.store.suppressions import suppress
 from clento_engine.store.sweeps import sweep_by
 
 PAUSING = frozenset({"CREDENTIALS", "ERROR", "STOPPED", "PERMISSIONS", "DELETED"})
@@ -48,20 +56,48 @@ Json = dict[str, Any]
 log = logging.getLogger(__name__)
 
 
-def of_stranger(account: str, message: Message) -> tuple[str, Json]:
-    """Return key and payload of the webhook that should have told of a message somebody wrote.
+READ = "was_read"  # of a payload: what no webhook told, and a read of the store showed
+OWN_KINDS = frozenset({"MESSAGE", "INMAIL", "INMAIL_REPLY", None})  # that an owner writes by hand
+WAITS = (timedelta(minutes=1), timedelta(hours=1))  # for who wrote a message to be clear
 
-    What was written is left out: it is of no use here.
+
+def message_key(account: str, message: Message) -> str:
+    """Return the key of the webhook that should have told of a message."""
+    return _key(
+        {"event": "message_received", "account_id": account, "message_id": message.id},
+        message.sent_at,
+    )
+
+
+def of_message(
+    account: str, message: Message, phrases: Collection[str], *, person: str | None = None
+) -> Json:
+    """Return the payload of the webhook that should have told of a message that was read.
+
+    `person`: the other one in its chat, where that is known.  What was written is left out: what
+    matters is whether it asks to be left alone and, of ours, whether it is the engine's.
     """
-    payload = {
+    payload: Json = {
         "event": "message_received",
+        READ: True,
         "account_id": account,
+        "chat_id": message.chat_id,
         "message_id": message.id,
         "timestamp": message.sent_at.isoformat(),
-        "is_sender": False,
-        "sender": {"attendee_provider_id": message.sender_id},
+        "is_sender": message.from_us,
+        "message_type": message.kind,
+        "sender": {
+            "attendee_provider_id": message.sender_id
+            if message.from_us
+            else person or message.sender_id
+        },
     }
-    return _key(payload, message.sent_at), payload
+    if message.from_us:
+        payload["attendees"] = [{"attendee_provider_id": person}]
+        payload["text_digest"] = digest(message.text)
+    elif is_opt_out(message.text, phrases):
+        payload["is_opt_out"] = True
+    return payload
 
 
 async def receive(world: World, payload: Mapping[str, Any]) -> bool | None:
@@ -161,35 +197,44 @@ async def _apply_batch(world: World) -> int:
     now = world.clock()
     # one transaction with the marks: an event is applied once, or comes again
     async with world.database.transaction() as conn:
-        rows = await lock_webhooks(conn, most=BATCH)
-        if rows:
-            strangers = await _apply(conn, rows, now)
-            await _mark(conn, rows, strangers, now)
+        rows = await lock_webhooks(conn, most=BATCH, now=now)
+        await apply_rows(conn, rows, now)
     return len(rows)
 
 
-async def _mark(
-    conn: Conn, rows: Sequence[InboxRow], strangers: frozenset[int], now: datetime
+async def apply_rows(
+    conn: Conn, rows: Sequence[InboxRow], now: datetime, *, sending: UUID | None = None
 ) -> None:
-    if heard := [row for row in rows if row.id not in strangers]:
-        await mark_applied(conn, heard, now)
-    if unheard := [row for row in rows if row.id in strangers]:
-        await mark_applied(conn, unheard, now, result=NOBODY_KNOWN)
+    """Turn webhooks that are locked into events, and mark them, in the caller's transaction.
+
+    `sending`: the token of a step that waits for this, so that nothing was sent by it.
+    """
+    if not rows:
+        return
+    heard = await _apply(conn, rows, now, sending)
+    undecided = heard.strangers | heard.unclear
+    if applied := [row for row in rows if row.id not in undecided]:
+        await mark_applied(conn, applied, now)
+    if strangers := [row for row in rows if row.id in heard.strangers]:
+        await mark_applied(conn, strangers, now, result=NOBODY_KNOWN)
+    for row in rows:
+        if row.id in heard.unclear:
+            shortest, longest = WAITS
+            await put_off(conn, row, now + min(max(now - row.received_at, shortest), longest))
 
 
 async def _apply_one(world: World, after: int) -> tuple[int, bool] | None:
     """Apply the first webhook above the id `after`; return its id and whether it is done with."""
     now = world.clock()
     async with world.database.transaction() as conn:
-        rows = await lock_webhooks(conn, most=1, after=after)
+        rows = await lock_webhooks(conn, most=1, now=now, after=after)
         if not rows:
             return None
         row = rows[0]
         told = {"organization_id": str(row.organization_id), "webhook": row.id}
         try:
             async with conn.transaction():  # undone alone: the lock is kept, for the mark
-                strangers = await _apply(conn, rows, now)
-                await _mark(conn, rows, strangers, now)
+                await apply_rows(conn, rows, now)
         except Lost:  # or only a lock or a time limit, which say nothing about the webhook
             if conn.broken:
                 raise
@@ -201,32 +246,54 @@ async def _apply_one(world: World, after: int) -> tuple[int, bool] | None:
     return row.id, True
 
 
-async def _apply(conn: Conn, rows: Sequence[InboxRow], now: datetime) -> frozenset[int]:
-    """Turn webhooks into events; return the ids of messages whose writer nobody is known to be."""
-    reports: list[Report] = []
-    heard = set()
-    strangers = set()
+@dataclass(slots=True)
+class _Heard:
+    """What a batch of webhooks comes to.
+
+    `strangers` are the ids of messages whose writer nobody is known to be, `unclear` those of ours
+    of which nobody can tell yet whether the owner wrote them.
+    """
+
+    reports: list[tuple[bool, Report]] = field(default_factory=list)  # whether a read showed it
+    strangers: set[int] = field(default_factory=set)
+    unclear: set[int] = field(default_factory=set)
+    opted_out: dict[tuple[UUID, str], None] = field(default_factory=dict)  # in order
+
+
+async def _apply(
+    conn: Conn, rows: Sequence[InboxRow], now: datetime, sending: UUID | None
+) -> _Heard:
+    """Turn webhooks into events."""
+    heard = _Heard()
+    events = set()
     statuses: list[tuple[InboxRow, Mapping[str, Any]]] = []
     for row in rows:
         status = row.payload.get("AccountStatus")
         if isinstance(status, Mapping):
             statuses.append((row, status))
             continue
-        found = await _reports(conn, row)
+        found = await _reports(conn, row, heard, sending)
         if not found and _is_theirs(row.payload):
-            strangers.add(row.id)
+            heard.strangers.add(row.id)
         for report in found:
             told = (report.campaign_id, report.lead_id, type(report.event))
             # an acceptance is told by the relation and by the note's echo: it is one event
-            reports.append(replace(report, event=None) if told in heard else report)
-            heard.add(told)
-    await apply(conn, reports, now=now, actor="inbox")
+            known = replace(report, event=None) if told in events else report
+            heard.reports.append((row.payload.get(READ) is True, known))
+            events.add(told)
+    for was_read in (False, True):
+        reports = [report for is_read, report in heard.reports if is_read is was_read]
+        await apply(conn, reports, now=now, actor="sweep" if was_read else "inbox")
+    for organization_id, name in heard.opted_out:
+        reason = "asked to be left alone"
+        kind = Kind.PERSON.value
+        await suppress(conn, organization_id, kind, name, reason, now, actor="inbox")
     for row, status in statuses:  # after the leads: their locks come before the accounts'
         await _account_status(conn, row, status, now)
-    return frozenset(strangers)
+    return heard
 
 
-async def _reports(conn: Conn, row: InboxRow) -> list[Report]:
+async def _reports(conn: Conn, row: InboxRow, heard: _Heard, sending: UUID | None) -> list[Report]:
     """Read one webhook; what it says of unknown people, accounts or kinds is passed over."""
     payload = row.payload
     account_id = await account_of(conn, row.organization_id, str(payload.get("account_id")))
@@ -235,8 +302,12 @@ async def _reports(conn: Conn, row: InboxRow) -> list[Report]:
     match payload.get("event"):
         case "new_relation":
             return await _accepted(conn, row, account_id, payload)
+        case "message_received" if _is_of_nobody(payload):
+            return []
+        case "message_received" if _is_ours(payload):
+            return await _own_message(conn, row, account_id, heard, sending)
         case "message_received":
-            return await _message(conn, row, account_id, payload)
+            return await _message(conn, row, account_id, heard)
         case _:
             return []
 
@@ -283,50 +354,103 @@ async def _accepted(
     ]
 
 
-async def _message(
-    conn: Conn, row: InboxRow, account_id: UUID, payload: Mapping[str, Any]
-) -> list[Report]:
-    """Read a message: the lead's is a reply; ours, to somebody awaited, the echo of the note."""
-    if _is_of_nobody(payload):
-        return []
-    sender, own = _sender(payload), _own(payload)
-    from_us = _is_ours(payload)
-    if from_us:
-        attendees = payload.get("attendees")
-        people = [
-            _id(_mapping(each).get("attendee_provider_id"))
-            for each in (attendees if isinstance(attendees, list) else [])
-        ]
-    else:
-        people = [sender]
-    ids = [each for each in people if each is not None and each != own]
-    found = await walks_with(conn, row.organization_id, account_id, provider_ids=ids)
+async def _message(conn: Conn, row: InboxRow, account_id: UUID, heard: _Heard) -> list[Report]:
+    """Read what a person wrote: a reply, and perhaps the wish to be left alone for good."""
+    payload, sender = row.payload, _sender(row.payload)
+    found = await walks_with(conn, row.organization_id, account_id, provider_ids=_known(sender))
+    if found and sender is not None and await _opts_out(conn, row):
+        names = dict.fromkeys([sender, *(walk.identity for walk in _each(found))])
+        heard.opted_out.update(dict.fromkeys((row.organization_id, name) for name in names))
     at = _time(payload.get("timestamp"), row.received_at)
-    # our InMails are echoed too: they prove no acceptance, and their chat takes no message
-    is_inmail = (
+    learned = Learned(chat_id=_chat_id(payload), replied_at=at)
+    return [
+        _report(walk, ex.Replied() if walk.is_news(at) else None, learned) for walk in _each(found)
+    ]
+
+
+async def _own_message(
+    conn: Conn, row: InboxRow, account_id: UUID, heard: _Heard, sending: UUID | None
+) -> list[Report]:
+    """Read a message of the account: the echo of a note, a step's own, or the owner's by hand."""
+    payload, own = row.payload, _own(row.payload)
+    attendees = payload.get("attendees")
+    people = [
+        _id(_mapping(each).get("attendee_provider_id"))
+        for each in (attendees if isinstance(attendees, list) else [])
+    ]
+    ids = [each for each in people if each is not None and each != own]
+    walks = _each(await walks_with(conn, row.organization_id, account_id, provider_ids=ids))
+    at = _time(payload.get("timestamp"), row.received_at)
+    running = [walk for walk in walks if walk.is_under_way(at)]
+    is_owners = False
+    if running and payload.get("message_type") in OWN_KINDS:
+        leads = [walk.lead_id for walk in walks]
+        ledger = await written_to(conn, row.organization_id, leads, but=sending)
+        if may_echo(ledger) and not _is_inmail(payload):
+            running = [walk for walk in running if walk.connected]
+        if running:
+            whose = _author(payload, at, ledger)
+            is_owners = whose is Author.OWNER
+            if whose is Author.UNCLEAR:
+                heard.unclear.add(row.id)
+    reports = []
+    for walk in walks:
+        learned = Learned(chat_id=_chat_id(payload))
+        # InMails prove no acceptance, nor does a message that was read among old ones
+        accepts = not _is_inmail(payload) and not walk.connected and READ not in payload
+        if accepts:
+            accepted = ex.Accepted(at)
+            event = None if walk.finished else accepted
+            reports.append(_report(walk, event, replace(learned, connected_at=at)))
+        if is_owners and walk in running:
+            reports.append(_report(walk, ex.OwnerWrote(), learned))
+        elif not accepts:
+            reports.append(_report(walk, None, learned))
+    return reports
+
+
+def _author(payload: Mapping[str, Any], at: datetime, ledger: Sequence[Written]) -> Author:
+    ids = (_id(payload.get(name)) for name in ("message_id", "provider_message_id"))
+    text_digest = payload.get("text_digest") or digest(str(payload.get("message") or ""))
+    return author({each for each in ids if each is not None}, str(text_digest), at, ledger)
+
+
+async def _opts_out(conn: Conn, row: InboxRow) -> bool:
+    """Whether a message asks to be left alone for good."""
+    if READ in row.payload:
+        return row.payload.get("is_opt_out") is True
+    text = row.payload.get("message")
+    if not isinstance(text, str):
+        return False
+    return is_opt_out(text, await opt_out_phrases(conn, row.organization_id))
+
+
+def _is_inmail(payload: Mapping[str, Any]) -> bool:
+    return (
         payload.get("message_type") not in ("MESSAGE", "INVITATION", None)
         or payload.get("chat_content_type") == "inmail"
     )
-    chat_id = None if is_inmail else _id(payload.get("chat_id"))
-    reports = []
-    for walk in _each(found):
-        event: ex.Event | None = None
-        if from_us and not is_inmail and not walk.connected:
-            event = ex.Accepted(at)
-        elif not from_us and walk.is_news(at):
-            event = ex.Replied()
-        learned = Learned(
-            chat_id=chat_id,
-            connected_at=at if isinstance(event, ex.Accepted) else None,
-            replied_at=None if from_us else at,
-        )
-        reports.append(_report(walk, None if walk.finished else event, learned))
-    return reports
+
+
+def _chat_id(payload: Mapping[str, Any]) -> str | None:
+    """Return the chat in which messages of ours can follow: an InMail's takes none."""
+    return None if _is_inmail(payload) else _id(payload.get("chat_id"))
 
 
 def _is_of_nobody(payload: Mapping[str, Any]) -> bool:
     """Whether a message is between more than two, or was written by the provider."""
-    return bool(payload.get("is_group") or payload.get("is_event"))
+    return bool(payload.get("is_group") or payload.get("is_event")) or _is_crowded(payload)
+
+
+def _is_crowded(payload: Mapping[str, Any]) -> bool:
+    """Whether more than one other person is in the chat; where we are unknown, more than two."""
+    attendees, own = payload.get("attendees"), _own(payload)
+    if not isinstance(attendees, list):
+        return False
+    people = {_id(_mapping(each).get("attendee_provider_id")) for each in attendees}
+    people |= {_sender(payload)} - {own} if not _is_ours(payload) else set()
+    others = people - {None, own}
+    return len(others) > (1 if own is not None else 2)
 
 
 def _is_ours(payload: Mapping[str, Any]) -> bool:

@@ -55,6 +55,7 @@ class Plan:
     senders: Sequence[str]
     hours: WorkingHours = DEFAULT_HOURS
     stop_on_reply: bool = True
+    stop_on_own_message: bool = True
     on_missing: OnMissing = OnMissing.HOLD
     max_duration: timedelta = timedelta(days=30)
     inmail_subject: str | None = None
@@ -109,6 +110,7 @@ async def create(conn: Conn, organization_id: UUID, plan: Plan) -> Created:
             senders=list(dict.fromkeys(account.id for account in accounts)),
             hours=plan.hours,
             stop_on_reply=plan.stop_on_reply,
+            stop_on_own_message=plan.stop_on_own_message,
             on_missing=plan.on_missing,
             max_duration=plan.max_duration,
             inmail_subject=plan.inmail_subject,

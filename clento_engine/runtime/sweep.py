@@ -19,11 +19,11 @@ from clento_engine.domain.operation import Budget
 from clento_engine.provider.port import Message, Relation
 from clento_engine.runtime.binding import confirm
 from clento_engine.runtime.guard import WrongProvider, require_provider
-from clento_engine.runtime.inbox import of_stranger
+from clento_engine.runtime.listen import hear
 from clento_engine.runtime.world import World, settled, surely
 from clento_engine.store.accounts import pause_account
 from clento_engine.store.budgets import reserve
-from clento_engine.store.inbox import Walk, store_webhook, walks_with
+from clento_engine.store.inbox import Walk, walks_with
 from clento_engine.store.settle import Learned, Report
 from clento_engine.store.sweeps import SweepRow, swept, take_sweeps
 
@@ -35,8 +35,9 @@ LEAST = LISTS_AGAIN.shortest  # between two readings of an account's lists, what
 ACCOUNT_AGAIN = Spacing(timedelta(hours=1), timedelta(hours=2))
 LEASE = timedelta(minutes=15)
 AT_ONCE = 10
-OVERLAP = timedelta(hours=1)  # messages that reached the provider's store late
-FIRST_LOOK = timedelta(days=1)
+# Messages reach the provider's store late, after an outage or a reconnect by days: what is news is
+# told by what was not seen yet, not by when it was written.
+OVERLAP = timedelta(days=7)
 
 log = logging.getLogger(__name__)
 
@@ -98,12 +99,13 @@ async def _sweep(world: World, row: SweepRow) -> None:
     if not isinstance(news, _News):
         await _try_later(world, row, news, LISTS_AGAIN)
         return
-    reports = [
-        *await _acceptances(world, row, news.relations, now),
-        *await _replies(world, row, news.messages),
-    ]
-    # two transactions, in this order: a sweep that dies between them is done again, harmlessly
+    reports = await _acceptances(world, row, news.relations, now)
+    # transactions of their own, in this order: a sweep that dies between is done again, harmlessly
     await settled(world, reports, world.clock(), "sweep")
+    failure = await hear(world, row.organization_id, row.unipile_account_id, news.messages)
+    if failure is not None:
+        await _try_later(world, row, failure, LISTS_AGAIN)
+        return
     await _done(world, row, now, now)
 
 
@@ -111,7 +113,7 @@ async def _news(world: World, row: SweepRow, now: datetime) -> _News | Failure:
     relations = await world.provider.relations(row.unipile_account_id)
     if isinstance(relations, Retry | Wait | Skip | Fail | Pause):
         return relations
-    since = (row.messages_since or now - FIRST_LOOK) - OVERLAP
+    since = (row.messages_since or now) - OVERLAP
     messages = await world.provider.messages(row.unipile_account_id, after=since)
     if isinstance(messages, Retry | Wait | Skip | Fail | Pause):
         return messages
@@ -136,34 +138,6 @@ async def _acceptances(
         for walk in found
         if not walk.connected
     ]
-
-
-async def _replies(world: World, row: SweepRow, messages: Sequence[Message]) -> list[Report]:
-    replies = {  # the newest of each person
-        message.sender_id: message
-        for message in sorted(messages, key=lambda message: message.sent_at)
-        if not message.from_us and not message.is_event and message.sender_id is not None
-    }
-    async with world.database.transaction() as conn:
-        walks = await walks_with(
-            conn, row.organization_id, row.account_id, provider_ids=list(replies)
-        )
-        for provider_id in replies.keys() - walks.keys():
-            # no lead of ours, or one of whom we do not know it yet: the inbox keeps it
-            key, payload = of_stranger(row.unipile_account_id, replies[provider_id])
-            await store_webhook(conn, row.organization_id, key, payload, world.clock())
-    return [
-        _report(walk, ex.Replied(), _learned(replies[provider_id]))
-        for provider_id, found in walks.items()
-        for walk in found
-        if walk.is_news(replies[provider_id].sent_at)
-    ]
-
-
-def _learned(reply: Message) -> Learned:
-    # an InMail's chat takes no message of ours
-    chat_id = None if reply.kind.startswith("INMAIL") else reply.chat_id
-    return Learned(chat_id=chat_id, replied_at=reply.sent_at)
 
 
 def _report(walk: Walk, event: ex.Event, learned: Learned) -> Report:

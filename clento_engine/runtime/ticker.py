@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 from clento_engine.runtime.act import act, event_report
 from clento_engine.runtime.clock import ClockSkew
 from clento_engine.runtime.guard import WrongProvider, require_clock, require_provider
+from clento_engine.runtime.listen import look_first
 from clento_engine.runtime.world import World, surely
 from clento_engine.store.accounts import organizations
 from clento_engine.store.claim import FEW_LANES, Claim, Wanted, enough_lanes
@@ -83,7 +84,7 @@ class Flights:
 
     def start(self, item: Claimed) -> None:
         """Act on a claimed step."""
-        task = asyncio.create_task(act(self._world.provider, item, self._world.clock))
+        task = asyncio.create_task(_fly(self._world, item))
         self._flying.add(task)
         task.add_done_callback(self._land)
 
@@ -119,6 +120,12 @@ class Flights:
         for task in flying:
             task.cancel()
         await asyncio.gather(*flying, *self._landed, return_exceptions=True)
+
+
+async def _fly(world: World, item: Claimed) -> Report:
+    """Act, unless the person or the account's owner wrote meanwhile and nobody told."""
+    held_back = await look_first(world, item)
+    return held_back or await act(world.provider, item, world.clock)
 
 
 async def tick(

@@ -11,7 +11,7 @@ from clento_engine.simulator.asgi import Answer, Handler, Request, Router
 from clento_engine.simulator.clock import DrivenClock, iso_exact
 from clento_engine.simulator.faults import Rule
 from clento_engine.simulator.refusal import Refusal
-from clento_engine.simulator.senders import Account, Status, Tier
+from clento_engine.simulator.senders import Account, Status, Tie, Tier
 from clento_engine.simulator.world import World
 
 MOST_ENTRIES = 50_000  # in one page of the ledger
@@ -66,6 +66,8 @@ class Control:
             "POST /simulator/people/{slug}": self.force,
             "GET /simulator/people/{slug}": self.show_person,
             "POST /simulator/people/{slug}/reply": self.reply,
+            "POST /simulator/people/{slug}/by-hand": self.by_hand,
+            "POST /simulator/people/{slug}/group-message": self.group_message,
             "POST /simulator/people/{slug}/accept": self.accept,
             "GET /simulator/faults": self.faults,
             "POST /simulator/faults": self.add_faults,
@@ -285,15 +287,45 @@ class Control:
         )
 
     def reply(self, request: Request, slug: str) -> Answer:
-        """Have a person write to an account, by default to all that have to do with them."""
-        fields = _fields(request, {"account_id", "text", "after_s"})
+        """Have a person write to an account, by default to all that have to do with them.
+
+        `stored_after_s`: how late it comes to the store; `stamp`: the moment that the store shows,
+        when it is a wrong one; `silent`: no webhook tells.
+        """
+        known = {"account_id", "text", "after_s", "stored_after_s", "stamp", "silent"}
+        fields = _fields(request, known)
         text = fields.get("text") or "Thanks for reaching out!"
+        stamp = fields.get("stamp")
         return self._by_ties(
             fields,
             slug,
             lambda account: self.world.reply(
-                account, self.world.tie(account, self.world.person(slug)), text
+                account,
+                self.world.tie(account, self.world.person(slug)),
+                text,
+                stored_after=timedelta(seconds=fields.get("stored_after_s") or 0),
+                stamp=None if stamp is None else _instant(stamp),
+                is_silent=bool(fields.get("silent", False)),
             ),
+        )
+
+    def by_hand(self, request: Request, slug: str) -> Answer:
+        """Have an account's owner write to a person by hand."""
+        return self._write(request, slug, self.world.write_by_hand)
+
+    def group_message(self, request: Request, slug: str) -> Answer:
+        """Have a person write in a group that an account is in."""
+        return self._write(request, slug, self.world.write_to_group)
+
+    def _write(
+        self, request: Request, slug: str, write: Callable[[Account, Tie, str], object]
+    ) -> Answer:
+        fields = _fields(request, {"account_id", "text", "after_s"})
+        text = fields.get("text") or "By the way"
+        return self._by_ties(
+            fields,
+            slug,
+            lambda account: write(account, self.world.tie(account, self.world.person(slug)), text),
         )
 
     def accept(self, request: Request, slug: str) -> Answer:

@@ -77,9 +77,10 @@ class Crowded:
 
 @dataclass(frozen=True, slots=True)
 class Untimely:
-    """Something visible landed when it should not have: outside hours, or after a reply.
+    """Something visible landed when it should not have: outside hours, or after a message.
 
-    `since`: when the reply was known; None for what was outside hours.
+    `since`: when the person's reply, or the owner's message by hand, was known; None for what was
+    outside hours.
     """
 
     entry: Entry
@@ -95,6 +96,7 @@ class Verdict:
     outside_hours: tuple[Untimely, ...] = ()
     after_reply: tuple[Untimely, ...] = ()
     crowded: tuple[Crowded, ...] = ()
+    after_owner: tuple[Untimely, ...] = ()
 
     @property
     def is_clean(self) -> bool:
@@ -109,6 +111,7 @@ class Verdict:
             "outside_hours": len(self.outside_hours),
             "after_reply": len(self.after_reply),
             "crowded": len(self.crowded),
+            "after_owner": len(self.after_owner),
         }
 
 
@@ -136,6 +139,7 @@ def judge(
         outside_hours=tuple(outside_hours(ledger.entries, is_open)) if is_open else (),
         after_reply=tuple(after_reply(ledger.entries, ledger.replies, grace)),
         crowded=tuple(crowded(ledger, spacing)) if spacing is not None else (),
+        after_owner=tuple(after_reply(ledger.entries, ledger.by_hand, grace)),
     )
 
 
@@ -250,7 +254,8 @@ def after_reply(
 ) -> Iterator[Untimely]:
     """Find what landed on a person more than `grace` after the engine knew of their reply.
 
-    A reply counts from when a webhook or a sweep brought it, not from when it was written.
+    Given those, of what the account's owner wrote to them by hand.  A reply counts from when a
+    webhook or a read brought it, not from when it was written.
     """
     known: dict[tuple[str, str], datetime] = {}
     for reply in replies:

@@ -160,6 +160,7 @@ class Ledger:
     )
     replies: list[Signal] = field(default_factory=list)
     acceptances: list[Signal] = field(default_factory=list)
+    by_hand: list[Signal] = field(default_factory=list)  # messages of the accounts' owners
     members: dict[str, str] = field(default_factory=dict)
 
     def sender(self, account: str) -> str:
@@ -218,11 +219,12 @@ class Ledger:
         }
 
     def signals_page(self) -> dict[str, Any]:
-        """Return all acceptances and replies as JSON."""
+        """Return all acceptances, replies and messages by hand as JSON."""
         return {
             "object": "SimulatorSignals",
             "replies": [signal.row() for signal in self.replies],
             "acceptances": [signal.row() for signal in self.acceptances],
+            "by_hand": [signal.row() for signal in self.by_hand],
         }
 
 
@@ -261,6 +263,7 @@ def load(
     signals = signals or {}
     ledger.replies.extend(map(_signal, signals.get("replies", ())))
     ledger.acceptances.extend(map(_signal, signals.get("acceptances", ())))
+    ledger.by_hand.extend(map(_signal, signals.get("by_hand", ())))
     return ledger
 
 

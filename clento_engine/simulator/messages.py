@@ -32,12 +32,18 @@ class Message:
     visible_at: datetime
     kind: Kind
     subject: str | None = None
-    signal: Signal | None = None  # the ledger's, when this is a reply
+    signal: Signal | None = None  # the ledger's, when this is a reply or the owner's own
+    stamp: datetime | None = None  # that the store shows, where it is a wrong one
+
+    @property
+    def shown_at(self) -> datetime:
+        """When it was written, as the store says."""
+        return self.stamp or self.at
 
 
 @dataclass(slots=True)
 class Chat:
-    """A 1:1 chat between a member and a person."""
+    """A chat between a member and a person; of a group, the one who writes to it."""
 
     ids: dict[str, str]  # in each account's store
     provider_id: str
@@ -45,6 +51,7 @@ class Chat:
     person: Person
     is_inmail: bool
     answered: bool = False
+    is_group: bool = False
     messages: list[Message] = field(default_factory=list)  # oldest first
 
     def latest(self, now: datetime) -> Message | None:

@@ -549,24 +549,78 @@ class World:
             message = self._write(chat, invitation.note, Kind.INVITATION, from_us=True)
             self._tell_message(account.member, tie, message)
 
-    def reply(self, account: Account, tie: Tie, text: str) -> Message:
-        """Have a person write back."""
-        now = self.clock()
-        answered = tie.inmail_chat if tie.connected_at is None or tie.chat is None else tie.chat
-        chat = answered or tie.chat or self._open_chat(account, tie, is_inmail=False)
-        chat.answered = True
-        kind = Kind.INMAIL_REPLY if chat.is_inmail else Kind.MESSAGE
-        message = self._write(chat, text, kind, from_us=False)
-        message.signal = Signal(
-            now,
+    def write_by_hand(self, account: Account, tie: Tie, text: str) -> Message:
+        """Have the owner of an account write to a person on LinkedIn itself: no effect of ours."""
+        chat = tie.chat or self._open_chat(account, tie, is_inmail=False)
+        message = self._write(chat, text, Kind.MESSAGE, from_us=True)
+        message.visible_at = self.clock()
+        message.signal = self._signal(account, tie)
+        self.ledger.by_hand.append(message.signal)
+        self._tell_message(account.member, tie, message)
+        return message
+
+    def write_to_group(self, account: Account, tie: Tie, text: str) -> Message:
+        """Have a person write in a group that the account is in."""
+        name = ("group", account.member.key, tie.person.slug)
+        chat = Chat(
+            ids={},
+            provider_id=f"2-{hexadecimal(self.seed, 'provider', *name, length=40)}",
+            member_id=account.provider_id,
+            person=tie.person,
+            is_inmail=False,
+            is_group=True,
+        )
+        self.chats[chat.provider_id] = chat
+        account.member.chats.append(chat)
+        for each in account.member.accounts:
+            self._keep_chat(each, chat)
+        message = self._write(chat, text, Kind.MESSAGE, from_us=False)
+        self._tell_message(account.member, tie, message)
+        return message
+
+    def _signal(self, account: Account, tie: Tie) -> Signal:
+        return Signal(
+            self.clock(),
             account.id,
             tie.person.provider_id,
             tie.person.slug,
             member=account.provider_id,
         )
+
+    def reply(
+        self,
+        account: Account,
+        tie: Tie,
+        text: str,
+        *,
+        stored_after: timedelta = timedelta(0),
+        stamp: datetime | None = None,
+        is_silent: bool = False,
+    ) -> Message:
+        """Have a person write back.
+
+        `stored_after`: how late the message comes to the store, as if it had always been there;
+        `stamp`: the moment that the store shows, when it is a wrong one; `is_silent`: no webhook
+        tells of it.
+        """
+        answered = tie.inmail_chat if tie.connected_at is None or tie.chat is None else tie.chat
+        chat = answered or tie.chat or self._open_chat(account, tie, is_inmail=False)
+        chat.answered = True
+        kind = Kind.INMAIL_REPLY if chat.is_inmail else Kind.MESSAGE
+        message = self._write(chat, text, kind, from_us=False)
+        message.signal = self._signal(account, tie)
+        message.visible_at += stored_after
+        message.stamp = stamp
         self.ledger.replies.append(message.signal)
         tie.reply = tie.reply or message.signal
-        self._tell_message(account.member, tie, message)
+        if not is_silent and not stored_after:
+            self._tell_message(account.member, tie, message)
+        elif not is_silent:
+            self.foresee(
+                account.member,
+                message.visible_at,
+                lambda one: self._tell_message(one.member, tie, message),
+            )
         return message
 
     def befriend(self, account: Account, person: Person) -> None:
@@ -728,7 +782,7 @@ class World:
 
     def _keep_chat(self, account: Account, chat: Chat) -> None:
         """Give a chat its id in an account's store."""
-        kind = "inmail" if chat.is_inmail else "chat"
+        kind = "inmail" if chat.is_inmail else "group" if chat.is_group else "chat"
         chat_id = hexadecimal(self.seed, kind, account.id, chat.person.slug)
         chat.ids[account.id] = chat_id
         self.chats[chat_id] = chat

@@ -18,6 +18,7 @@ from clento_engine.domain.workflow import Workflow
 from clento_engine.store.accounts import AlreadyExists, NotFound, record, set_lanes
 from clento_engine.store.inbox import NOBODY_KNOWN
 from clento_engine.store.moves import count_enrolled
+from clento_engine.store.rows import RULES
 from clento_engine.store.suppressions import is_about
 
 # What a node may need besides its own operation.
@@ -51,6 +52,7 @@ class CampaignRow:
     working_hours: str
     inmail_subject: str | None
     stop_on_reply: bool
+    stop_on_own_message: bool
     on_missing: str
     max_duration: timedelta
     max_concurrent_leads: int
@@ -63,12 +65,12 @@ class CampaignRow:
     senders: list[UUID]
 
 
-_CAMPAIGN = """
+_CAMPAIGN = f"""
 select c.id, c.name, c.status, c.workflow_version_id, c.list_id, c.working_hours,
-       c.inmail_subject, c.stop_on_reply, c.on_missing, c.max_duration, c.max_concurrent_leads,
+       c.inmail_subject, {RULES}, c.max_concurrent_leads,
        c.lead_processing_delay, c.leads_per_day, c.created_at, c.start_at, c.started_at,
        c.completed_at,
-       (select coalesce(array_agg(s.account_id order by s.position), '{}')
+       (select coalesce(array_agg(s.account_id order by s.position), '{{}}')
           from campaign_senders s
          where s.organization_id = c.organization_id and s.campaign_id = c.id) as senders
   from campaigns c
@@ -86,6 +88,7 @@ async def create_campaign(
     senders: Sequence[UUID],
     hours: WorkingHours,
     stop_on_reply: bool = True,
+    stop_on_own_message: bool = True,
     on_missing: OnMissing = OnMissing.HOLD,
     max_duration: timedelta = timedelta(days=30),
     inmail_subject: str | None = None,
@@ -97,9 +100,9 @@ async def create_campaign(
         try:
             await conn.execute(
                 "insert into campaigns (organization_id, id, name, workflow_version_id, list_id,"
-                " working_hours, inmail_subject, stop_on_reply, on_missing, max_duration,"
-                " max_concurrent_leads, lead_processing_delay, leads_per_day)"
-                " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                " working_hours, inmail_subject, stop_on_reply, stop_on_own_message, on_missing,"
+                " max_duration, max_concurrent_leads, lead_processing_delay, leads_per_day)"
+                " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
                 (
                     organization_id,
                     campaign_id,
@@ -109,6 +112,7 @@ async def create_campaign(
                     str(hours),
                     inmail_subject,
                     stop_on_reply,
+                    stop_on_own_message,
                     on_missing.value,
                     max_duration,
                     pace.max_concurrent_leads,

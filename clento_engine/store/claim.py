@@ -48,7 +48,7 @@ from clento_engine.store.pick import (
     starts_left,
     today,
 )
-from clento_engine.store.rows import EXECUTION, recordset
+from clento_engine.store.rows import EXECUTION, RULES, recordset
 from clento_engine.store.suppressions import is_about
 from clento_engine.store.workflows import load_workflows
 
@@ -69,13 +69,12 @@ _READY = f"""
            a.unipile_account_id, a.tier, a.time_zone, a.provider_id, a.warmup_days,
            a.warmup_started_at, a.spacing_shortest as account_shortest,
            a.spacing_longest as account_longest, a.next_free_at as account_free_at,
-           a.blocked_until as account_blocked_until,
+           a.blocked_until as account_blocked_until, a.heard_at,
            a.errors_in_a_row > 0 or a.throttles > 0 or b.throttles > 0 as troubled,
            b.per_hour, b.per_day, b.per_week, b.per_month, b.spacing_shortest, b.spacing_longest,
            b.next_free_at, b.blocked_until,
            c.working_hours, c.max_concurrent_leads, c.lead_processing_delay, c.leads_per_day,
-           c.workflow_version_id, c.stop_on_reply, c.on_missing, c.max_duration,
-           c.inmail_subject, t.columns,
+           c.workflow_version_id, {RULES}, c.inmail_subject, t.columns,
            l.operation = 'start' or c.max_concurrent_leads < {MANY_LEADS} as is_alone,
            case when l.operation = 'webhook' then false
                 when l.operation = 'start' then c.lead_processing_delay > '0'

@@ -2,16 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
+from clento_engine.domain.authorship import Written
+
 # The result of a person's message whose writer no lead of the account is known to be.  It is kept
 # for the claim: the visit whose answer was lost may have told them of us, and not us who they are.
 NOBODY_KNOWN = "nobody known"
+
+
+# How long before a walk's beginning a message may have been written that is a reply to it: the
+# provider's clock may be behind ours, and who wrote to the sender right before is answered by them.
+BEFORE = timedelta(days=1)
+
+HEARD_EVERY = timedelta(minutes=1)  # at most: that an account was heard is written
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +38,8 @@ class Walk:
     """An execution that an incoming event may be about.
 
     Of a finished one, `connected` says what the account already knows of the lead.  `replied_at`:
-    when the newest message that the account knows of was written, in whatever campaign.
+    when the newest message that the account knows of was written, in whatever campaign.  `identity`
+    is the lead's.
     """
 
     organization_id: UUID
@@ -39,10 +49,21 @@ class Walk:
     finished: bool
     connected: bool
     replied_at: datetime | None
+    started_at: datetime | None
+    identity: str
 
     def is_news(self, at: datetime) -> bool:
-        """Whether a message written at `at` is newer than all that were heard of."""
-        return self.replied_at is None or at > self.replied_at
+        """Whether a message written at `at`, not heard before, is a reply to this walk.
+
+        It is newer than all that were heard of, and the walk had begun.  One from before is what
+        made the walk no worse; one older than another that was heard changed nothing then.
+        """
+        is_newest = self.replied_at is None or at > self.replied_at
+        return is_newest and (self.started_at is None or at >= self.started_at - BEFORE)
+
+    def is_under_way(self, at: datetime) -> bool:
+        """Whether the walk had begun, and not ended, when a message was written at `at`."""
+        return not self.finished and self.started_at is not None and at >= self.started_at
 
 
 async def store_webhook(
@@ -62,12 +83,22 @@ async def route_webhook(
 ) -> bool | None:
     """Store a webhook for the organisation that has the account; False when it was there already.
 
-    None when none has it: it is counted, and not stored.
+    None when none has it: it is counted, and not stored.  That the account was heard is written
+    unless a claim has its row just now: the next webhook will tell.
     """
     cursor = await conn.execute(
         """
         with owner as (
-            select organization_id from provider_accounts where unipile_account_id = %(account)s),
+            select organization_id, account_id from provider_accounts
+             where unipile_account_id = %(account)s),
+        quiet as (
+            select a.organization_id, a.id from connected_accounts a
+              join owner o on o.organization_id = a.organization_id and o.account_id = a.id
+             where a.heard_at is null or a.heard_at <= %(now)s - %(every)s::interval
+               for no key update of a skip locked),
+        heard as (
+            update connected_accounts a set heard_at = %(now)s from quiet q
+             where a.organization_id = q.organization_id and a.id = q.id),
         stored as (
             insert into inbox_events (organization_id, key, payload, received_at)
             select organization_id, %(key)s, %(payload)s, %(now)s from owner
@@ -75,7 +106,13 @@ async def route_webhook(
             returning organization_id)
         select (select count(*) from owner), (select count(*) from stored)
         """,
-        {"account": unipile_account_id, "key": key, "payload": Jsonb(payload), "now": now},
+        {
+            "account": unipile_account_id,
+            "key": key,
+            "payload": Jsonb(payload),
+            "now": now,
+            "every": HEARD_EVERY,
+        },
     )
     owners, stored = await cursor.fetchone() or (0, 0)
     if owners == 0:
@@ -87,8 +124,76 @@ async def route_webhook(
     return bool(stored)
 
 
+async def unseen(
+    conn: AsyncConnection[Any], organization_id: UUID, keys: Sequence[str]
+) -> set[str]:
+    """Return those of `keys` that are not applied: never stored, or waiting."""
+    cursor = await conn.execute(
+        "select k.key from unnest(%s::text[]) k(key) where not exists (select from inbox_events i"
+        " where i.organization_id = %s and i.key = k.key and i.applied_at is not null)",
+        (list(keys), organization_id),
+    )
+    return {key for (key,) in await cursor.fetchall()}
+
+
+async def lock_keys(
+    conn: AsyncConnection[Any], organization_id: UUID, keys: Sequence[str]
+) -> Sequence[InboxRow]:
+    """Lock and return the webhooks of these keys that are not applied; waits for who has them."""
+    cursor = await conn.execute(
+        "select organization_id, id, payload, received_at from inbox_events"
+        " where organization_id = %s and key = any(%s) and applied_at is null"
+        " order by id for update",
+        (organization_id, list(keys)),
+    )
+    return [InboxRow(*row) for row in await cursor.fetchall()]
+
+
+async def put_off(conn: AsyncConnection[Any], row: InboxRow, at: datetime) -> None:
+    """Have a webhook applied at `at`, and not before."""
+    await conn.execute(
+        "update inbox_events set apply_at = %s where organization_id = %s and id = %s",
+        (at, row.organization_id, row.id),
+    )
+
+
+async def written_to(
+    conn: AsyncConnection[Any],
+    organization_id: UUID,
+    leads: Sequence[UUID],
+    *,
+    but: UUID | None = None,
+) -> list[Written]:
+    """List the messages, InMails and invitations that the ledger has for leads, in any campaign.
+
+    Those that never left are among them; an open one of the token `but` is not.
+    """
+    cursor = await conn.execute(
+        """
+        select a.reference, a.text, a.state, a.intended_at, a.settled_at,
+               a.operation = 'send_connection_request'
+          from actions a
+         where a.organization_id = %(organization_id)s and a.lead_id = any(%(leads)s)
+           and a.number is not null
+           and a.operation in ('send_followup', 'send_inmail', 'send_connection_request')
+         union all
+        select a.reference, a.text, a.state, a.intended_at, null,
+               a.operation = 'send_connection_request'
+          from campaign_executions e
+          join campaigns c on c.organization_id = e.organization_id and c.id = e.campaign_id
+          join actions a on a.organization_id = e.organization_id
+                        and a.campaign_id = e.campaign_id and a.lead_id = e.lead_id
+         where c.organization_id = %(organization_id)s and e.lead_id = any(%(leads)s)
+           and a.state in ('intended', 'unknown') and a.token is distinct from %(but)s
+           and a.operation in ('send_followup', 'send_inmail', 'send_connection_request')
+        """,
+        {"organization_id": organization_id, "leads": list(leads), "but": but},
+    )
+    return [Written(*row) for row in await cursor.fetchall()]
+
+
 async def lock_webhooks(
-    conn: AsyncConnection[Any], *, most: int, after: int = 0
+    conn: AsyncConnection[Any], *, most: int, now: datetime, after: int = 0
 ) -> Sequence[InboxRow]:
     """Lock and return the oldest webhooks not yet applied whose id is above `after`.
 
@@ -96,8 +201,9 @@ async def lock_webhooks(
     """
     cursor = await conn.execute(
         "select organization_id, id, payload, received_at from inbox_events"
-        " where applied_at is null and id > %s order by id limit %s for update skip locked",
-        (after, most),
+        " where applied_at is null and id > %s and (apply_at is null or apply_at <= %s)"
+        " order by id limit %s for update skip locked",
+        (after, now, most),
     )
     return [InboxRow(*row) for row in await cursor.fetchall()]
 
@@ -147,7 +253,7 @@ async def walks_with(
         """
         select m.id, e.campaign_id, e.lead_id, e.outcome is not null,
                case when e.outcome is null then e.connected else k.connected_at is not null end,
-               k.replied_at
+               k.replied_at, e.started_at, p.identity
           from (select k.provider_id as id, k.lead_id from contacts k
                  where k.organization_id = %(organization_id)s and k.account_id = %(account_id)s
                    and k.provider_id = any(%(provider_ids)s)
@@ -164,6 +270,7 @@ async def walks_with(
           join campaign_executions e on e.organization_id = s.organization_id
                                     and e.campaign_id = s.campaign_id and e.lead_id = m.lead_id
                                     and e.account_id = %(account_id)s
+          join leads p on p.organization_id = e.organization_id and p.id = e.lead_id
           left join contacts k on k.organization_id = e.organization_id
                               and k.account_id = e.account_id and k.lead_id = e.lead_id
          order by e.campaign_id, e.lead_id

@@ -54,13 +54,17 @@ BudgetKey = tuple[UUID, UUID, str]
 
 
 class Sender(Struct, frozen=True):
-    """The account that acts, as the provider and the templates know it."""
+    """The account that acts, as the provider and the templates know it.
+
+    `heard_at`: when a webhook told anything of it, about a minute exact; None: never.
+    """
 
     account_id: UUID
     unipile_account_id: str
     tier: Tier
     provider_id: str | None
     troubled: bool  # errors or throttles are counted against the account or its budget
+    heard_at: datetime | None = None
 
 
 class Claimed(Struct, frozen=True):
@@ -394,8 +398,9 @@ class _Taking:
                 Tier(row["tier"]),
                 row["provider_id"],
                 row["troubled"],
+                row["heard_at"],
             ),
-            rules=rules(row["stop_on_reply"], row["on_missing"], row["max_duration"]),
+            rules=rules(row),
             columns=tuple(row["columns"]),
             act_before=lease_end if closing is None else min(lease_end, closing),
             account_gap=spacing_after(

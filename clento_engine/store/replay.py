@@ -12,7 +12,7 @@ from psycopg.rows import dict_row
 from clento_engine.domain.execution import Execution
 from clento_engine.domain.replay import Difference, Recorded, replay
 from clento_engine.store.campaigns import ENROLLED
-from clento_engine.store.rows import EXECUTION, execution, rules
+from clento_engine.store.rows import EXECUTION, RULES, execution, rules
 from clento_engine.store.workflows import load_workflows
 
 BATCH = 500  # walks read at once, with their histories
@@ -41,7 +41,7 @@ class Replayed:
 # One statement, so one snapshot: tickers may go on, a row and its history are of the same moment.
 _WALKS = f"""
 select e.organization_id, e.workflow_version_id, c.name as campaign, p.identity as lead,
-       c.start_at, c.stop_on_reply, c.on_missing, c.max_duration, {EXECUTION}, h.history
+       c.start_at, {RULES}, {EXECUTION}, h.history
   from campaign_executions e
   join campaigns c on c.organization_id = e.organization_id and c.id = e.campaign_id
   join leads p on p.organization_id = e.organization_id and p.id = e.lead_id
@@ -77,8 +77,7 @@ async def replay_walks(
         )
         for row in rows:
             history = [_recorded(line) for line in row["history"]]
-            lasting = rules(row["stop_on_reply"], row["on_missing"], row["max_duration"])
-            last = execution(row, lasting)
+            last = execution(row, rules(row))
             workflow = versions[row["workflow_version_id"]]
             difference = replay(workflow, _first(row, last), history, last)
             replayed.walks += 1

@@ -253,7 +253,10 @@ class SenderUse:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a campaign stands, all of it at one moment."""
+    """How a campaign stands, all of it at one moment.
+
+    `replied`: leads who wrote to their senders, before or after their walks' end.
+    """
 
     counts: list[Count]
     funnel: dict[str, NodeCounts]
@@ -263,6 +266,7 @@ class Standing:
     next_at: datetime | None
     workflow: str
     list: str
+    replied: int
 
 
 async def standing(
@@ -284,8 +288,15 @@ async def standing(
         row = await cursor.fetchone()
         if row is None:
             raise NotFound(f"no campaign {campaign_id}: it was deleted")
+        cursor = await conn.execute(
+            "select count(*) from campaign_executions where organization_id = %s"
+            " and campaign_id = %s and replied",
+            (organization_id, campaign_id),
+        )
+        replied = (await cursor.fetchone() or (0,))[0]
         using = await _senders_use(conn, organization_id, campaign_id, now)
-    return Standing(counted, funnel, held, using, *row)
+    in_flight, next_at, workflow, list_name = row
+    return Standing(counted, funnel, held, using, in_flight, next_at, workflow, list_name, replied)
 
 
 async def _senders_use(

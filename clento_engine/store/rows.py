@@ -1,7 +1,6 @@
 """How an execution is read from its row and written back."""
 
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
 from typing import Any
 
 from msgspec.json import encode
@@ -42,9 +41,18 @@ def execution(row: Mapping[str, Any], rules: Rules) -> Execution:
     )
 
 
-def rules(stop_on_reply: bool, on_missing: str, max_duration: timedelta) -> Rules:
-    """Read a campaign's rules from its columns."""
-    return Rules(stop_on_reply, OnMissing(on_missing), max_duration)
+RULES = "c.stop_on_reply, c.on_missing, c.max_duration, c.stop_on_own_message"
+"""The columns that `rules` reads, in a query that calls the campaigns `c`."""
+
+
+def rules(row: Mapping[str, Any]) -> Rules:
+    """Read a campaign's rules from a row that holds the columns RULES."""
+    return Rules(
+        row["stop_on_reply"],
+        OnMissing(row["on_missing"]),
+        row["max_duration"],
+        row["stop_on_own_message"],
+    )
 
 
 def recordset(rows: Iterable[Mapping[str, Any]]) -> str:

@@ -36,7 +36,7 @@ from clento_engine.domain.transition import decide
 from clento_engine.domain.workflow import Workflow
 from clento_engine.store.accounts import lock_lanes, set_lanes
 from clento_engine.store.moves import Move, count, move
-from clento_engine.store.rows import EXECUTION, execution, recordset, rules
+from clento_engine.store.rows import EXECUTION, RULES, execution, recordset, rules
 from clento_engine.store.workflows import load_workflows
 
 # provider errors on one account that hide an exceeded limit; source: Unipile's limits guide
@@ -161,7 +161,7 @@ returning a.campaign_id, a.lead_id, a.token
 
 _LOCK = f"""
 select e.organization_id, e.account_id, e.workflow_version_id,
-       c.stop_on_reply, c.on_missing, c.max_duration, {EXECUTION}
+       {RULES}, {EXECUTION}
   from json_to_recordset(%(rows)s) as r(organization_id uuid, campaign_id uuid, lead_id uuid)
   join campaign_executions e using (organization_id, campaign_id, lead_id)
   join campaigns c on c.organization_id = e.organization_id and c.id = e.campaign_id
@@ -592,10 +592,7 @@ async def decide_all(
         conn, {(row["organization_id"], row["workflow_version_id"]) for row in locked.values()}
     )
 
-    runs = {
-        key: execution(row, rules(row["stop_on_reply"], row["on_missing"], row["max_duration"]))
-        for key, row in locked.items()
-    }
+    runs = {key: execution(row, rules(row)) for key, row in locked.items()}
     told = set()
     history: list[dict[str, Any]] = []
     moves: list[Move] = []
@@ -612,7 +609,8 @@ async def decide_all(
         settled.outcomes.append(decision)
         effects += [(report, effect, decision.execution) for effect in decision.effects]
         history.append(_recorded(report, run, event, decision))
-        moves.append(move(report.organization_id, run, decision))
+        if not run.status.is_final:  # what is heard after the end moves nobody
+            moves.append(move(report.organization_id, run, decision))
         settled.finished += decision.execution.status.is_final and not run.status.is_final
 
     await conn.execute(

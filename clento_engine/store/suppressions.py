@@ -77,6 +77,7 @@ async def suppress(
     now: datetime,
     *,
     expires_at: datetime | None = None,
+    actor: str = "operator",
 ) -> Recorded:
     """Leave a person, e-mail, domain or company alone from now on, and end their walks.
 
@@ -102,7 +103,7 @@ async def suppress(
             Report(organization_id, campaign_id, lead_id, account_id, event=event)
             for campaign_id, lead_id, account_id in await cursor.fetchall()
         ]
-        settled = await apply(conn, reports, now=now, actor="operator")
+        settled = await apply(conn, reports, now=now, actor=actor)
     return Recorded(is_new=added.rowcount > 0, ended=settled.finished)
 
 
@@ -118,6 +119,19 @@ async def in_flight(
     )
     row = await cursor.fetchone()
     return 0 if row is None else int(row[0])
+
+
+async def is_left_alone(
+    conn: AsyncConnection[Any], organization_id: UUID, campaign_id: UUID, lead_id: UUID
+) -> bool:
+    """Whether a walk is over, so that nothing more may be done for its lead."""
+    cursor = await conn.execute(
+        "select outcome is not null from campaign_executions"
+        " where organization_id = %s and campaign_id = %s and lead_id = %s",
+        (organization_id, campaign_id, lead_id),
+    )
+    row = await cursor.fetchone()
+    return row is None or bool(row[0])
 
 
 async def suppressions(

@@ -169,6 +169,7 @@ connected_accounts = Table(
     Column("errors_in_a_row", SmallInteger, nullable=False, server_default="0"),
     _at("next_sweep_at"),
     _at("swept_messages_until"),
+    _at("heard_at"),  # when a webhook told anything of it last, about a minute exact
     _at("store_since"),  # since when Unipile's store of its chats may be incomplete
     _at("removed_at"),  # its member was let go: it stays for the history of what it did
     _created(),
@@ -319,6 +320,18 @@ suppressions = Table(
     CheckConstraint("kind IN ('person', 'email', 'domain', 'company')", name="kind"),
 )
 
+opt_out_phrases = Table(
+    "opt_out_phrases",
+    metadata,
+    # what an organisation changed about the phrases that everybody begins with
+    _tenant(),
+    Column("phrase", Text, nullable=False),  # as `domain.opt_out` compares it
+    Column("is_in_force", Boolean, nullable=False),  # false: one of everybody's, taken out
+    _created(),
+    PrimaryKeyConstraint("organization_id", "phrase"),
+    ForeignKeyConstraint(["organization_id"], ["organizations.id"]),
+)
+
 workflow_versions = Table(
     "workflow_versions",
     metadata,
@@ -346,6 +359,7 @@ campaigns = Table(
     Column("working_hours", Text, nullable=False),  # as `parse_hours` reads it
     Column("inmail_subject", Text),
     Column("stop_on_reply", Boolean, nullable=False, server_default=text("true")),
+    Column("stop_on_own_message", Boolean, nullable=False, server_default=text("true")),
     Column("on_missing", Text, nullable=False, server_default=OnMissing.HOLD.value),
     Column("max_duration", Interval, nullable=False),
     # pace
@@ -479,6 +493,13 @@ campaign_executions = Table(
         "campaign_id",
         "reason",
         postgresql_where=text("status = 'held'"),
+    ),
+    # and how many wrote to their senders
+    Index(
+        "campaign_executions_replied",
+        "organization_id",
+        "campaign_id",
+        postgresql_where=text("replied"),
     ),
     # the row is rewritten once a step: room on its page keeps the versions together
     postgresql_with={"fillfactor": "80"},
@@ -701,6 +722,8 @@ inbox_events = Table(
     _at("received_at", nullable=False),
     _at("applied_at"),
     Column("result", Text),
+    # not before: who wrote it can be told only once a step that is under way is settled
+    _at("apply_at"),
     PrimaryKeyConstraint("organization_id", "id"),
     UniqueConstraint("organization_id", "key", name="inbox_events_key_key"),
     ForeignKeyConstraint(["organization_id"], ["organizations.id"]),

@@ -101,6 +101,7 @@ events: st.SearchStrategy[Event] = st.one_of(
     st.builds(ex.Failed, failures),
     st.builds(ex.Absent),
     st.builds(ex.Unknowable, reasons),
+    st.builds(ex.OwnerWrote),
     st.builds(ex.Missing, reasons),
     st.builds(ex.Accepted, instants),
     st.builds(ex.Replied),
@@ -114,6 +115,7 @@ rules = st.builds(
     st.booleans(),
     st.sampled_from(OnMissing),
     st.sampled_from([DAY, 30 * DAY, 365 * DAY]),
+    st.booleans(),
 )
 
 
@@ -217,6 +219,7 @@ def test_every_event_is_drawn() -> None:
         "Missing",
         "Accepted",
         "Replied",
+        "OwnerWrote",
         "Suppressed",
         "Overdue",
         "Released",
@@ -243,10 +246,13 @@ def test_a_decision_is_the_same_each_time(case: tuple[Workflow, Execution, Event
 
 
 @given(any_case)
-def test_a_final_execution_hears_nothing(case: tuple[Workflow, Execution, Event]) -> None:
+def test_a_final_execution_hears_nothing_but_that_the_person_wrote(
+    case: tuple[Workflow, Execution, Event],
+) -> None:
     graph, run, event = case
     if run.status.is_final:
-        assert decide(graph, run, event, NOW) == Decision(run)
+        told = replace(run, replied=run.replied or isinstance(event, ex.Replied))
+        assert decide(graph, run, event, NOW) == Decision(told)
 
 
 def may_happen(run: Execution, event: Event) -> bool:
@@ -259,6 +265,7 @@ def may_happen(run: Execution, event: Event) -> bool:
             | ex.Suppressed()
             | ex.Overdue()
             | ex.Replied()
+            | ex.OwnerWrote()
             | ex.Accepted()
             | ex.Unknowable()
             | ex.Missing()

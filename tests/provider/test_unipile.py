@@ -165,6 +165,8 @@ async def test_every_request_carries_the_token_and_asks_for_json(ask: Ask) -> No
         ("chats_with", "GET /chat_attendees/ACoAAB1/chats?account_id=acc_1&limit=250"),
         ("has_chats", "GET /chats?account_id=acc_1&limit=1"),
         ("chat_messages", "GET /chats/chat1/messages?limit=250"),
+        ("newest_messages", "GET /chats/chat1/messages?limit=100"),
+        ("chat", "GET /chats/chat1"),
         (
             "messages",
             "GET /messages?account_id=acc_1&after=2026-10-09T08%3A00%3A00.000Z&limit=250",
@@ -388,6 +390,8 @@ async def test_the_sheets_examples_are_understood() -> None:
         "chats_with": (port.Chat("chat1", "ACoAAB1", read_only=False),),
         "has_chats": True,
         "chat_messages": port.Messages((message,), is_whole=True),
+        "newest_messages": (message,),
+        "chat": port.Chat("chat1", "ACoAAB1", read_only=False),
         "messages": (message,),
         "relations": (
             port.Relation("ACoAAB1", "lea-example", datetime(2026, 6, 30, 11, 25, 41, tzinfo=UTC)),
@@ -468,7 +472,7 @@ async def test_a_chat_that_takes_no_reply_is_read_only() -> None:
 
 async def test_a_group_chat_has_no_other_person() -> None:
     answer = await ask_with(listed({**CHAT, "type": 1}), READS["chats_with"])
-    assert answer == (port.Chat("chat1", None, read_only=False),)
+    assert answer == (port.Chat("chat1", None, read_only=False, is_group=True),)
 
 
 @pytest.mark.parametrize(

@@ -127,8 +127,8 @@ async def test_what_does_not_contradict_the_question_is_understood(
         assert len(answer) == items
 
 
-CALLS = {name: Call[name.upper()] for name in ALL if name != "has_chats"}
-CALLS["has_chats"] = Call.CHATS
+OTHERWISE = {"has_chats": Call.CHATS, "newest_messages": Call.CHAT_MESSAGES}
+CALLS = {name: OTHERWISE.get(name) or Call[name.upper()] for name in ALL}
 KINDS = {kind for kinds in answers._KINDS.values() for kind in kinds}
 
 

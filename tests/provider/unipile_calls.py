@@ -21,6 +21,8 @@ READS: dict[str, Ask] = {
     "inmail_balance": lambda c: c.inmail_balance(ACCOUNT_ID),
     "chats_with": lambda c: c.chats_with(ACCOUNT_ID, "ACoAAB1"),
     "has_chats": lambda c: c.has_chats(ACCOUNT_ID),
+    "newest_messages": lambda c: c.newest_messages("chat1"),
+    "chat": lambda c: c.chat(ACCOUNT_ID, "chat1"),
     "chat_messages": lambda c: c.chat_messages("chat1"),
     "messages": lambda c: c.messages(ACCOUNT_ID, after=T0),
     "relations": lambda c: c.relations(ACCOUNT_ID),

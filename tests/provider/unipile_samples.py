@@ -208,6 +208,7 @@ ROUTES: list[tuple[str, int, Json]] = [
     ("POST /posts/[^/]+/comments", 201, {"object": "CommentSent", "comment_id": "7333"}),
     ("GET /posts/[^/]+", 200, POST),
     ("GET /chats", 200, listed(CHAT)),
+    ("GET /chats/[^/]+", 200, CHAT),
     ("POST /chats", 201, {"object": "ChatStarted", "chat_id": "chat1", "message_id": "msg1"}),
     ("POST /chats/[^/]+/messages", 201, {"object": "MessageSent", "message_id": "msg2"}),
     ("GET /chat_attendees/[^/]+/chats", 200, listed(CHAT)),

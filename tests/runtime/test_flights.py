@@ -22,10 +22,15 @@ class Provider:
         return await answer
 
 
+async def goes_on(*_given: object) -> None:
+    """Hold nothing back."""
+
+
 @pytest.fixture
 def provider(monkeypatch: pytest.MonkeyPatch) -> Provider:
     provider = Provider()
     monkeypatch.setattr(ticker, "act", provider.act)
+    monkeypatch.setattr(ticker, "look_first", goes_on)
     return provider
 
 

@@ -134,6 +134,7 @@ class Scene:
         rows = await self.stage.rows(
             "select * from connected_accounts where id = %s", self.stage.account
         )
+        del rows[0]["heard_at"]  # of whatever it was told
         return rows[0]
 
     async def waiting(self) -> int:
@@ -284,7 +285,7 @@ async def test_relation_and_echo_together_are_one_acceptance(
 async def test_the_echo_of_an_inmail_proves_no_acceptance(
     conn: Conn, database: Database, fields: Json
 ) -> None:
-    scene = await set_scene(conn, database)
+    scene = await set_scene(conn, database, stop_on_own_message=False)
     await scene.tell(message(ours=True, **fields))
     assert (await scene.run())["status"] == "awaiting"
     contact = await scene.contact()
@@ -345,8 +346,8 @@ async def test_a_reply_after_the_end_of_the_walk_is_known_to_the_next_campaign(
     await scene.tell(message(), relation())
     contact, run = await scene.contact(), await scene.run()
     assert (contact["replied_at"], contact["connected_at"]) == (NOW, NOW)
-    assert (run["outcome"], run["replied"]) == ("finished", False)
-    assert await scene.heard() == []
+    assert (run["outcome"], run["replied"]) == ("finished", True)
+    assert await scene.heard() == ["Replied"]
 
 
 @pytest.mark.parametrize("end", ["finished", "stopped"])
@@ -572,7 +573,7 @@ async def test_what_another_process_works_on_is_left_to_it(
     for number in (1, 2, 3):
         await receive(scene.world, relation(number))
     async with await AsyncConnection.connect(dsn) as other:
-        held = await lock_webhooks(other, most=2)
+        held = await lock_webhooks(other, most=2, now=NOW)
         assert await apply_inbox(scene.world) == 1
         assert [len(await scene.heard(n)) for n in range(3)] == [0, 0, 1]
         await other.rollback()
@@ -766,3 +767,79 @@ async def refuse_changes(conn: Conn, lead_id: UUID) -> None:
         "create trigger refused before update on campaign_executions for each row"
         f" when (old.lead_id = '{lead_id}') execute function refuse()".encode()
     )
+
+
+# --- what the account itself wrote ---------------------------------------------------------------
+
+
+async def wrote(stage: Set, state: str = "intended", reference: str | None = None) -> None:
+    """Have the ledger hold a message to the first lead."""
+    is_open = state in ("intended", "unknown")
+    await stage.conn.execute(
+        "delete from actions; update campaign_executions set connected = true, started_at = now()"
+        " - interval '1000 days'"
+    )
+    await stage.conn.execute(
+        "insert into actions (organization_id, campaign_id, lead_id, account_id, token,"
+        " intended_at, bucket_at, node_id, operation, budgets, target, text, state, check_at,"
+        " reference, settled_at, number) values (%s, %s, %s, %s, gen_random_uuid(), %s, %s, 'n1',"
+        " 'send_followup', '{message}', 'x', 'Hello', %s, %s, %s, %s, %s)",
+        (
+            stage.organization_id,
+            stage.campaign_id,
+            stage.leads[0],
+            stage.account,
+            NOW,
+            NOW,
+            state,
+            NOW if is_open else None,
+            reference,
+            None if is_open else NOW,
+            None if is_open else 1,
+        ),
+    )
+
+
+@pytest.mark.parametrize("state", ["intended", "unknown", "done", "absent", "released"])
+async def test_a_step_s_own_text_is_never_the_owner_s_whenever_it_comes(
+    conn: Conn, database: Database, state: str
+) -> None:
+    scene = await set_scene(conn, database)
+    await wrote(scene.stage, state)
+    await scene.tell(message(ours=True, message=" Hello\n"))
+    assert await scene.heard() == []
+    assert await scene.waiting() == 0
+
+
+@pytest.mark.parametrize(("reference", "ends"), [("message-1-True", False), ("another", True)])
+async def test_a_changed_text_waits_until_the_step_is_settled(
+    conn: Conn, database: Database, reference: str, ends: bool
+) -> None:
+    """The webhook comes first, the id of what was sent with the answer."""
+    scene = await set_scene(conn, database)
+    await wrote(scene.stage)
+    await scene.tell(message(ours=True, message="Hello (edited by the provider)"))
+    assert (await scene.heard(), await scene.waiting()) == ([], 1)
+    assert await apply_inbox(scene.world) == 0  # not before its time
+    await wrote(scene.stage, "done", reference)
+    scene.clock.move_to(NOW + timedelta(minutes=2))
+    assert await apply_inbox(scene.world) == 1
+    assert (await scene.heard(), await scene.waiting()) == (["OwnerWrote"] if ends else [], 0)
+    assert ((await scene.run())["outcome"] == "taken_over") is ends
+
+
+async def test_what_the_owner_wrote_before_the_walk_ends_nothing(
+    conn: Conn, database: Database
+) -> None:
+    scene = await set_scene(conn, database)
+    await wrote(scene.stage, "done", "another")
+    await scene.stage.change("campaign_executions", started_at=NOW)
+    await scene.tell(message(ours=True, timestamp=(NOW - DAY).isoformat()))
+    assert await scene.heard() == []
+
+
+async def test_a_crowd_is_a_group_though_nobody_says_so(conn: Conn, database: Database) -> None:
+    scene = await set_scene(conn, database)
+    people = [{"attendee_provider_id": person(number)} for number in (1, 2)]
+    await scene.tell(message(attendees=people))
+    assert await scene.heard() == []

@@ -22,7 +22,6 @@ from uuid_utils.compat import uuid4
 
 from clento_engine.domain import execution as ex
 from clento_engine.domain import failure as on
-from clento_engine.domain.execution import OnMissing
 from clento_engine.domain.history import recalled
 from clento_engine.domain.limits import LEASE
 from clento_engine.domain.operation import Budget, Operation
@@ -31,7 +30,7 @@ from clento_engine.domain.workflow import Branch, Edge, Node
 from clento_engine.store.accounts import create_organization, pause_account, resume_account
 from clento_engine.store.campaigns import complete_campaigns
 from clento_engine.store.doubtful import take_doubtful
-from clento_engine.store.rows import execution, rules
+from clento_engine.store.rows import execution
 from clento_engine.store.settle import Learned
 
 Conn = AsyncConnection[TupleRow]
@@ -457,7 +456,7 @@ async def test_the_history_tells_each_step_and_replays_to_the_same_place(conn: C
     )
     for row in rows:
         run = decide(BRANCHING, run, recalled(row["kind"], row["detail"]), row["at"]).execution
-    stored = execution(await stage.run(), rules(False, OnMissing.HOLD.value, 30 * DAY))
+    stored = execution(await stage.run(), ex.Rules(stop_on_reply=False))
     assert stored == run
 
 

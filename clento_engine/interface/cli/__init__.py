@@ -86,6 +86,11 @@ COMMANDS: Mapping[str, Command | Group] = {
             "add": Command("suppression:add", "Leave somebody alone, in every campaign."),
             "list": Command("suppression:list_", "List whom no campaign contacts."),
             "remove": Command("suppression:remove", "Let somebody be contacted again."),
+            "phrases": Command("suppression:phrases", "List by what words people opt out."),
+            "add-phrase": Command("suppression:add_phrase", "Take a phrase for an opt-out."),
+            "remove-phrase": Command(
+                "suppression:remove_phrase", "Take a phrase for an opt-out no more."
+            ),
         },
     ),
     "workflow": Group(

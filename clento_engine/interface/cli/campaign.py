@@ -65,6 +65,12 @@ _Change = Callable[..., Awaitable[None]]
     help="End a lead's walk when they write to the sender.",
 )
 @click.option(
+    "--stop-on-own-message/--no-stop-on-own-message",
+    default=True,
+    show_default=True,
+    help="End a lead's walk when the sender's owner writes to them by hand.",
+)
+@click.option(
     "--on-missing",
     type=click.Choice([each.value for each in OnMissing]),
     default=OnMissing.HOLD.value,
@@ -86,6 +92,7 @@ def create(
     zone: str | None,
     holidays: str | None,
     stop_on_reply: bool,
+    stop_on_own_message: bool,
     on_missing: str,
     max_duration: timedelta,
     inmail_subject: str | None,
@@ -118,6 +125,7 @@ def create(
         senders=senders,
         hours=working_hours,
         stop_on_reply=stop_on_reply,
+        stop_on_own_message=stop_on_own_message,
         on_missing=OnMissing(on_missing),
         max_duration=max_duration,
         inmail_subject=inmail_subject,
@@ -339,7 +347,11 @@ def _status_data(
         "completed_at": campaign.completed_at,
         "in_flight": stands.in_flight,
         "next_at": stands.next_at,
-        "leads": {"total": sum(each.leads for each in stands.counts), "by_state": stands.counts},
+        "leads": {
+            "total": sum(each.leads for each in stands.counts),
+            "replied": stands.replied,
+            "by_state": stands.counts,
+        },
         "nodes": [
             {
                 "node_id": node.node_id,
@@ -378,6 +390,8 @@ def _status(campaign: CampaignRow, stands: Standing, nodes: list[NodeCounts]) ->
     ]
     if stands.in_flight:
         parts.append(f"  {stands.in_flight:,} actions in flight")
+    if stands.replied:
+        parts.append(f"  {stands.replied:,} leads wrote to their senders")
     if campaign.status == "running":
         parts.append(f"  next at {moment(stands.next_at) or 'no time: nothing waits'}")
     parts += [

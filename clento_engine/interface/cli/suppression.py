@@ -5,12 +5,14 @@ from datetime import timedelta
 import click
 
 from clento_engine.domain.lead import Rejected
+from clento_engine.domain.opt_out import LONGEST_PHRASE, plain_phrase
 from clento_engine.domain.suppression import Kind, suppressed_value
 from clento_engine.interface.cli.failures import Refused
 from clento_engine.interface.cli.output import Table, answer, moment
 from clento_engine.interface.cli.session import Here, json_option, org_option, within
 from clento_engine.interface.cli.values import LASTING, NAME
 from clento_engine.interface.cli.waiting import settled, still_in_flight
+from clento_engine.store import opt_outs
 from clento_engine.store import suppressions as store
 from clento_engine.store.suppressions import Recorded
 
@@ -123,6 +125,73 @@ def remove(kind: str, value: str, org: str | None, as_json: bool) -> None:
         raise Refused(f"no suppression names {kind} {named}", "`clento suppression list` shows all")
     told = {"kind": kind, "value": named}
     answer(as_json, told, f"{kind} {named} may be contacted by the next campaign")
+
+
+@click.command()
+@org_option
+@json_option
+def phrases(org: str | None, as_json: bool) -> None:
+    """List by what words people opt out.
+
+    Who writes one of them to a sender is left alone from then on, in every campaign.  A phrase of
+    one word counts as a whole message, one of several words as a sentence too; polite words around
+    it, capitals and punctuation do not matter.
+
+    \b
+    Example:
+      clento suppression phrases --json
+    """
+    found = within(org, lambda here: opt_outs.list_phrases(here.conn, here.organization_id))
+    rows = [(each.phrase, each.source, "yes" if each.is_in_force else "no") for each in found]
+    answer(as_json, found, Table(("phrase", "source", "in force"), rows))
+
+
+@click.command("add-phrase")
+@click.argument("phrase")
+@org_option
+@json_option
+def add_phrase(phrase: str, org: str | None, as_json: bool) -> None:
+    """Take a phrase for an opt-out.
+
+    \b
+    Example:
+      clento suppression add-phrase "no more of this"
+    """
+    _change_phrase(phrase, org, is_in_force=True, as_json=as_json)
+
+
+@click.command("remove-phrase")
+@click.argument("phrase")
+@org_option
+@json_option
+def remove_phrase(phrase: str, org: str | None, as_json: bool) -> None:
+    """Take a phrase for an opt-out no more.
+
+    Whom it left alone before stays left alone.
+
+    \b
+    Example:
+      clento suppression remove-phrase stop
+    """
+    _change_phrase(phrase, org, is_in_force=False, as_json=as_json)
+
+
+def _change_phrase(phrase: str, org: str | None, *, is_in_force: bool, as_json: bool) -> None:
+    plain = plain_phrase(phrase[: 4 * LONGEST_PHRASE])
+    if not plain or len(plain) > LONGEST_PHRASE:
+        fix = f"write one to {LONGEST_PHRASE} letters of words"
+        raise Refused(f"{phrase[:LONGEST_PHRASE]!r} is no phrase", fix)
+    changed = within(
+        org,
+        lambda here: opt_outs.change_phrase(
+            here.conn, here.organization_id, plain, is_in_force=is_in_force
+        ),
+    )
+    if not changed and not is_in_force:
+        raise Refused(f"{plain!r} is not in force", "`clento suppression phrases` lists all")
+    told = {"phrase": plain, "is_in_force": is_in_force, "is_new": changed}
+    said = "opts out whoever writes it" if is_in_force else "is no opt-out any more"
+    answer(as_json, told, f"{plain!r} {said}" + ("" if changed else ", as before"))
 
 
 def _named(kind: str, value: str) -> str:
