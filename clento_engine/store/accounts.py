@@ -346,7 +346,7 @@ async def set_lanes(
     campaign_id: UUID | None = None,
     account_id: UUID | None = None,
 ) -> None:
-    """Make the lanes of a campaign or an account active exactly where both run.
+    """Make the lanes of a campaign or an account active exactly where both run, and none is held.
 
     Waits for claims that hold them: when this is committed, no later claim takes a step there.
     """
@@ -362,7 +362,8 @@ async def set_lanes(
            and l.organization_id = %(organization_id)s
            and (%(campaign_id)s::uuid is null or l.campaign_id = %(campaign_id)s)
            and (%(account_id)s::uuid is null or l.account_id = %(account_id)s)
-           and l.active <> (c.status = 'running' and a.status = 'active')
+           and l.active <> (c.status = 'running' and a.status = 'active'
+                            and l.held_reason is null)
         """,
         {
             "organization_id": organization_id,
