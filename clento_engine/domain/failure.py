@@ -4,6 +4,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
+# Answers in a row that show that the provider as a whole cannot be asked.  Silence (a connection
+# refused, a time-out) counts one; the word of a gateway, which is not the provider's, all of them.
+SILENCES_IN_A_ROW = 3
+# Refusals by one word since the last success that hold a lane, unless its campaign says otherwise.
+REFUSALS_IN_A_ROW = 5
+
 
 class Scope(StrEnum):
     """Whom a wait holds back."""
@@ -28,11 +34,13 @@ class Means(StrEnum):
 class Retry:
     """Try again after a backoff, up to the last attempt.  Only when the request had no effect.
 
-    `left` is False when no connection came about: the provider never saw the request.
+    `left` is False when no connection came about: the provider never saw the request.  `silence`:
+    how many of SILENCES_IN_A_ROW it counts; above 0 nothing was said of the lead or the account.
     """
 
     reason: str
     left: bool = True
+    silence: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +61,23 @@ class Skip:
     """This step is over without its effect; the lead goes on.
 
     Unless it `means` that the request itself was wrong: then the lead is held for a person.
-    `alert` marks refusals that point at a defect of ours or at something unknown.
+    `alert` marks refusals that point at a defect of ours or at something unknown.  `word`: the
+    provider's, where a run of it tells of the account, the request or the list: its lane is held.
     """
 
     reason: str
     means: Means = Means.NOTHING
     alert: bool = False
+    word: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """This lead's walk is over; `reason` is for people."""
+    """This lead's walk is over; `reason` is for people.  `word`: as a Skip's."""
 
     reason: str
     means: Means = Means.NOTHING
+    word: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +98,11 @@ class OutcomeUnknown(Exception):
     """The request may have had its effect: work for reconcile, never a reason to repeat.
 
     `throttled` marks answers (HTTP 500 `provider_error`) that also show exceeded limits when
-    they come in a row on one account.
+    they come in a row on one account.  `silence`: as a Retry's.
     """
 
-    def __init__(self, reason: str, *, throttled: bool = False) -> None:
+    def __init__(self, reason: str, *, throttled: bool = False, silence: int = 0) -> None:
         super().__init__(reason)
         self.reason = reason
         self.throttled = throttled
+        self.silence = silence

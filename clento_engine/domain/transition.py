@@ -193,6 +193,8 @@ def _failed(workflow: Workflow, run: Execution, cause: on.Failure, now: datetime
             return Decision(replace(run, attempt=attempt, next_run_at=at), (rest,))
         case on.Retry() if run.operation is Operation.CHECK_ACCEPTANCE:
             return Decision(replace(run, attempt=0, next_run_at=_in_time(run, now + CHECK_AGAIN)))
+        case on.Retry(reason, silence=silence) if silence:  # the provider said no word of it
+            return Decision(_hold(run, reason))
         case on.Retry(reason) if run.operation in _PASSED_OVER:
             return _pass_over(workflow, run, now, Result.FAILED, reason)
         case on.Wait(scope=on.Scope.LEAD):

@@ -1,16 +1,19 @@
 """Reads the answers of Unipile's API v1: what each refusal, or silence, means for us.
 
-Decided on the error's type first, then on the HTTP status, never on text.  Sources, as in the
+Decided on the error's type first, then on the HTTP status, never on text.  An answer without a
+type is not Unipile's but a gateway's on the way to it: nothing is learned of lead or account, a
+read waits, a write is unknown.  Sources, as in the
 fact sheet: [oas] the official OpenAPI export; [ref] the reference pages; [live] recorded answers;
 [prod] other teams' production code; [ts] the engine this one replaces; [us] our own judgement.
 The classes are [us] throughout; a tag after a line says where its type, status or reason is from.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import Enum
 
 from clento_engine.domain.failure import (
+    SILENCES_IN_A_ROW,
     Fail,
     Failure,
     Means,
@@ -124,7 +127,10 @@ def is_of_another_call(call: Call, kind: str | None) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An answer other than 2xx.  `type` is without its `errors/`; None when the body had none."""
+    """An answer other than 2xx.  `type` is without its `errors/`.
+
+    None when the body had none, or when a 2xx was no JSON with its tag: not Unipile's words.
+    """
 
     call: Call
     status: int
@@ -142,6 +148,25 @@ class Silence:
 
 
 NO_SUCH_CHAT = Skip("no such chat: this is not an identifier", means=Means.GONE)
+# What each person, post or chat may answer on any day, however many in a row do.  All other words
+# that end a step tell of the account, the request or the list when they come in a row.
+_OF_THE_PERSON = frozenset(
+    {
+        "resource_not_found",  # the account is asked about first
+        "invalid_resource_identifier",
+        "already_invited_recently",
+        "already_connected",
+        "action_already_performed",
+        "no_connection_with_recipient",
+        "not_allowed_inmail",
+        "user_unreachable",
+        "blocked_recipient",
+        "comments_disabled",
+        "invalid_post",
+    }
+)
+_MOST_WORD = 80  # characters of a word that are kept
+
 NO_CHAT = Skip("Unipile knows no chat with this person")
 
 _DAY = timedelta(days=1)
@@ -157,7 +182,7 @@ def already(refusal: Refusal | Silence) -> Sent | None:
     match refusal:
         case Refusal(Call.REACT, type="action_already_performed"):  # [oas]
             return Sent(repeated=True)
-        case Refusal(Call.DELETE_WEBHOOK, status=404):  # [us]
+        case Refusal(Call.DELETE_WEBHOOK, status=404, type=str()):  # [us]
             return Sent(repeated=True)
         case _:
             return None
@@ -171,9 +196,22 @@ def failure(answer: Refusal | Silence) -> Failure:
     call = answer.call
     if isinstance(answer, Silence):
         if not answer.left:  # connection refused, DNS, TLS: never arrived
-            return Retry(answer.reason, left=False)
-        return _broken(call, answer.reason)  # reset or our own time-out: most likely landed
-    said = _said(answer)
+            return Retry(answer.reason, left=False, silence=1)
+        # reset or our own time-out: most likely landed
+        return _broken(call, answer.reason, silence=1)
+    if answer.type is None:
+        return _broken(call, _of_gateway(answer), silence=SILENCES_IN_A_ROW)
+    failed = _refused(answer)
+    match failed:
+        case Skip() | Fail() if answer.type not in _OF_THE_PERSON:
+            return replace(failed, word=answer.type[:_MOST_WORD])
+        case _:
+            return failed
+
+
+def _refused(answer: Refusal) -> Failure:
+    """Say what Unipile's own word means."""
+    call, said = answer.call, _said(answer)
     match answer.type, answer.status, call:
         case _, 400 | 404, Call.WITHDRAW:
             # Accepted, expired or withdrawn; or pending under another id: the profile knows.  400
@@ -354,16 +392,16 @@ def failure(answer: Refusal | Silence) -> Failure:
         case "request_timeout", _, _:  # 504, 408 [oas] the most likely to have landed
             return _broken(call, said)
 
-        # No type, or one we do not know: by status  [us]
+        # A type that we do not know: by status  [us]
         case _, 401, _:
             return Pause(f"the account is not let in: {said}")
         case _, 402, _:  # our subscription with Unipile: no lead should pay for it
             return Pause(f"Unipile wants to be paid: {said}", everyone=True)
-        case _, 404, _:  # a gateway's proves nothing
+        case _, 404, _:  # by a word we do not know: proves nothing
             return _missing(call, said, Means.NOTHING)
         case _, 407 | 409 | 423 | 425, _:
             return Retry(f"not now: {said}")
-        case _, 408 | 499, _:  # 499: a gateway's word for a request given up half way
+        case _, 408 | 499, _:
             return _broken(call, said)
         case _, 429, _:
             return _throttled(answer)
@@ -373,7 +411,7 @@ def failure(answer: Refusal | Silence) -> Failure:
             return Pause(f"the address is redirected, check UNIPILE_DSN: {said}", everyone=True)
         case _, status, _ if status in _REFUSED:  # 400, 403, 422 and their like
             return Skip(f"refused, and we do not know why: {said}", alert=True)
-        case _:  # 5xx; 1xx, 3xx and nonsense from a gateway
+        case _:  # 5xx; 1xx, 3xx and nonsense
             return _broken(call, said)
 
 
@@ -382,11 +420,23 @@ def _ours(reason: str) -> Skip:
     return Skip(reason, means=Means.OURS, alert=True)
 
 
-def _broken(call: Call, reason: str, *, throttled: bool = False) -> Retry:
+def _of_gateway(answer: Refusal) -> str:
+    """Name an answer that is not Unipile's own."""
+    match answer.status:
+        case 301 | 302 | 303 | 307 | 308:
+            hint = " (a redirect: check UNIPILE_DSN)"
+        case 401 | 403 | 407:
+            hint = " (check UNIPILE_DSN, and what stands between)"
+        case _:
+            hint = ""
+    return f"not Unipile's own answer: HTTP {answer.status} of a gateway{hint}"
+
+
+def _broken(call: Call, reason: str, *, throttled: bool = False, silence: int = 0) -> Retry:
     """Let a read be repeated; raise OutcomeUnknown for a write."""
     if call.is_write:
-        raise OutcomeUnknown(reason, throttled=throttled)
-    return Retry(reason)
+        raise OutcomeUnknown(reason, throttled=throttled, silence=silence)
+    return Retry(reason, silence=silence)
 
 
 def _missing(call: Call, said: str, means: Means) -> Failure:
@@ -402,15 +452,13 @@ def _missing(call: Call, said: str, means: Means) -> Failure:
 def _throttled(refusal: Refusal) -> Wait:
     """Wait as long as the answer says, else the usual; no header is promised.  [us]"""
     delay, longest = _ACCOUNT_THROTTLE
-    if refusal.retry_after is not None:
-        delay = max(refusal.retry_after, _LEAST_PAUSE)
+    if refusal.retry_after is not None:  # a word from outside: no longer than our own longest
+        delay = min(max(refusal.retry_after, _LEAST_PAUSE), longest)
     reason = f"LinkedIn throttles the account: {_said(refusal)}"
-    return Wait(reason, delay, max(delay, longest), Scope.ACCOUNT)
+    return Wait(reason, delay, longest, Scope.ACCOUNT)
 
 
 def _said(refusal: Refusal) -> str:
     """Name the answer for people, short and on one line whatever the provider wrote."""
-    if refusal.type is None:
-        return f"HTTP {refusal.status}"
-    word = "".join(c if c.isprintable() else "?" for c in refusal.type[:80])
+    word = "".join(c if c.isprintable() else "?" for c in (refusal.type or "")[:_MOST_WORD])
     return f"{word} (HTTP {refusal.status})"

@@ -61,6 +61,17 @@ def kind(body: object) -> str | None:
     return _text(body, "object") if isinstance(body, dict) else None
 
 
+def error_type(body: object) -> str | None:
+    """Return the type of an error, without its `errors/`; None when it is not Unipile's.
+
+    A gateway's JSON has none, or the URL of a page as RFC 9457 wants it.
+    """
+    if not isinstance(body, dict) or not isinstance(given := body.get("type"), str):
+        return None
+    word = clean(given).removeprefix("errors/").strip()
+    return None if not word or ":" in word else word
+
+
 def page(item: Callable[[Json], T], body: Json) -> Page[T]:
     items = body.get("items")
     if not isinstance(items, list) or not all(isinstance(one, dict) for one in items):

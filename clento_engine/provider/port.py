@@ -176,6 +176,12 @@ class Provider(Protocol):
         None until three answers agree about it, or where nothing is measured.
         """
 
+    async def probe(self) -> Failure | None:
+        """Ask once for what costs nothing; None when the provider itself answered, with any word.
+
+        Else the Retry that says why it cannot be asked.
+        """
+
     async def profile(
         self, account: str, identifier: str, *, sales_navigator: bool = False
     ) -> Profile | Failure:

@@ -250,9 +250,9 @@ def aiohttp_transport() -> httpx.AsyncBaseTransport:
 
 @dataclass(frozen=True, slots=True)
 class _Success:
-    """A 2xx answer; `body` is None when it could not be read.
+    """A 2xx answer of Unipile's: JSON with its tag `object`.
 
-    `flaw`: why what there is of it is not believed: it is too long, packed in an unknown way.
+    `flaw`: why its body is not believed, and None: it is too long, packed in an unknown way.
     """
 
     body: object
@@ -544,6 +544,14 @@ class UnipileClient:
         read = partial(decode.account_of, account)
         return await self._read(Call.ACCOUNT, f"/accounts/{_segment(account)}", {}, read)
 
+    async def probe(self) -> Failure | None:
+        """Ask for one account, once; None when it is Unipile that answers, with any word."""
+        reply = await self._exchange(Call.ACCOUNTS, "/accounts", {"limit": "1"})
+        if isinstance(reply, _Success):
+            return None
+        failure = answers.failure(reply)
+        return failure if isinstance(failure, Retry) and failure.silence else None
+
     async def accounts(self) -> Sequence[Account] | Failure:
         """Read all connected accounts, every page."""
         query = {"limit": "250"}
@@ -669,7 +677,7 @@ class UnipileClient:
         content: _Content | None = None,
         reference: str | None = None,
     ) -> Sent | Failure:
-        """Ask once.  Any 2xx is sent, whether its body can be read or not.
+        """Ask once.  Unipile's 2xx is sent, whatever else its body holds.
 
         Unless it is an answer to something else: then nobody knows what became of the write.
         """
@@ -733,15 +741,15 @@ class UnipileClient:
         if sent_at is not None and isinstance(body, dict):
             self._compare(sent_at, response.headers)
         if response.is_success:
-            if broken is not None and not call.is_write and not isinstance(broken, bodies.Refused):
+            if isinstance(broken, bodies.Refused):
+                return _Success(None, str(broken))
+            if broken is not None:
                 return _silence(call, broken)
-            return _Success(body, str(broken) if isinstance(broken, bodies.Refused) else None)
-        kind = body.get("type") if isinstance(body, dict) else None
+            if decode.kind(body) is None:  # a page of a gateway's, or half an answer
+                return Refusal(call, response.status_code)
+            return _Success(body)
         return Refusal(
-            call,
-            response.status_code,
-            kind.removeprefix("errors/") if isinstance(kind, str) else None,
-            _retry_after(response.headers),
+            call, response.status_code, decode.error_type(body), _retry_after(response.headers)
         )
 
     async def _body(self, call: Call, response: httpx.Response, share: bodies.Share) -> bytearray:

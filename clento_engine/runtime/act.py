@@ -22,6 +22,7 @@ from clento_engine.domain.limits import DAY, Tier
 from clento_engine.domain.operation import Operation
 from clento_engine.domain.workflow import Node
 from clento_engine.provider.port import Post, Profile, Provider, Sent
+from clento_engine.runtime.absent import whose_absence
 from clento_engine.runtime.clock import Clock, ClockSkew
 from clento_engine.store.pick import Claimed
 from clento_engine.store.settle import FORGOTTEN, Learned, Report
@@ -61,6 +62,9 @@ async def act(provider: Provider, item: Claimed, clock: Clock) -> Report:
         return give_back(item, Wait("given back", _NOW, _NOW))
     try:
         answer = await _ask(provider, item, clock)
+        if isinstance(answer, Skip | Fail) and answer.means is Means.GONE:
+            account = item.sender.unipile_account_id
+            answer = await whose_absence(provider, account) or answer
     except _TooLate:
         # what was asked first is spent, so nothing is given back; the step waits for its turn
         reason = "its time was over before it could be sent"
@@ -167,7 +171,8 @@ def _answered(
 ) -> Report:
     match answer:
         case Retry(left=False):
-            return _report(item, "released", ex.Failed(answer), reason=answer.reason)
+            reason, silence = answer.reason, answer.silence
+            return _report(item, "released", ex.Failed(answer), reason=reason, silence=silence)
         case Skip(reason, means=Means.GONE) if _by_chat(item):
             # the chat has another id now, or was deleted: the person has not, so it is opened anew
             anew = ex.Failed(Retry(f"the chat is gone and is opened anew: {reason}"))
@@ -179,7 +184,14 @@ def _answered(
                     "step refused",
                     extra={"operation": item.run.operation, "reason": reason, "alert": True},
                 )
-            return _report(item, "refused", ex.Failed(answer), reason=reason)
+            return _report(
+                item,
+                "refused",
+                ex.Failed(answer),
+                reason=reason,
+                silence=answer.silence if isinstance(answer, Retry) else 0,
+                word=answer.word if isinstance(answer, Skip | Fail) else None,
+            )
         case Profile():
             return _seen(item, answer, now)
         case Sent():
@@ -281,6 +293,7 @@ def _unknown(item: Claimed, unknown: OutcomeUnknown, now: datetime) -> Report:
         reason=unknown.reason,
         check_at=now + FIRST_QUESTION,
         errors=int(unknown.throttled),
+        silence=unknown.silence,
     )
 
 
@@ -294,6 +307,8 @@ def _report(
     learned: Learned | None = None,
     check_at: datetime | None = None,
     errors: int = 0,
+    silence: int = 0,
+    word: str | None = None,
     hold_budget_until: datetime | None = None,
 ) -> Report:
     return Report(
@@ -310,6 +325,8 @@ def _report(
         reason=reason,
         learned=learned,
         errors=errors,
+        silence=silence,
+        word=word,
         hold_budget_until=hold_budget_until,
         recovering=item.sender.troubled,
         basis=item.basis,

@@ -16,6 +16,7 @@ from clento_engine.runtime.guard import NotAsked, UnknownProvider, WrongProvider
 from clento_engine.runtime.inbox import apply_inbox
 from clento_engine.runtime.outbox import Outbox
 from clento_engine.runtime.reconcile import reconcile
+from clento_engine.runtime.rest import probe
 from clento_engine.runtime.sweep import sweep
 from clento_engine.runtime.ticker import tick
 from clento_engine.runtime.work import housekeeping
@@ -47,7 +48,7 @@ async def run(
     )
     # It warns whenever a turn is left out because the one before still runs: that is how it works.
     logging.getLogger("apscheduler").setLevel(logging.CRITICAL)
-    jobs = (daemon.inbox, daemon.tick, daemon.reconcile, daemon.sweep, daemon.outbox)
+    jobs = (daemon.rest, daemon.inbox, daemon.tick, daemon.reconcile, daemon.sweep, daemon.outbox)
     every_s = interval.total_seconds()
     for job in jobs:
         scheduler.add_job(daemon.turn, "interval", (job,), seconds=every_s, id=job.__name__)
@@ -118,6 +119,11 @@ class _Daemon:
         for task in turns:
             task.cancel()
         await asyncio.gather(*turns, return_exceptions=True)
+
+    async def rest(self) -> None:
+        """Probe a provider that could not be asked, when its rest is over."""
+        if await self._is_due(lambda found: found.rest):
+            await probe(self._world)
 
     async def tick(self) -> None:
         """Take the steps that are due, after what came in: a reply stops the message to follow."""

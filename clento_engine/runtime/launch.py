@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from clento_engine.domain.editor import read_workflow
 from clento_engine.domain.execution import OnMissing
+from clento_engine.domain.failure import REFUSALS_IN_A_ROW
 from clento_engine.domain.finding import Finding, Severity
 from clento_engine.domain.readiness import check_ready, skip_unready
 from clento_engine.domain.schedule import DEFAULT_HOURS, WorkingHours, parse_hours
@@ -59,6 +60,7 @@ class Plan:
     on_missing: OnMissing = OnMissing.HOLD
     max_duration: timedelta = timedelta(days=30)
     inmail_subject: str | None = None
+    hold_after: int = REFUSALS_IN_A_ROW
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,7 @@ async def create(conn: Conn, organization_id: UUID, plan: Plan) -> Created:
             on_missing=plan.on_missing,
             max_duration=plan.max_duration,
             inmail_subject=plan.inmail_subject,
+            hold_after=plan.hold_after,
         )
         campaign = await find_campaign(conn, organization_id, str(campaign_id))
         ready = await _readiness(conn, organization_id, campaign, read.workflow, accounts)

@@ -18,7 +18,16 @@ from msgspec.structs import replace
 
 from clento_engine.domain import absence
 from clento_engine.domain import execution as ex
-from clento_engine.domain.failure import Fail, Failure, Means, Pause, Retry, Skip, Wait
+from clento_engine.domain.failure import (
+    SILENCES_IN_A_ROW,
+    Fail,
+    Failure,
+    Means,
+    Pause,
+    Retry,
+    Skip,
+    Wait,
+)
 from clento_engine.domain.limits import MONTH
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.provider.port import Comment, Invitation, Message, Profile
@@ -28,6 +37,7 @@ from clento_engine.runtime.guard import require_clock, require_provider
 from clento_engine.runtime.world import World, settled
 from clento_engine.store.budgets import reserve
 from clento_engine.store.doubtful import Doubtful, known_chats, store_since, take_doubtful
+from clento_engine.store.rests import FIRST_REST
 from clento_engine.store.settle import Learned, Progress, Report
 
 AT_ONCE = 20  # questions under way
@@ -74,10 +84,17 @@ async def reconcile(world: World, *, most: int = 200) -> int:
     if not doubtful:
         return 0
     gate = asyncio.Semaphore(AT_ONCE)
+    silences = 0
 
     async def asked(action: Doubtful) -> Report:
+        nonlocal silences
         async with gate:
-            return await _ask(world, action)
+            if silences >= SILENCES_IN_A_ROW:  # the workspace rests: nobody else is asked
+                again = "the provider cannot be asked"
+                return _later(action, world.clock(), FIRST_REST, again, action.progress)
+            report = await _ask(world, action)
+            silences = silences + report.silence if report.silence else 0
+            return report
 
     answers = await asyncio.gather(*map(asked, doubtful), return_exceptions=True)
     reports = []
@@ -101,7 +118,10 @@ async def _ask(world: World, action: Doubtful) -> Report:
         return _report(action, "done", ex.Done(), world.clock())
     if not operation.is_write:
         return _report(action, "absent", ex.Absent(), world.clock())
-    answer = await _Question(world, action).ask()
+    question = _Question(world, action)
+    answer = await question.ask()
+    if _is_gone(answer):  # or is it the account that is not there?
+        answer = await question.confirmed() or answer
     if isinstance(answer, Report):
         return answer
     return _out_of_order(action, answer, world.clock())
@@ -187,6 +207,8 @@ class _Question:
             return await self._pending_id()
         profile = await self._profile()
         if _is_gone(profile):
+            if (failure := await self.confirmed()) is not None:
+                return failure
             return _report(self.action, "done", ex.Done(), self.world.clock())
         if not isinstance(profile, Profile):
             return profile
@@ -266,7 +288,7 @@ class _Question:
 
     async def _absent_message(self, *, is_empty: bool) -> Report | Failure:
         """Believe that it is not there only while the provider's store of the account is whole."""
-        if (failure := await self._confirm()) is not None:
+        if (failure := await self.confirmed()) is not None:
             return failure
         action, now = self.action, self.world.clock()
         async with self.world.database.connection() as conn:  # what was found out just now, too
@@ -278,7 +300,7 @@ class _Question:
             return doubt
         return self._looked_in_vain()
 
-    async def _confirm(self) -> Failure | None:
+    async def confirmed(self) -> Failure | None:
         """Say why the account must not be believed: it may be another's, or signed out."""
         action = self.action
         return await confirm(
@@ -389,7 +411,7 @@ class _Question:
 
     async def _absent(self, learned: Learned | None = None) -> Report | Failure:
         """It is not there, if it is our account that was asked."""
-        failure = await self._confirm()
+        failure = await self.confirmed()
         return self._looked_in_vain(learned) if failure is None else failure
 
     def _looked_in_vain(self, learned: Learned | None = None) -> Report:
@@ -460,10 +482,11 @@ def _out_of_order(action: Doubtful, failure: Failure, now: datetime) -> Report:
     """Nothing could be learned: ask later, and tell a person when it goes on for days."""
     age = now - action.intended_at
     wait = max(ASK_LATER, min(age / 4, ASK_LATEST))
+    silence = failure.silence if isinstance(failure, Retry) else 0
     progress = Progress(action.progress.absent_since)  # a search begins anew
     if isinstance(failure, Wait):
         wait, progress = min(failure.delay, MONTH), action.progress
-    later = _later(action, now, wait, failure.reason, progress)
+    later = _later(action, now, wait, failure.reason, progress, silence=silence)
     if age < DESPAIR:
         return later
     log.warning(
@@ -475,10 +498,23 @@ def _out_of_order(action: Doubtful, failure: Failure, now: datetime) -> Report:
 
 
 def _later(
-    action: Doubtful, now: datetime, wait: timedelta, reason: str, progress: Progress
+    action: Doubtful,
+    now: datetime,
+    wait: timedelta,
+    reason: str,
+    progress: Progress,
+    *,
+    silence: int = 0,
 ) -> Report:
     return _report(
-        action, "unknown", None, now, check_at=now + wait, reason=reason, progress=progress
+        action,
+        "unknown",
+        None,
+        now,
+        check_at=now + wait,
+        reason=reason,
+        progress=progress,
+        silence=silence,
     )
 
 
@@ -493,6 +529,7 @@ def _report(
     reason: str | None = None,
     check_at: datetime | None = None,
     progress: Progress | None = None,
+    silence: int = 0,
 ) -> Report:
     log.info(
         "reconciled",
@@ -517,4 +554,5 @@ def _report(
         reference=reference,
         reason=reason,
         learned=learned,
+        silence=silence,
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from clento_engine.domain import execution as ex
-from clento_engine.domain.failure import Fail, Failure, Pause, Retry, Skip, Wait
+from clento_engine.domain.failure import Fail, Failure, Means, Pause, Retry, Skip, Wait
 from clento_engine.domain.limits import Spacing, spacing_after
 from clento_engine.domain.operation import Budget
 from clento_engine.provider.port import Message, Relation
@@ -24,6 +24,7 @@ from clento_engine.runtime.world import World, settled, surely
 from clento_engine.store.accounts import pause_account
 from clento_engine.store.budgets import reserve
 from clento_engine.store.inbox import Walk, walks_with
+from clento_engine.store.rests import note_silence
 from clento_engine.store.settle import Learned, Report
 from clento_engine.store.sweeps import SweepRow, swept, take_sweeps
 
@@ -33,6 +34,8 @@ LISTS_AGAIN = Spacing(timedelta(hours=3), timedelta(hours=5))
 LEAST = LISTS_AGAIN.shortest  # between two readings of an account's lists, whatever happens
 # after an account was found out of order: the provider answers that without asking LinkedIn
 ACCOUNT_AGAIN = Spacing(timedelta(hours=1), timedelta(hours=2))
+# after nobody said anything: the workspace rests meanwhile
+SILENT_AGAIN = Spacing(timedelta(minutes=10), timedelta(minutes=20))
 LEASE = timedelta(minutes=15)
 AT_ONCE = 10
 # Messages reach the provider's store late, after an outage or a reconnect by days: what is news is
@@ -97,6 +100,10 @@ async def _sweep(world: World, row: SweepRow) -> None:
         return
     news = await _news(world, row, now)
     if not isinstance(news, _News):
+        if isinstance(news, Skip | Fail) and news.means is Means.GONE:
+            # or is it the account that is not there?
+            who = row.organization_id, row.account_id, row.unipile_account_id
+            news = await confirm(world, *who) or news
         await _try_later(world, row, news, LISTS_AGAIN)
         return
     reports = await _acceptances(world, row, news.relations, now)
@@ -173,7 +180,8 @@ async def _come_again(world: World, row: SweepRow, at: datetime) -> None:
 async def _try_later(world: World, row: SweepRow, failure: Failure, again: Spacing) -> None:
     log.info("sweep failed", extra={"account": str(row.account_id), "reason": failure.reason})
     now = world.clock()
-    gap = _gap(row, again, now)
+    silence = failure.silence if isinstance(failure, Retry) else 0
+    gap = _gap(row, SILENT_AGAIN if silence else again, now)
     if isinstance(failure, Wait):
         gap = max(gap, failure.delay)
 
@@ -189,6 +197,8 @@ async def _try_later(world: World, row: SweepRow, failure: Failure, again: Spaci
                     now=now,
                 )
             await swept(conn, row, next_at=now + gap, messages_until=None)
+            if silence:
+                await note_silence(conn, silence, failure.reason, now)
 
     await surely(once)
 

@@ -267,7 +267,7 @@ class _Tick:
 
 
 def _has_lanes(found: Due, world: World) -> bool:
-    return found.lanes is not None and found.lanes <= world.clock()
+    return found.rest is None and found.lanes is not None and found.lanes <= world.clock()
 
 
 async def _served(world: World, conn: Conn) -> list[UUID]:

@@ -11,6 +11,7 @@ from clento_engine.runtime.clock import VirtualClock, speed_of
 from clento_engine.runtime.inbox import apply_inbox
 from clento_engine.runtime.outbox import Outbox
 from clento_engine.runtime.reconcile import reconcile
+from clento_engine.runtime.rest import probe
 from clento_engine.runtime.sweep import sweep
 from clento_engine.runtime.ticker import Ticked, tick
 from clento_engine.runtime.world import World
@@ -64,6 +65,10 @@ async def work(
             break
         done = 0
         seen: Due | None = None
+        if found.rest is not None and found.rest <= now:
+            await probe(world)
+            found = None
+            continue
         if found.inbox:
             done += (applied := await apply_inbox(world))
             worked.applied += applied

@@ -145,6 +145,9 @@ def _struck(
         case FaultKind.BAD_GATEWAY:
             page = b"<html><head><title>502 Bad Gateway</title></head><body></body></html>"
             return Answer(page, 502, b"text/html")
+        case FaultKind.GATEWAY_PAGE:
+            page = b"<html><head><title>One moment</title></head><body></body></html>"
+            return Answer(page, rule.status or 200, b"text/html")
         case _:
             return refused(rule.refusal(), request.path)
 

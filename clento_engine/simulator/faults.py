@@ -25,6 +25,7 @@ class FaultKind(StrEnum):
     UNEXPECTED_ERROR = "unexpected_error"  # 500
     PROVIDER_ERROR = "provider_error"  # 500, which also shows exceeded limits
     BAD_GATEWAY = "bad_gateway"  # 502, a page of HTML
+    GATEWAY_PAGE = "gateway_page"  # a page of HTML with `status`, 200 unless it is given
     UNAVAILABLE = "unavailable"  # 503
     REQUEST_TIMEOUT = "request_timeout"  # 504
     TOO_MANY_REQUESTS = "too_many_requests"  # 429, with Retry-After when `retry_after` is given

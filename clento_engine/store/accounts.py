@@ -319,11 +319,15 @@ async def resume_account(
 ) -> bool:
     """Let a paused account act again; its gaps and caps hold, so that no burst follows.
 
-    The provider lifts only what the provider paused.  False when there was nothing to lift, or
-    the account has no member yet.  Its store may have been filled anew meanwhile.
+    The provider lifts only what the provider paused; an operator the provider's throttle, too.
+    False when there was nothing to lift, or the account has no member yet.  Its store may have been
+    filled anew meanwhile.
     """
     async with conn.transaction():
         await lock_lanes(conn, organization_id, account_id=account_id)  # before accounts, as settle
+        is_lifted = by == "operator" and await _lift_throttle(
+            conn, organization_id, account_id, now
+        )
         cursor = await conn.execute(
             "update connected_accounts set status = 'active', paused_by = null,"
             " pause_reason = null, errors_in_a_row = 0, store_since = %(now)s"
@@ -332,10 +336,31 @@ async def resume_account(
             " and provider_id is not null",
             {"by": by, "now": now, "organization_id": organization_id, "account_id": account_id},
         )
-        if cursor.rowcount == 0:
+        if cursor.rowcount == 0 and not is_lifted:
             return False
         await set_lanes(conn, organization_id, account_id=account_id)
         await record(conn, organization_id, account_id, "AccountResumed", by, now, None)
+    return True
+
+
+async def _lift_throttle(
+    conn: AsyncConnection[Any], organization_id: UUID, account_id: UUID, now: datetime
+) -> bool:
+    """Forget until when the provider wanted the account to wait.  Its lanes are locked."""
+    of = {"organization_id": organization_id, "account_id": account_id, "now": now}
+    cursor = await conn.execute(
+        "update connected_accounts set blocked_until = null, throttles = 0, errors_in_a_row = 0"
+        " where organization_id = %(organization_id)s and id = %(account_id)s"
+        " and blocked_until > %(now)s",
+        of,
+    )
+    if cursor.rowcount == 0:
+        return False
+    await conn.execute(
+        "update lanes set ready_at = %(now)s where organization_id = %(organization_id)s"
+        " and account_id = %(account_id)s and ready_at > %(now)s",
+        of,
+    )
     return True
 
 
@@ -346,7 +371,7 @@ async def set_lanes(
     campaign_id: UUID | None = None,
     account_id: UUID | None = None,
 ) -> None:
-    """Make the lanes of a campaign or an account active exactly where both run.
+    """Make the lanes of a campaign or an account active exactly where both run, and none is held.
 
     Waits for claims that hold them: when this is committed, no later claim takes a step there.
     """
@@ -362,7 +387,8 @@ async def set_lanes(
            and l.organization_id = %(organization_id)s
            and (%(campaign_id)s::uuid is null or l.campaign_id = %(campaign_id)s)
            and (%(account_id)s::uuid is null or l.account_id = %(account_id)s)
-           and l.active <> (c.status = 'running' and a.status = 'active')
+           and l.active <> (c.status = 'running' and a.status = 'active'
+                            and l.held_reason is null)
         """,
         {
             "organization_id": organization_id,

@@ -12,6 +12,7 @@ from psycopg.rows import dict_row
 from uuid_utils.compat import uuid7
 
 from clento_engine.domain.execution import OnMissing
+from clento_engine.domain.failure import REFUSALS_IN_A_ROW
 from clento_engine.domain.operation import Operation
 from clento_engine.domain.schedule import WorkingHours
 from clento_engine.domain.workflow import Workflow
@@ -92,17 +93,22 @@ async def create_campaign(
     on_missing: OnMissing = OnMissing.HOLD,
     max_duration: timedelta = timedelta(days=30),
     inmail_subject: str | None = None,
+    hold_after: int = REFUSALS_IN_A_ROW,
     pace: Pace = Pace(),
 ) -> UUID:
-    """Create a campaign in draft; its id.  Raises AlreadyExists."""
+    """Create a campaign in draft; its id.  Raises AlreadyExists.
+
+    `hold_after`: refusals in a row, by one word of the provider's, that hold a lane.
+    """
     campaign_id = uuid7()
     async with conn.transaction():
         try:
             await conn.execute(
                 "insert into campaigns (organization_id, id, name, workflow_version_id, list_id,"
                 " working_hours, inmail_subject, stop_on_reply, stop_on_own_message, on_missing,"
-                " max_duration, max_concurrent_leads, lead_processing_delay, leads_per_day)"
-                " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                " max_duration, max_concurrent_leads, lead_processing_delay, leads_per_day,"
+                " hold_after)"
+                " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
                 (
                     organization_id,
                     campaign_id,
@@ -118,6 +124,7 @@ async def create_campaign(
                     pace.max_concurrent_leads,
                     pace.lead_processing_delay,
                     pace.leads_per_day,
+                    hold_after,
                 ),
             )
         except UniqueViolation:

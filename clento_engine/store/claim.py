@@ -48,6 +48,7 @@ from clento_engine.store.pick import (
     starts_left,
     today,
 )
+from clento_engine.store.rests import IS_RESTING
 from clento_engine.store.rows import EXECUTION, RULES, recordset
 from clento_engine.store.suppressions import is_about
 from clento_engine.store.workflows import load_workflows
@@ -70,7 +71,8 @@ _READY = f"""
            a.warmup_started_at, a.spacing_shortest as account_shortest,
            a.spacing_longest as account_longest, a.next_free_at as account_free_at,
            a.blocked_until as account_blocked_until, a.heard_at,
-           a.errors_in_a_row > 0 or a.throttles > 0 or b.throttles > 0 as troubled,
+           a.errors_in_a_row > 0 or a.throttles > 0 or b.throttles > 0 or l.refusals > 0
+               or (select silences > 0 or rest_failures > 0 from installation) is true as troubled,
            b.per_hour, b.per_day, b.per_week, b.per_month, b.spacing_shortest, b.spacing_longest,
            b.next_free_at, b.blocked_until,
            c.working_hours, c.max_concurrent_leads, c.lead_processing_delay, c.leads_per_day,
@@ -86,6 +88,7 @@ _READY = f"""
       join campaigns c on c.organization_id = l.organization_id and c.id = l.campaign_id
       join lead_lists t on t.organization_id = c.organization_id and t.id = c.list_id
      where l.active and l.ready_at <= %(now)s and a.status = 'active' and c.status = 'running'
+       and not {IS_RESTING}
 """
 
 # What is asked next in the same flight reads which lanes are ours from the transaction's own

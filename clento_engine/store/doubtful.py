@@ -18,6 +18,7 @@ from psycopg.rows import dict_row
 from uuid_utils.compat import uuid4
 
 from clento_engine.domain.operation import Operation
+from clento_engine.store.rests import IS_RESTING
 from clento_engine.store.rows import recordset
 from clento_engine.store.settle import Progress, Ticket
 
@@ -64,10 +65,11 @@ class Doubtful:
     known: tuple[Known, ...]
 
 
-_TAKE = """
+_TAKE = f"""
 with due as materialized (  -- joined as a subquery it might be run again for each row
     select organization_id, campaign_id, lead_id from actions
      where state in ('intended', 'unknown') and check_at <= %(now)s
+       and not {IS_RESTING}
      order by check_at
      limit %(most)s
        for no key update skip locked),

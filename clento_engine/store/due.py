@@ -11,7 +11,8 @@ from psycopg import AsyncConnection, AsyncCursor
 class Due:
     """The earliest moment of each kind of work; None where there is none.
 
-    `inbox` says only whether something came in.
+    `inbox` says only whether something came in.  `rest`: when the workspace's rest is probed; what
+    asks the provider is not due before, and is done only when the rest was closed.
     """
 
     lanes: datetime | None
@@ -19,6 +20,7 @@ class Due:
     inbox: bool
     outbox: datetime | None
     sweep: datetime | None
+    rest: datetime | None = None
 
     def earliest(self, *, sweeps_wait: timedelta = timedelta(0)) -> datetime | None:
         """Return when the next work that has a time is due; sweeps, `sweeps_wait` after theirs."""
@@ -33,7 +35,8 @@ _DUE = """
                exists (select 1 from inbox_events where applied_at is null),
                (select min(next_attempt_at) from webhook_deliveries
                  where next_attempt_at is not null),
-               (select min(next_sweep_at) from connected_accounts)
+               (select min(next_sweep_at) from connected_accounts),
+               (select rest_until from installation)
 """
 
 
@@ -52,4 +55,7 @@ async def told(cursor: AsyncCursor[Any]) -> Due:
     row = await cursor.fetchone()
     if row is None:
         raise RuntimeError("a query without a table gave no row")
-    return Due(*row)
+    lanes, doubtful, inbox, outbox, sweep, rest = row
+    if rest is not None:
+        lanes, doubtful, sweep = (at and max(at, rest) for at in (lanes, doubtful, sweep))
+    return Due(lanes, doubtful, inbox, outbox, sweep, rest)

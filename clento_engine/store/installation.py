@@ -144,6 +144,7 @@ async def move(
         await conn.execute(
             "insert into installation (provider_kind, provider_dsn, bound_at) values (%s, %s, %s)"
             " on conflict (is_only) do update set provider_kind = excluded.provider_kind,"
-            " provider_dsn = excluded.provider_dsn, bound_at = excluded.bound_at",
+            " provider_dsn = excluded.provider_dsn, bound_at = excluded.bound_at, silences = 0,"
+            " rest_since = null, rest_until = null, rest_failures = 0, rest_reason = null",
             ("simulated" if is_simulated else "real", dsn, now),
         )

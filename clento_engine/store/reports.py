@@ -14,6 +14,8 @@ from clento_engine.domain.limits import Caps, Tier
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.store.accounts import ACCOUNT, AccountRow, NotFound, accounts, limits, used
 from clento_engine.store.connection import snapshot
+from clento_engine.store.refusals import HeldLane, held_lanes
+from clento_engine.store.rests import Rest, rest
 from clento_engine.store.settle import Ticket
 
 # --- finding things by what people call them
@@ -261,6 +263,8 @@ class Standing:
     counts: list[Count]
     funnel: dict[str, NodeCounts]
     held: list[Reason]
+    held_lanes: Sequence[HeldLane]
+    rest: Rest | None
     senders: list[SenderUse]
     in_flight: int
     next_at: datetime | None
@@ -295,8 +299,22 @@ async def standing(
         )
         replied = (await cursor.fetchone() or (0,))[0]
         using = await _senders_use(conn, organization_id, campaign_id, now)
+        lanes = await held_lanes(conn, organization_id, campaign_id)
+        resting = await rest(conn)
     in_flight, next_at, workflow, list_name = row
-    return Standing(counted, funnel, held, using, in_flight, next_at, workflow, list_name, replied)
+    return Standing(
+        counted,
+        funnel,
+        held,
+        lanes,
+        resting,
+        using,
+        in_flight,
+        next_at,
+        workflow,
+        list_name,
+        replied,
+    )
 
 
 async def _senders_use(

@@ -36,6 +36,8 @@ from clento_engine.domain.transition import decide
 from clento_engine.domain.workflow import Workflow
 from clento_engine.store.accounts import lock_lanes, set_lanes
 from clento_engine.store.moves import Move, count, move
+from clento_engine.store.refusals import Judged, count_refusals
+from clento_engine.store.rests import note_silence, wake_up
 from clento_engine.store.rows import EXECUTION, RULES, execution, recordset, rules
 from clento_engine.store.workflows import load_workflows
 
@@ -108,10 +110,11 @@ class Report(Struct, frozen=True):
     None leaves it as it is.  `event` None changes no execution; an event of a step is heard only
     while the lead stands where the step began, at `stood` (node, operation).  `check_at`: when
     reconcile shall ask about an unknown action; `progress`: how far it has come.  `errors`:
-    provider errors of the kind that hides a throttle.  `hold_budget_until`: the provider said that
-    the allowance is nearly used up.  `recovering`: whether account or budget had errors or
-    throttles that a success now ends.  `basis`: what the step was begun on, if it may be decided on
-    while its row is still that.
+    provider errors of the kind that hides a throttle.  `silence`: how far it tells that nobody can
+    ask the provider; `word`: its refusal, where a run of them holds the lane.
+    `hold_budget_until`: the provider said that the allowance is nearly used up.  `recovering`:
+    whether account, budget, lane or workspace had troubles that a success now ends.  `basis`: what
+    the step was begun on, if it may be decided on while its row is still that.
     """
 
     organization_id: UUID
@@ -128,6 +131,8 @@ class Report(Struct, frozen=True):
     reason: str | None = None
     learned: Learned | None = None
     errors: int = 0
+    silence: int = 0
+    word: str | None = None
     hold_budget_until: datetime | None = None
     recovering: bool = True
     basis: Basis | None = None
@@ -642,8 +647,10 @@ async def decide_all(
     for report, effect, _ in effects:
         if isinstance(effect, ex.PauseAccount):
             await _pause(conn, report, effect, now, actor)
+    await count_refusals(conn, _judged(held), now=now, actor=actor)
     await _recover(conn, held, now)
     await _throttle(conn, held, effects, now)
+    await _rest(conn, held, now)
     if released := _released(held):
         await conn.execute(_GIVE_BACK, {"rows": recordset(released)})
     return settled
@@ -703,6 +710,8 @@ def guess(reports: Sequence[Report], now: datetime) -> tuple[list[Guess], list[R
             or not (report.ticket is None or report.state in ("done", "refused"))
             or (report.ticket is not None and report.recovering)
             or report.errors
+            or report.silence
+            or report.word is not None
             or report.hold_budget_until is not None
             or leads[report.lead_id.int] > 1
         ):
@@ -968,6 +977,34 @@ async def _recover(conn: AsyncConnection[Any], reports: Iterable[Report], now: d
     names = ("organization_id", "account_id", "budget")
     rows = recordset(dict(zip(names, budget, strict=True)) for budget in sorted(budgets))
     await conn.execute(_WELL_BUDGET, {"rows": rows, "now": now})
+    await wake_up(conn)
+
+
+def _judged(reports: Iterable[Report]) -> list[Judged]:
+    """Return what counts for the lanes: refusals by a word, and successes where one may be over."""
+    return [
+        Judged(
+            (r.organization_id, r.campaign_id, r.account_id, r.ticket.operation.value),
+            r.word,
+            r.reason,
+        )
+        for r in reports
+        if r.ticket is not None and (r.word is not None or (r.state == "done" and r.recovering))
+    ]
+
+
+async def _rest(conn: AsyncConnection[Any], reports: Sequence[Report], now: datetime) -> None:
+    """Let the workspace rest where its answers are not the provider's: last of all locks."""
+    silent = [report for report in reports if report.silence]
+    if not silent:
+        return
+    reason = silent[-1].reason or "no answer"
+    opened = await note_silence(conn, sum(report.silence for report in silent), reason, now)
+    if opened is not None:
+        log.warning(
+            "the provider cannot be asked: everything rests",
+            extra={"reason": reason, "until": opened.until.isoformat(), "alert": True},
+        )
 
 
 async def _throttle(

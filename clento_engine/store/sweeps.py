@@ -7,6 +7,8 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
+from clento_engine.store.rests import IS_RESTING
+
 
 @dataclass(frozen=True, slots=True)
 class SweepRow:
@@ -30,10 +32,10 @@ async def take_sweeps(
     whose member nobody asked for yet stay in it, unless an operator paused them.
     """
     cursor = await conn.execute(
-        """
+        f"""
         with due as materialized (
             select organization_id, id from connected_accounts
-             where next_sweep_at <= %(now)s
+             where next_sweep_at <= %(now)s and not {IS_RESTING}
              order by next_sweep_at, id
              limit %(most)s
                for no key update skip locked)

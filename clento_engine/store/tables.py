@@ -109,12 +109,24 @@ installation = Table(
     _at("bound_at"),
     # of accounts that no organisation has: counted, never stored
     Column("unrouted_webhooks", BigInteger, nullable=False, server_default="0"),
+    # answers in a row that were not the provider's; too many open a rest: nobody asks it until a
+    # probe was answered.  The failures stay until a step has succeeded.
+    Column("silences", SmallInteger, nullable=False, server_default="0"),
+    _at("rest_since"),
+    _at("rest_until"),  # when it is probed
+    Column("rest_failures", SmallInteger, nullable=False, server_default="0"),
+    Column("rest_reason", Text),
     CheckConstraint("is_only", name="is_only"),
     CheckConstraint("provider_kind IN ('real', 'simulated')", name="provider_kind"),
     CheckConstraint(
         "(provider_kind IS NULL) = (provider_dsn IS NULL)"
         " AND (provider_kind IS NULL) = (bound_at IS NULL)",
         name="bound",
+    ),
+    CheckConstraint(
+        "(rest_until IS NULL) = (rest_since IS NULL)"
+        " AND (rest_until IS NULL) = (rest_reason IS NULL)",
+        name="rest",
     ),
 )
 
@@ -368,6 +380,8 @@ campaigns = Table(
     Column("leads_per_day", Integer),  # null: as many as the tightest budget can carry on
     _at("start_at"),
     _at("next_start_at"),  # of the next lead; moved by `lead_processing_delay`
+    # refusals in a row, by one word of the provider's, that hold a lane
+    Column("hold_after", SmallInteger, nullable=False, server_default="5"),
     _at("started_at"),
     _at("completed_at"),
     _created(),
@@ -390,6 +404,7 @@ campaigns = Table(
     CheckConstraint("leads_per_day > 0", name="leads_per_day"),
     CheckConstraint("lead_processing_delay >= '0'", name="lead_processing_delay"),
     CheckConstraint("max_duration > '0'", name="max_duration"),
+    CheckConstraint("hold_after > 0", name="hold_after"),
 )
 
 campaign_senders = Table(
@@ -549,10 +564,16 @@ lanes = Table(
     Column("operation", Text, nullable=False),
     _lane(),
     Column("budget", Text, nullable=False),
-    # false while the campaign or the account does not run
+    # false while the campaign or the account does not run, or the lane is held
     Column("active", Boolean, nullable=False),
     # earliest moment at which the head may run; null: nothing waits here
     _at("ready_at"),
+    # refusals by one word of the provider's since the last success, and what held the lane for it:
+    # only a person lifts that, no resume of campaign or account
+    Column("refusals", SmallInteger, nullable=False, server_default="0"),
+    Column("refused_with", Text),
+    _at("held_since"),
+    Column("held_reason", Text),
     PrimaryKeyConstraint("organization_id", "campaign_id", "account_id", "operation"),
     ForeignKeyConstraint(
         ["organization_id", "campaign_id"], ["campaigns.organization_id", "campaigns.id"]
@@ -562,6 +583,10 @@ lanes = Table(
         ["rate_limits.organization_id", "rate_limits.account_id", "rate_limits.operation"],
     ),
     _one_of("operation", Operation),
+    CheckConstraint(
+        "(held_reason IS NULL) = (held_since IS NULL) AND (held_reason IS NULL OR NOT active)",
+        name="held",
+    ),
     # is there work?
     Index("lanes_ready", "ready_at", postgresql_where=text("active AND ready_at IS NOT NULL")),
     # and of an organisation that comes first, in rotation?

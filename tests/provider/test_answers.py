@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clento_engine.domain.failure import (
+    SILENCES_IN_A_ROW,
     Fail,
     Failure,
     Means,
@@ -235,21 +236,65 @@ def test_every_type_of_the_error_table_has_its_meaning(
 
 
 @pytest.mark.parametrize(("status", "expected"), BY_STATUS.items())
-@pytest.mark.parametrize("kind", [None, "never_heard_of"])
 def test_without_a_known_type_the_status_decides(
-    kind: str | None, status: int, expected: tuple[Failure | str, Failure | str]
+    status: int, expected: tuple[Failure | str, Failure | str]
 ) -> None:
     to_read, to_write = expected
-    assert meaning(Refusal(Call.RELATIONS, status, kind)) == to_read
-    assert meaning(Refusal(Call.INVITE, status, kind)) == to_write
+    assert meaning(Refusal(Call.RELATIONS, status, "never_heard_of")) == to_read
+    assert meaning(Refusal(Call.INVITE, status, "never_heard_of")) == to_write
 
 
-@pytest.mark.parametrize("kind", ["resource_not_found", "invalid_resource_identifier", None])
-def test_what_is_not_found_decides_whom_it_concerns(kind: str | None) -> None:
+@pytest.mark.parametrize("status", [200, 204, *BY_STATUS])
+@pytest.mark.parametrize("call", Call)
+def test_an_answer_without_a_type_is_not_unipile_s_and_judges_nothing(
+    call: Call, status: int
+) -> None:
+    answer = Refusal(call, status)
+    assert already(answer) is None
+    if call.is_write:
+        with pytest.raises(OutcomeUnknown) as unknown:
+            failure(answer)
+        assert unknown.value.silence == SILENCES_IN_A_ROW
+    else:
+        found = failure(answer)
+        assert isinstance(found, Retry)
+        assert found.silence == SILENCES_IN_A_ROW
+        assert "not Unipile's own answer" in found.reason
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_silence_tells_of_the_provider_as_a_whole(left: bool) -> None:
+    silent = failure(Silence(Call.PROFILE, "no answer", left=left))
+    assert silent == Retry("no answer", left=left, silence=1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "word"),
+    [
+        ("feature_not_subscribed", "feature_not_subscribed"),
+        ("unprocessable_entity", "unprocessable_entity"),
+        ("invalid_recipient", "invalid_recipient"),
+        ("never_heard_of", "never_heard_of"),
+        ("already_invited_recently", None),
+        ("already_connected", None),
+        ("resource_not_found", None),
+        ("not_allowed_inmail", None),
+    ],
+)
+def test_a_word_counts_towards_a_hold_where_a_run_of_it_is_not_about_people(
+    kind: str, word: str | None
+) -> None:
+    refused = failure(Refusal(Call.INVITE, 422, kind))
+    assert isinstance(refused, Skip | Fail)
+    assert refused.word == word
+
+
+@pytest.mark.parametrize("kind", ["resource_not_found", "invalid_resource_identifier"])
+def test_what_is_not_found_decides_whom_it_concerns(kind: str) -> None:
     def not_found(call: Call) -> Failure | str:
         return meaning(Refusal(call, 404, kind))
 
-    means = Means.NOTHING if kind is None else Means.GONE  # a gateway's 404 proves nothing
+    means = Means.GONE
     assert not_found(Call.PROFILE) == not_found(Call.VISIT) == Fail("", means=means)
     assert not_found(Call.POST) == not_found(Call.COMMENT) == Skip("", means=means)
     assert not_found(Call.SEND_MESSAGE) == Skip("", means=means)
@@ -259,13 +304,13 @@ def test_what_is_not_found_decides_whom_it_concerns(kind: str | None) -> None:
 
 def test_an_attendee_who_is_not_found_has_no_chat_but_a_gateways_404_proves_nothing() -> None:
     assert failure(Refusal(Call.CHATS_WITH, 404, "resource_not_found")) == NO_CHAT
-    assert failure(Refusal(Call.CHATS_WITH, 404)) != NO_CHAT
+    assert isinstance(failure(Refusal(Call.CHATS_WITH, 404)), Retry)
 
 
-@pytest.mark.parametrize("kind", ["api.errors.invalid_invitation_id", "invalid_parameters", None])
+@pytest.mark.parametrize("kind", ["api.errors.invalid_invitation_id", "invalid_parameters"])
 @pytest.mark.parametrize("status", [400, 404])
 def test_whether_an_invitation_that_is_not_there_is_withdrawn_only_the_profile_says(
-    status: int, kind: str | None
+    status: int, kind: str
 ) -> None:
     """It may be pending under another id than the one that we were given, or were not."""
     refusal = Refusal(Call.WITHDRAW, status, kind)
@@ -313,7 +358,7 @@ def test_a_visit_is_a_write_although_it_is_a_get() -> None:
     [
         (timedelta(minutes=30), timedelta(minutes=30), H48),
         (timedelta(), timedelta(minutes=1), H48),  # doubling 0 would be a loop
-        (WEEK, WEEK, WEEK),
+        (WEEK, H48, H48),  # a word from outside: never longer than a throttle of our own
     ],
 )
 def test_a_throttled_account_waits_as_long_as_it_is_told(

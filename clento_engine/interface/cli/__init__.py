@@ -110,6 +110,7 @@ COMMANDS: Mapping[str, Command | Group] = {
             "pause": Command("campaign:pause", "Pause a running campaign."),
             "resume": Command("campaign:resume", "Let a paused campaign go on."),
             "stop": Command("campaign:stop", "End a campaign for good."),
+            "lift": Command("campaign:lift", "Let steps go on that a run of refusals holds."),
             "status": Command("campaign:status", "Show how a campaign stands."),
             "list": Command("campaign:list_", "List the campaigns."),
         },

@@ -1,6 +1,6 @@
 """`clento campaign`: made, started, paused, watched."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -8,12 +8,14 @@ from typing import Any
 import click
 
 from clento_engine.domain.execution import OnMissing
+from clento_engine.domain.failure import REFUSALS_IN_A_ROW
 from clento_engine.domain.finding import Severity
 from clento_engine.domain.schedule import parse_hours
 from clento_engine.domain.workflow import Workflow
 from clento_engine.interface.cli.account import use_table
 from clento_engine.interface.cli.document import name_of, read_document
 from clento_engine.interface.cli.output import Table, answer, finding_lines, moment
+from clento_engine.interface.cli.provider import resting
 from clento_engine.interface.cli.session import Here, json_option, org_option, within
 from clento_engine.interface.cli.values import A_DAY, BEGINNING, DURATION, LASTING, NAME, ZONE
 from clento_engine.interface.cli.waiting import settled, still_in_flight
@@ -27,7 +29,14 @@ from clento_engine.store.campaigns import (
     resume_campaign,
     stop_campaign,
 )
-from clento_engine.store.reports import NodeCounts, Standing, campaign_summaries, standing
+from clento_engine.store.refusals import HeldLane, lift_lanes
+from clento_engine.store.reports import (
+    NodeCounts,
+    Standing,
+    campaign_summaries,
+    find_account,
+    standing,
+)
 from clento_engine.store.workflows import load_workflows
 
 _Change = Callable[..., Awaitable[None]]
@@ -81,6 +90,13 @@ _Change = Callable[..., Awaitable[None]]
     "--max-duration", type=LASTING, default="30d", show_default=True, help="Of one lead's walk."
 )
 @click.option("--inmail-subject", help="For InMails whose node has none.")
+@click.option(
+    "--hold-after",
+    type=click.IntRange(1, 1000),
+    default=REFUSALS_IN_A_ROW,
+    show_default=True,
+    help="How many refusals in a row, for one reason, hold a kind of step of a sender.",
+)
 @org_option
 @json_option
 def create(
@@ -96,6 +112,7 @@ def create(
     on_missing: str,
     max_duration: timedelta,
     inmail_subject: str | None,
+    hold_after: int,
     org: str | None,
     as_json: bool,
 ) -> None:
@@ -129,6 +146,7 @@ def create(
         on_missing=OnMissing(on_missing),
         max_duration=max_duration,
         inmail_subject=inmail_subject,
+        hold_after=hold_after,
     )
     made = within(org, lambda here: launch.create(here.conn, here.organization_id, plan))
     answer(
@@ -268,6 +286,41 @@ def stop(name: str, no_wait: bool, org: str | None, as_json: bool) -> None:
     _settle(name, org, stop_campaign, "stopped", wait=not no_wait, as_json=as_json)
 
 
+@click.command()
+@click.argument("name")
+@click.option("--sender", help="Of this account alone, by name or id.")
+@org_option
+@json_option
+def lift(name: str, sender: str | None, org: str | None, as_json: bool) -> None:
+    """Let steps go on that a run of refusals holds.
+
+    After a run of refusals for one reason a sender's steps of that kind are held, before a whole
+    list is burnt by it: `clento campaign status` shows which and why.  No resume lifts that.  Mend
+    the reason first; the run is counted anew.
+
+    \b
+    Example:
+      clento campaign lift spring
+    """
+
+    async def work(here: Here) -> Sequence[HeldLane]:
+        campaign = await find_campaign(here.conn, here.organization_id, name)
+        account_id = None
+        if sender is not None:
+            account_id = (await find_account(here.conn, here.organization_id, sender)).id
+        return await lift_lanes(
+            here.conn,
+            here.organization_id,
+            campaign.id,
+            account_id=account_id,
+            now=here.clock(),
+        )
+
+    lifted = within(org, work)
+    lines = [f"{lane.operation} of {lane.sender} goes on: {lane.reason}" for lane in lifted]
+    answer(as_json, {"name": name, "lifted": lifted}, *lines)
+
+
 @click.command("list")
 @org_option
 @json_option
@@ -306,7 +359,7 @@ def status(name: str, org: str | None, as_json: bool) -> None:
     """Show how a campaign stands.
 
     Leads by state, what became of them at each node, what its senders used of their limits, why
-    leads are held, and when it wakes up next.
+    leads or kinds of steps are held, whether the provider can be asked, and when it wakes up next.
 
     \b
     Example:
@@ -365,6 +418,8 @@ def _status_data(
             for node in nodes
         ],
         "held": stands.held,
+        "held_lanes": stands.held_lanes,
+        "rest": stands.rest,
         "senders": [
             {
                 "id": use.account.id,
@@ -388,6 +443,8 @@ def _status(campaign: CampaignRow, stands: Standing, nodes: list[NodeCounts]) ->
         f"{campaign.name}: {campaign.status}",
         f"  workflow {stands.workflow}, list {stands.list}, {campaign.working_hours}",
     ]
+    if stands.rest is not None:
+        parts.append(resting(stands.rest))
     if stands.in_flight:
         parts.append(f"  {stands.in_flight:,} actions in flight")
     if stands.replied:
@@ -405,7 +462,16 @@ def _status(campaign: CampaignRow, stands: Standing, nodes: list[NodeCounts]) ->
             [(n.node_id, n.entered, n.done, n.skipped, n.failed, n.here) for n in nodes],
         ),
         Table(("held", "reason"), [(each.leads, each.reason) for each in stands.held]),
+        Table(
+            ("held steps", "sender", "since", "reason"),
+            [
+                (each.operation, each.sender, moment(each.since), each.reason)
+                for each in stands.held_lanes
+            ],
+        ),
     ]
+    if stands.held_lanes:
+        parts.append(f"  `clento campaign lift {campaign.name}` lets held steps go on")
     for use in stands.senders:
         paused = f", {use.account.pause_reason}" if use.account.pause_reason else ""
         until = use.account.blocked_until

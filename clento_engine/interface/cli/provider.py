@@ -16,6 +16,7 @@ from clento_engine.runtime.world import Workspace
 from clento_engine.store import installation as store
 from clento_engine.store.installation import Binding, Provided
 from clento_engine.store.members import REFUSALS
+from clento_engine.store.rests import Rest, rest
 
 
 @click.command()
@@ -23,9 +24,9 @@ from clento_engine.store.members import REFUSALS
 def show(as_json: bool) -> None:
     """Show which provider the database belongs to.
 
-    Also how its accounts stand with it.  A database belongs to the Unipile, or the simulator, that
-    its first account was looked up at.  Webhooks of accounts that no organisation has are counted,
-    not kept.
+    Also how its accounts stand with it, and whether it can be asked.  A database belongs to the
+    Unipile, or the simulator, that its first account was looked up at.  Webhooks of accounts that
+    no organisation has are counted, not kept.
 
     \b
     Example:
@@ -33,14 +34,15 @@ def show(as_json: bool) -> None:
     """
     settings = read_settings()
 
-    async def work() -> tuple[Binding | None, Provided]:
+    async def work() -> tuple[Binding | None, Provided, Rest | None]:
         async with (
             opened(settings, of_any_provider=True) as database,
             database.connection() as conn,
         ):
-            return await store.binding(conn), await store.provided(conn, REFUSALS)
+            provided = await store.provided(conn, REFUSALS)
+            return await store.binding(conn), provided, await rest(conn)
 
-    bound, counts = run(work(), settings)
+    bound, counts, rests = run(work(), settings)
     data = {
         "dsn": None if bound is None else bound.dsn,
         "is_simulated": None if bound is None else bound.is_simulated,
@@ -52,6 +54,7 @@ def show(as_json: bool) -> None:
         },
         "open_actions": counts.open_actions,
         "unrouted_webhooks": counts.unrouted_webhooks,
+        "rest": rests,
     }
     belongs = (
         "the database belongs to no provider yet: it will to the one that its first account is"
@@ -64,7 +67,16 @@ def show(as_json: bool) -> None:
         f" {counts.refused:,} refused"
     )
     unrouted = f"webhooks of accounts that nobody here has: {counts.unrouted_webhooks:,}"
-    answer(as_json, data, belongs, accounts, unrouted)
+    lines = [resting(rests)] if rests is not None else []
+    answer(as_json, data, belongs, *lines, accounts, unrouted)
+
+
+def resting(rests: Rest) -> str:
+    """Say that nobody asks the provider, and why."""
+    return (
+        f"  the provider cannot be asked since {moment(rests.since)}: {rests.reason};"
+        f" everything waits, asked again at {moment(rests.until)}"
+    )
 
 
 @click.command()
