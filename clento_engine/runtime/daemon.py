@@ -135,11 +135,15 @@ class _Daemon:
 
     async def reconcile(self) -> None:
         """Ask about actions of unknown outcome."""
-        await self._while_due(lambda found: found.doubtful, lambda: reconcile(self._world))
+        await self._while_due(
+            lambda found: found.doubtful, lambda: reconcile(self._world, may_go_on=self._may_go_on)
+        )
 
     async def sweep(self) -> None:
         """Ask accounts for what no webhook told."""
-        await self._while_due(lambda found: found.sweep, lambda: sweep(self._world))
+        await self._while_due(
+            lambda found: found.sweep, lambda: sweep(self._world, may_go_on=self._may_go_on)
+        )
 
     async def outbox(self) -> None:
         """Post notices."""
@@ -148,6 +152,9 @@ class _Daemon:
     async def housekeeping(self) -> None:
         """Complete campaigns whose last lead was finished by news, or by another process."""
         await housekeeping(self._world)
+
+    def _may_go_on(self) -> bool:
+        return not self._stop.is_set()
 
     async def _while_due(
         self, moment: Callable[[Due], datetime | None], do: Callable[[], Awaitable[int]]

@@ -9,7 +9,7 @@ guide, read 2026-02.
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from clento_engine.domain import execution as ex
@@ -17,6 +17,7 @@ from clento_engine.domain.failure import Fail, Failure, Pause, Retry, Skip, Wait
 from clento_engine.domain.limits import Spacing, spacing_after
 from clento_engine.domain.operation import Budget
 from clento_engine.provider.port import Message, Relation
+from clento_engine.runtime.asking import MayGoOn, OutOfTime, always, looking
 from clento_engine.runtime.binding import confirm
 from clento_engine.runtime.guard import WrongProvider, require_provider
 from clento_engine.runtime.inbox import of_stranger
@@ -49,31 +50,44 @@ class _News:
     messages: Sequence[Message]
 
 
-async def sweep(world: World, *, most: int = 50) -> int:
+async def sweep(world: World, *, most: int = 50, may_go_on: MayGoOn = always) -> int:
     """Sweep every account that is due; return how many were taken.
 
-    One that cannot be swept keeps no other from it, and comes again when its lease is over.
-    Raises WrongProvider, as `guard.require_provider` does.
+    When `may_go_on` says no, none is taken any more, and those under way are given back before
+    their next request: they are due at once.  One that cannot be swept keeps no other from it, and
+    comes again when its lease is over.  Raises WrongProvider, as `guard.require_provider` does.
     """
     await require_provider(world)
-    async with world.database.connection() as conn:
-        rows = await take_sweeps(conn, now=world.clock(), lease=LEASE, most=most)
-    gate = asyncio.Semaphore(AT_ONCE)
     refusals: list[WrongProvider] = []
 
-    async def one(row: SweepRow) -> None:
-        async with gate:
-            try:
-                await _sweep(world, row)
-            except WrongProvider as error:
-                refusals.append(error)
-            except Exception:
-                log.exception("sweep broke off", extra={"account_id": str(row.account_id)})
+    async def look() -> None:
+        if not may_go_on():
+            raise OutOfTime
 
-    await asyncio.gather(*(one(row) for row in rows))
-    if refusals:
-        raise refusals[0]
-    return len(rows)
+    in_time = replace(world, provider=looking(world.provider, look))
+
+    async def one(row: SweepRow) -> None:
+        try:
+            await _sweep(in_time, row)
+        except OutOfTime:
+            await _come_again(world, row, world.clock())
+        except WrongProvider as error:
+            refusals.append(error)
+        except Exception:
+            log.exception("sweep broke off", extra={"account_id": str(row.account_id)})
+
+    taken = 0
+    while taken < most and may_go_on():
+        wanted = min(AT_ONCE, most - taken)
+        async with world.database.connection() as conn:
+            rows = await take_sweeps(conn, now=world.clock(), lease=LEASE, most=wanted)
+        await asyncio.gather(*(one(row) for row in rows))
+        if refusals:
+            raise refusals[0]
+        taken += len(rows)
+        if len(rows) < wanted:
+            break
+    return taken
 
 
 async def _sweep(world: World, row: SweepRow) -> None:

@@ -37,6 +37,8 @@ PLAIN = Chances(
 RANDOM = "long-and-random"
 MOST_TICKS = 400
 READY_WITHIN_S = 30
+BUDGET_S, SLOW_S = 4, 2
+STARTED_WITHIN_S = 15  # a process, on a machine that has much to do
 
 
 @pytest.fixture
@@ -191,6 +193,29 @@ def test_sigterm_ends_a_tick_after_what_is_in_flight(clento: Clento, simulated: 
     assert run.returncode == 0, err
     assert json.loads(out)["by_operation"]["profile_visit"] == 1
     assert clento.json("campaign", "status", "spring")["in_flight"] == 0
+
+
+def test_a_tick_ends_with_its_budget_and_its_longest_request(
+    clento: Clento, simulated: Simulated
+) -> None:
+    """Everything is overdue: lists to read, webhooks to post, an answer that was lost, steps."""
+    people = [f"person-{number}" for number in range(60)]
+    clento.without_gaps()
+    clento.leads(*people)
+    clento.draft(VISIT, "spring", "--hours", "always")
+    clento("campaign", "start", "spring", "--lead-processing-delay", "0s")
+    simulated.advance(simulated.now() + timedelta(days=1))
+    simulated.fault(kind="slow", delay_s=SLOW_S)
+    clento.environment["CLENTO_REQUESTS_AT_ONCE"] = "2"
+    for _ in range(2):
+        began = time.monotonic()
+        with ending(process(clento, "tick", "--json", "--budget", f"{BUDGET_S}s")) as run:
+            out, err = run.communicate(timeout=BUDGET_S + SLOW_S + STARTED_WITHIN_S)
+        assert run.returncode == 0, err
+        took = time.monotonic() - began
+        assert took < BUDGET_S + SLOW_S + STARTED_WITHIN_S
+        assert json.loads(out)["next_at"] is not None
+    assert 0 < len(simulated.landed()) < len(people)
 
 
 def test_pause_waits_for_what_is_in_flight(clento: Clento, simulated: Simulated) -> None:
