@@ -13,6 +13,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from clento_engine.runtime.clock import ClockSkew
 from clento_engine.runtime.guard import NotAsked, UnknownProvider, WrongProvider
+from clento_engine.runtime.heartbeat import Heartbeat
 from clento_engine.runtime.inbox import apply_inbox
 from clento_engine.runtime.outbox import Outbox
 from clento_engine.runtime.reconcile import reconcile
@@ -31,7 +32,12 @@ log = logging.getLogger(__name__)
 
 
 async def run(
-    world: World, outbox: Outbox, *, stop: asyncio.Event, interval: timedelta = INTERVAL
+    world: World,
+    outbox: Outbox,
+    *,
+    stop: asyncio.Event,
+    interval: timedelta = INTERVAL,
+    heartbeat: Heartbeat | None = None,
 ) -> None:
     """Do what is due, again and again, until `stop` is set; return when nothing is under way.
 
@@ -58,6 +64,10 @@ async def run(
         seconds=every_s * HOUSEKEEPING,
         id="housekeeping",
     )
+    if heartbeat is not None:
+        scheduler.add_job(
+            daemon.turn, "interval", (heartbeat.beat,), seconds=every_s, id="heartbeat"
+        )
     scheduler.start()
     log.info("daemon started", extra={"interval_s": every_s})
     try:

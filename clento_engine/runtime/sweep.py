@@ -23,10 +23,16 @@ from clento_engine.runtime.guard import WrongProvider, require_provider
 from clento_engine.runtime.inbox import of_stranger
 from clento_engine.runtime.world import World, settled, surely
 from clento_engine.store.accounts import pause_account
-from clento_engine.store.budgets import reserve
+from clento_engine.store.budgets import give_back, reserve
 from clento_engine.store.inbox import Walk, store_webhook, walks_with
 from clento_engine.store.settle import Learned, Report
-from clento_engine.store.sweeps import SweepRow, swept, take_sweeps
+from clento_engine.store.sweeps import (
+    SweepRow,
+    sweep_failed,
+    sweep_succeeded,
+    swept,
+    take_sweeps,
+)
 
 ROUND = Spacing(timedelta(hours=4), timedelta(hours=8))
 # after lists could not be read: LinkedIn may have seen that they were asked for
@@ -34,6 +40,8 @@ LISTS_AGAIN = Spacing(timedelta(hours=3), timedelta(hours=5))
 LEAST = LISTS_AGAIN.shortest  # between two readings of an account's lists, whatever happens
 # after an account was found out of order: the provider answers that without asking LinkedIn
 ACCOUNT_AGAIN = Spacing(timedelta(hours=1), timedelta(hours=2))
+# after no connection came about: nobody has seen that anything was asked
+NOT_SENT_AGAIN = Spacing(timedelta(minutes=3), timedelta(minutes=6))
 LEASE = timedelta(minutes=15)
 AT_ONCE = 10
 OVERLAP = timedelta(hours=1)  # messages that reached the provider's store late
@@ -73,8 +81,11 @@ async def sweep(world: World, *, most: int = 50, may_go_on: MayGoOn = always) ->
             await _come_again(world, row, world.clock())
         except WrongProvider as error:
             refusals.append(error)
-        except Exception:
+        except Exception as error:
             log.exception("sweep broke off", extra={"account_id": str(row.account_id)})
+            async with world.database.connection() as conn:
+                reason = f"it broke off: {type(error).__name__}"
+                await sweep_failed(conn, row, reason, now=world.clock())
 
     taken = 0
     while taken < most and may_go_on():
@@ -101,15 +112,21 @@ async def _sweep(world: World, row: SweepRow) -> None:
         # it was the account that was asked about; its lists were read lately
         await _done(world, row, row.messages_since, None)
         return
+    taken_at = world.clock()
     async with world.database.connection() as conn:
         turn_at = await reserve(
-            conn, row.organization_id, row.account_id, Budget.LIST_READ, world.clock()
+            conn, row.organization_id, row.account_id, Budget.LIST_READ, taken_at
         )
     if turn_at is not None:  # the account does something else just now
         await _come_again(world, row, turn_at)
         return
     news = await _news(world, row, now)
     if not isinstance(news, _News):
+        if _not_sent(news):
+            async with world.database.connection() as conn:
+                await give_back(
+                    conn, row.organization_id, row.account_id, Budget.LIST_READ, taken_at
+                )
         await _try_later(world, row, news, LISTS_AGAIN)
         return
     reports = [
@@ -195,7 +212,8 @@ async def _done(
     world: World, row: SweepRow, read_at: datetime, messages_until: datetime | None
 ) -> None:
     """Write that the lists were read at `read_at`, and when they are again."""
-    async with world.database.connection() as conn:
+    async with world.database.transaction() as conn:
+        await sweep_succeeded(conn, row)
         await swept(
             conn,
             row,
@@ -211,9 +229,10 @@ async def _come_again(world: World, row: SweepRow, at: datetime) -> None:
 
 
 async def _try_later(world: World, row: SweepRow, failure: Failure, again: Spacing) -> None:
-    log.info("sweep failed", extra={"account": str(row.account_id), "reason": failure.reason})
+    """Write why it failed, and try again: in minutes, where nobody has seen that it was tried."""
+    log.warning("sweep failed", extra={"account": str(row.account_id), "reason": failure.reason})
     now = world.clock()
-    gap = _gap(row, again, now)
+    gap = _gap(row, NOT_SENT_AGAIN if _not_sent(failure) else again, now)
     if isinstance(failure, Wait):
         gap = max(gap, failure.delay)
 
@@ -228,9 +247,15 @@ async def _try_later(world: World, row: SweepRow, failure: Failure, again: Spaci
                     reason=failure.reason,
                     now=now,
                 )
+            else:  # a paused account is shown as such
+                await sweep_failed(conn, row, failure.reason, now=now)
             await swept(conn, row, next_at=now + gap, messages_until=None)
 
     await surely(once)
+
+
+def _not_sent(failure: Failure) -> bool:
+    return isinstance(failure, Retry) and not failure.left
 
 
 def _gap(row: SweepRow, spacing: Spacing, now: datetime) -> timedelta:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from clento_engine.runtime.clock import VirtualClock, speed_of
+from clento_engine.runtime.heartbeat import Heartbeat
 from clento_engine.runtime.inbox import apply_inbox
 from clento_engine.runtime.outbox import Outbox
 from clento_engine.runtime.reconcile import reconcile
@@ -98,13 +99,22 @@ async def work(
     return worked
 
 
-async def attend(world: World, outbox: Outbox, budget: timedelta, *, stop: asyncio.Event) -> Worked:
+async def attend(
+    world: World,
+    outbox: Outbox,
+    budget: timedelta,
+    *,
+    stop: asyncio.Event,
+    heartbeat: Heartbeat | None = None,
+) -> Worked:
     """Do what is due, and what becomes due within `budget`, each at its own moment.
 
     So a ticker that cron starts every minute acts at moments of no minute's grid.  It ends early
     when nothing more comes within the budget, or when `stop` is set.
     """
     until = time.monotonic() + budget.total_seconds()
+    if heartbeat is not None:
+        await heartbeat.beat()
     total = await work(world, outbox, budget, stopping=stop.is_set)
     while (pause_s := _pause_s(world, total.next_at)) is not None:
         left_s = until - time.monotonic()
@@ -112,6 +122,8 @@ async def attend(world: World, outbox: Outbox, budget: timedelta, *, stop: async
             break
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), max(pause_s, LEAST_PAUSE_S))
+        if heartbeat is not None:
+            await heartbeat.beat()
         left = timedelta(seconds=max(0.0, until - time.monotonic()))
         more = await work(world, outbox, left, stopping=stop.is_set)
         _add(total.ticked, more.ticked)
