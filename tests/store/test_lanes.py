@@ -17,6 +17,11 @@ from clento_engine.store.tickers import LANES_EVERY, tickers
 
 WRITE = line(Operation.SEND_FOLLOWUP, text="Hello")
 
+MOVED = """
+update lanes set ready_at = '2026-05-01';
+update campaign_executions set next_run_at = '2026-03-02'
+"""
+
 # Each by the hand of somebody who wrote no history, and what the view says of it.
 EDITS = {
     "deleted": ("delete from lanes", "no such lane"),
@@ -30,11 +35,7 @@ EDITS = {
         "update lanes set budget = 'profile_visit' where operation = 'send_followup'",
         "another budget",
     ),
-    "lead moved to now": (
-        "update lanes set ready_at = '2026-05-01';"
-        + "update campaign_executions set next_run_at = '2026-03-02'",
-        "asleep past its first lead",
-    ),
+    "lead moved to now": (MOVED, "asleep past its first lead"),
     "completed": (
         "update campaigns set status = 'completed', completed_at = '2026-03-02'",
         "completed with leads unfinished",
