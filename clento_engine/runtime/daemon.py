@@ -13,6 +13,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from clento_engine.runtime.clock import ClockSkew
 from clento_engine.runtime.guard import NotAsked, UnknownProvider, WrongProvider
+from clento_engine.runtime.heartbeat import Heartbeat
 from clento_engine.runtime.inbox import apply_inbox
 from clento_engine.runtime.outbox import Outbox
 from clento_engine.runtime.reconcile import reconcile
@@ -32,7 +33,12 @@ log = logging.getLogger(__name__)
 
 
 async def run(
-    world: World, outbox: Outbox, *, stop: asyncio.Event, interval: timedelta = INTERVAL
+    world: World,
+    outbox: Outbox,
+    *,
+    stop: asyncio.Event,
+    interval: timedelta = INTERVAL,
+    heartbeat: Heartbeat | None = None,
 ) -> None:
     """Do what is due, again and again, until `stop` is set; return when nothing is under way.
 
@@ -59,6 +65,10 @@ async def run(
         seconds=every_s * HOUSEKEEPING,
         id="housekeeping",
     )
+    if heartbeat is not None:
+        scheduler.add_job(
+            daemon.turn, "interval", (heartbeat.beat,), seconds=every_s, id="heartbeat"
+        )
     scheduler.start()
     log.info("daemon started", extra={"interval_s": every_s})
     try:
@@ -141,11 +151,15 @@ class _Daemon:
 
     async def reconcile(self) -> None:
         """Ask about actions of unknown outcome."""
-        await self._while_due(lambda found: found.doubtful, lambda: reconcile(self._world))
+        await self._while_due(
+            lambda found: found.doubtful, lambda: reconcile(self._world, may_go_on=self._may_go_on)
+        )
 
     async def sweep(self) -> None:
         """Ask accounts for what no webhook told."""
-        await self._while_due(lambda found: found.sweep, lambda: sweep(self._world))
+        await self._while_due(
+            lambda found: found.sweep, lambda: sweep(self._world, may_go_on=self._may_go_on)
+        )
 
     async def outbox(self) -> None:
         """Post notices."""
@@ -154,6 +168,9 @@ class _Daemon:
     async def housekeeping(self) -> None:
         """Complete campaigns whose last lead was finished by news, or by another process."""
         await housekeeping(self._world)
+
+    def _may_go_on(self) -> bool:
+        return not self._stop.is_set()
 
     async def _while_due(
         self, moment: Callable[[Due], datetime | None], do: Callable[[], Awaitable[int]]

@@ -4,6 +4,7 @@ Another one knows nothing of what was done, and may know the same accounts by th
 what became of an action, it would say "nothing", and people would be written to again.
 """
 
+import asyncio
 import logging
 import time
 from datetime import timedelta
@@ -96,9 +97,8 @@ async def require_clock(world: World) -> None:
     provider = world.provider
     if world.workspace is not None and provider not in _compared:
         _compared.add(provider)
-        for _ in range(COMPARED):
-            if provider.skew is None:
-                await provider.account(NOBODY)
+        if provider.skew is None:  # together: they cost a tick the time of one
+            await asyncio.gather(*(provider.account(NOBODY) for _ in range(COMPARED)))
     skew = provider.skew
     if skew is not None and abs(skew) > MOST_SKEW * speed_of(world.clock):
         ahead = f"{skew.total_seconds():+.0f} s"

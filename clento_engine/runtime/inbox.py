@@ -19,6 +19,7 @@ from clento_engine.domain.lead import Identity, identity
 from clento_engine.domain.opt_out import is_opt_out
 from clento_engine.domain.suppression import Kind
 from clento_engine.provider.port import Message
+from clento_engine.runtime.asking import MayGoOn, always
 from clento_engine.runtime.world import World, surely
 from clento_engine.store.accounts import pause_account
 from clento_engine.store.database import Conn, DatabaseUnavailable, Lost
@@ -163,13 +164,13 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-async def apply_inbox(world: World) -> int:
-    """Turn what came in into events; return how many webhooks were applied.
+async def apply_inbox(world: World, *, may_go_on: MayGoOn = always) -> int:
+    """Turn what came in into events, while `may_go_on`; return how many webhooks were applied.
 
     One that cannot be applied is marked with the reason, and keeps no other from it.
     """
     applied = 0
-    while some := await _apply_some(world):
+    while may_go_on() and (some := await _apply_some(world)):
         applied += some
         if some < BATCH:  # there are no more, or the next round finds them
             break

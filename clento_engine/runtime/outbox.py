@@ -12,6 +12,7 @@ from datetime import timedelta
 
 import httpx
 
+from clento_engine.runtime.asking import MayGoOn, always
 from clento_engine.runtime.world import World
 from clento_engine.store.outbox import Delivery, delivered, not_delivered, take_deliveries
 
@@ -22,7 +23,7 @@ GAPS = tuple(
 )
 AT_ONCE = 20
 MOST = 100
-# longer than it takes to try MOST of them: else another process would try the slow ones as well
+# longer than it takes to try those taken: else another process would try the slow ones as well
 LEASE = timedelta(minutes=2)
 
 log = logging.getLogger(__name__)
@@ -43,21 +44,25 @@ class Outbox:
         self._client = client
         self._redirect = redirect
 
-    async def deliver(self, world: World, *, most: int = MOST) -> int:
-        """Post every notice that is due; return how many were tried."""
-        async with world.database.connection() as conn:
-            due = await take_deliveries(conn, now=world.clock(), lease=LEASE, most=most)
-        gate = asyncio.Semaphore(AT_ONCE)
+    async def deliver(self, world: World, *, most: int = MOST, may_go_on: MayGoOn = always) -> int:
+        """Post every notice that is due; return how many were tried.
 
-        async def one(delivery: Delivery) -> None:
-            async with gate:
-                await self._post(world, delivery)
-
-        # all of them are tried and written before an error of one is told
-        for end in await asyncio.gather(*(one(each) for each in due), return_exceptions=True):
-            if isinstance(end, BaseException):
-                raise end
-        return len(due)
+        Those that can be posted at once are taken, and the next while `may_go_on`.
+        """
+        tried = 0
+        while tried < most and may_go_on():
+            wanted = min(AT_ONCE, most - tried)
+            async with world.database.connection() as conn:
+                due = await take_deliveries(conn, now=world.clock(), lease=LEASE, most=wanted)
+            posted = (self._post(world, each) for each in due)
+            # all of them are tried and written before an error of one is told
+            for end in await asyncio.gather(*posted, return_exceptions=True):
+                if isinstance(end, BaseException):
+                    raise end
+            tried += len(due)
+            if len(due) < wanted:
+                break
+        return tried
 
     async def _post(self, world: World, delivery: Delivery) -> None:
         reason = await self._refusal(world, delivery)

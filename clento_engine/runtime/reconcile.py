@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 from datetime import datetime, timedelta
 from traceback import format_tb
 
@@ -31,16 +32,17 @@ from clento_engine.domain.failure import (
 from clento_engine.domain.limits import MONTH
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.provider.port import Comment, Invitation, Message, Profile
+from clento_engine.runtime.asking import MayGoOn, OutOfTime, always, looking
 from clento_engine.runtime.binding import confirm
 from clento_engine.runtime.clock import ClockSkew
 from clento_engine.runtime.guard import require_clock, require_provider
 from clento_engine.runtime.world import World, settled
 from clento_engine.store.budgets import reserve
-from clento_engine.store.doubtful import Doubtful, known_chats, store_since, take_doubtful
-from clento_engine.store.rests import FIRST_REST
+from clento_engine.store.doubtful import Doubtful, known_chats, renew, store_since, take_doubtful
 from clento_engine.store.settle import Learned, Progress, Report
 
 AT_ONCE = 20  # questions under way
+GATHER_S = 0.05  # real seconds that an answer waits for others to be settled with
 # How long after the intent "not there" may only mean "not there yet"; source: unipile.md, section
 # 6: a minute for invitations, 5 to 10 minutes for what passes through the provider's store.
 SETTLES: dict[Operation, timedelta] = {
@@ -70,45 +72,89 @@ _MESSAGES = {False: Operation.SEND_FOLLOWUP, True: Operation.SEND_INMAIL}  # by:
 log = logging.getLogger(__name__)
 
 
-async def reconcile(world: World, *, most: int = 200) -> int:
-    """Ask about every action that is due for a question; return how many were asked about.
+async def reconcile(world: World, *, most: int = 200, may_go_on: MayGoOn = always) -> int:
+    """Ask about every action that is due for a question; return how many were taken for one.
 
-    Raises WrongProvider, as `guard.require_provider` does: another one would say "not there"; and
-    ClockSkew.
+    No more are taken than can be asked at once, and each is settled soon after its answer came,
+    however long the others take.  When `may_go_on` says no, none is taken any more, and those
+    under way are given back before their next request.  Raises WrongProvider, as
+    `guard.require_provider` does: another one would say "not there"; and ClockSkew.
     """
     await require_provider(world)
     await require_clock(world)
-    now = world.clock()
+    under_way: dict[asyncio.Task[Report | None], Doubtful] = {}
+    taken, are_more, silences = 0, True, 0
+    try:
+        while True:
+            free = min(AT_ONCE - len(under_way), most - taken)
+            if are_more and free > 0 and may_go_on():
+                doubtful = await _take(world, free)
+                are_more = len(doubtful) == free
+                taken += len(doubtful)
+                for action in doubtful:
+                    asking = asyncio.create_task(_asked(world, action, may_go_on))
+                    under_way[asking] = action
+            if not under_way:
+                return taken
+            await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+            answered, _ = await asyncio.wait(under_way, timeout=GATHER_S)
+            now = world.clock()
+            reports = [_answer(asking, under_way.pop(asking), now) for asking in answered]
+            found = [report for report in reports if report is not None]
+            for report in found:
+                silences = silences + report.silence if report.silence else 0
+            are_more = are_more and silences < SILENCES_IN_A_ROW  # the workspace rests
+            if found:
+                await settled(world, found, now, "reconcile")
+    finally:  # what is still asked keeps its lease, and is asked about again
+        for asking in under_way:
+            asking.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+
+
+async def _take(world: World, most: int) -> list[Doubtful]:
     async with world.database.connection() as conn:
-        doubtful = await take_doubtful(conn, now=now, lease=world.lease, most=most)
-    if not doubtful:
-        return 0
-    gate = asyncio.Semaphore(AT_ONCE)
-    silences = 0
+        return await take_doubtful(conn, now=world.clock(), lease=world.lease, most=most)
 
-    async def asked(action: Doubtful) -> Report:
-        nonlocal silences
-        async with gate:
-            if silences >= SILENCES_IN_A_ROW:  # the workspace rests: nobody else is asked
-                again = "the provider cannot be asked"
-                return _later(action, world.clock(), FIRST_REST, again, action.progress)
-            report = await _ask(world, action)
-            silences = silences + report.silence if report.silence else 0
-            return report
 
-    answers = await asyncio.gather(*map(asked, doubtful), return_exceptions=True)
-    reports = []
-    for action, answer in zip(doubtful, answers, strict=True):
-        if isinstance(answer, ClockSkew):
-            raise answer
-        if isinstance(answer, Exception):
-            reports.append(_failed_question(action, answer, now))
-        elif isinstance(answer, BaseException):
-            raise answer
-        else:
-            reports.append(answer)
-    await settled(world, reports, world.clock(), "reconcile")
-    return len(doubtful)
+async def _asked(world: World, action: Doubtful, may_go_on: MayGoOn) -> Report | None:
+    """Ask about one action while it is ours; None when another process has taken it over."""
+    until = world.clock() + world.lease
+
+    async def look() -> None:
+        nonlocal until
+        if not may_go_on():
+            raise OutOfTime
+        now = world.clock()
+        if until - now >= world.request_limit:
+            return
+        async with world.database.connection() as conn:
+            if not await renew(conn, action, until=now + world.lease):
+                raise _TakenOver
+        until = now + world.lease
+
+    try:
+        return await _ask(replaced(world, provider=looking(world.provider, look)), action)
+    except OutOfTime:
+        reason = "asked about at the next tick: this one's time was over"
+        return _later(action, world.clock(), timedelta(0), reason, action.progress)
+    except _TakenOver:
+        log.warning("question taken over", extra={"lead_id": str(action.lead_id)})
+        return None
+
+
+class _TakenOver(Exception):
+    """The lease of a question ended before its answer."""
+
+
+def _answer(asking: asyncio.Task[Report | None], action: Doubtful, now: datetime) -> Report | None:
+    """Return what was found out; None when the question is another's by now."""
+    error = asking.exception()
+    if error is None:
+        return asking.result()
+    if isinstance(error, Exception) and not isinstance(error, ClockSkew):
+        return _failed_question(action, error, now)
+    raise error
 
 
 async def _ask(world: World, action: Doubtful) -> Report:

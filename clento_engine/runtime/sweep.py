@@ -9,7 +9,7 @@ guide, read 2026-02.
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from clento_engine.domain import execution as ex
@@ -17,16 +17,23 @@ from clento_engine.domain.failure import Fail, Failure, Means, Pause, Retry, Ski
 from clento_engine.domain.limits import Spacing, spacing_after
 from clento_engine.domain.operation import Budget
 from clento_engine.provider.port import Message, Relation
+from clento_engine.runtime.asking import MayGoOn, OutOfTime, always, looking
 from clento_engine.runtime.binding import confirm
 from clento_engine.runtime.guard import WrongProvider, require_provider
 from clento_engine.runtime.listen import hear
 from clento_engine.runtime.world import World, settled, surely
 from clento_engine.store.accounts import pause_account
-from clento_engine.store.budgets import reserve
+from clento_engine.store.budgets import give_back, reserve
 from clento_engine.store.inbox import Walk, walks_with
 from clento_engine.store.rests import note_silence
 from clento_engine.store.settle import Learned, Report
-from clento_engine.store.sweeps import SweepRow, swept, take_sweeps
+from clento_engine.store.sweeps import (
+    SweepRow,
+    sweep_failed,
+    sweep_succeeded,
+    swept,
+    take_sweeps,
+)
 
 ROUND = Spacing(timedelta(hours=4), timedelta(hours=8))
 # after lists could not be read: LinkedIn may have seen that they were asked for
@@ -36,6 +43,8 @@ LEAST = LISTS_AGAIN.shortest  # between two readings of an account's lists, what
 ACCOUNT_AGAIN = Spacing(timedelta(hours=1), timedelta(hours=2))
 # after nobody said anything: the workspace rests meanwhile
 SILENT_AGAIN = Spacing(timedelta(minutes=10), timedelta(minutes=20))
+# after no connection came about: nobody has seen that anything was asked
+NOT_SENT_AGAIN = Spacing(timedelta(minutes=3), timedelta(minutes=6))
 LEASE = timedelta(minutes=15)
 AT_ONCE = 10
 # Messages reach the provider's store late, after an outage or a reconnect by days: what is news is
@@ -53,31 +62,47 @@ class _News:
     messages: Sequence[Message]
 
 
-async def sweep(world: World, *, most: int = 50) -> int:
+async def sweep(world: World, *, most: int = 50, may_go_on: MayGoOn = always) -> int:
     """Sweep every account that is due; return how many were taken.
 
-    One that cannot be swept keeps no other from it, and comes again when its lease is over.
-    Raises WrongProvider, as `guard.require_provider` does.
+    When `may_go_on` says no, none is taken any more, and those under way are given back before
+    their next request: they are due at once.  One that cannot be swept keeps no other from it, and
+    comes again when its lease is over.  Raises WrongProvider, as `guard.require_provider` does.
     """
     await require_provider(world)
-    async with world.database.connection() as conn:
-        rows = await take_sweeps(conn, now=world.clock(), lease=LEASE, most=most)
-    gate = asyncio.Semaphore(AT_ONCE)
     refusals: list[WrongProvider] = []
 
-    async def one(row: SweepRow) -> None:
-        async with gate:
-            try:
-                await _sweep(world, row)
-            except WrongProvider as error:
-                refusals.append(error)
-            except Exception:
-                log.exception("sweep broke off", extra={"account_id": str(row.account_id)})
+    async def look() -> None:
+        if not may_go_on():
+            raise OutOfTime
 
-    await asyncio.gather(*(one(row) for row in rows))
-    if refusals:
-        raise refusals[0]
-    return len(rows)
+    in_time = replace(world, provider=looking(world.provider, look))
+
+    async def one(row: SweepRow) -> None:
+        try:
+            await _sweep(in_time, row)
+        except OutOfTime:
+            await _come_again(world, row, world.clock())
+        except WrongProvider as error:
+            refusals.append(error)
+        except Exception as error:
+            log.exception("sweep broke off", extra={"account_id": str(row.account_id)})
+            async with world.database.connection() as conn:
+                reason = f"it broke off: {type(error).__name__}"
+                await sweep_failed(conn, row, reason, now=world.clock())
+
+    taken = 0
+    while taken < most and may_go_on():
+        wanted = min(AT_ONCE, most - taken)
+        async with world.database.connection() as conn:
+            rows = await take_sweeps(conn, now=world.clock(), lease=LEASE, most=wanted)
+        await asyncio.gather(*(one(row) for row in rows))
+        if refusals:
+            raise refusals[0]
+        taken += len(rows)
+        if len(rows) < wanted:
+            break
+    return taken
 
 
 async def _sweep(world: World, row: SweepRow) -> None:
@@ -91,9 +116,10 @@ async def _sweep(world: World, row: SweepRow) -> None:
         # it was the account that was asked about; its lists were read lately
         await _done(world, row, row.messages_since, None)
         return
+    taken_at = world.clock()
     async with world.database.connection() as conn:
         turn_at = await reserve(
-            conn, row.organization_id, row.account_id, Budget.LIST_READ, world.clock()
+            conn, row.organization_id, row.account_id, Budget.LIST_READ, taken_at
         )
     if turn_at is not None:  # the account does something else just now
         await _come_again(world, row, turn_at)
@@ -104,6 +130,11 @@ async def _sweep(world: World, row: SweepRow) -> None:
             # or is it the account that is not there?
             who = row.organization_id, row.account_id, row.unipile_account_id
             news = await confirm(world, *who) or news
+        if _not_sent(news):
+            async with world.database.connection() as conn:
+                await give_back(
+                    conn, row.organization_id, row.account_id, Budget.LIST_READ, taken_at
+                )
         await _try_later(world, row, news, LISTS_AGAIN)
         return
     reports = await _acceptances(world, row, news.relations, now)
@@ -162,7 +193,8 @@ async def _done(
     world: World, row: SweepRow, read_at: datetime, messages_until: datetime | None
 ) -> None:
     """Write that the lists were read at `read_at`, and when they are again."""
-    async with world.database.connection() as conn:
+    async with world.database.transaction() as conn:
+        await sweep_succeeded(conn, row)
         await swept(
             conn,
             row,
@@ -178,10 +210,15 @@ async def _come_again(world: World, row: SweepRow, at: datetime) -> None:
 
 
 async def _try_later(world: World, row: SweepRow, failure: Failure, again: Spacing) -> None:
-    log.info("sweep failed", extra={"account": str(row.account_id), "reason": failure.reason})
+    """Write why it failed, and try again: in minutes, where nobody has seen that it was tried."""
+    log.warning("sweep failed", extra={"account": str(row.account_id), "reason": failure.reason})
     now = world.clock()
     silence = failure.silence if isinstance(failure, Retry) else 0
-    gap = _gap(row, SILENT_AGAIN if silence else again, now)
+    if _not_sent(failure):
+        again = NOT_SENT_AGAIN
+    elif silence:
+        again = SILENT_AGAIN
+    gap = _gap(row, again, now)
     if isinstance(failure, Wait):
         gap = max(gap, failure.delay)
 
@@ -196,11 +233,17 @@ async def _try_later(world: World, row: SweepRow, failure: Failure, again: Spaci
                     reason=failure.reason,
                     now=now,
                 )
+            else:  # a paused account is shown as such
+                await sweep_failed(conn, row, failure.reason, now=now)
             await swept(conn, row, next_at=now + gap, messages_until=None)
             if silence:
                 await note_silence(conn, silence, failure.reason, now)
 
     await surely(once)
+
+
+def _not_sent(failure: Failure) -> bool:
+    return isinstance(failure, Retry) and not failure.left
 
 
 def _gap(row: SweepRow, spacing: Spacing, now: datetime) -> timedelta:

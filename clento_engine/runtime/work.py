@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from clento_engine.runtime.clock import VirtualClock, speed_of
+from clento_engine.runtime.heartbeat import Heartbeat
 from clento_engine.runtime.inbox import apply_inbox
 from clento_engine.runtime.outbox import Outbox
 from clento_engine.runtime.reconcile import reconcile
@@ -48,11 +49,17 @@ async def work(
 ) -> Worked:
     """Do everything that is due until nothing is, for at most `budget`.
 
+    When it is over, or `stopping` says so, nothing more is begun, not even the next request of what
+    is under way: it ends when the longest request does that was sent by then.
     News come first: a reply that waits in the inbox stops the message that is due.
     """
     worked = Worked()
     may_end = False
     until = time.monotonic() + budget.total_seconds()
+
+    def may_go_on() -> bool:
+        return time.monotonic() < until and not stopping()
+
     found: Due | None = None
     while True:
         now = world.clock()
@@ -60,8 +67,7 @@ async def work(
             async with world.database.connection() as conn:
                 found = await due(conn)
         worked.due = found
-        left = until - time.monotonic()
-        if left <= 0 or stopping():
+        if not may_go_on():
             break
         done = 0
         seen: Due | None = None
@@ -70,19 +76,20 @@ async def work(
             found = None
             continue
         if found.inbox:
-            done += (applied := await apply_inbox(world))
+            done += (applied := await apply_inbox(world, may_go_on=may_go_on))
             worked.applied += applied
         if found.sweep is not None and found.sweep <= now:
-            done += (swept := await sweep(world))
+            done += (swept := await sweep(world, may_go_on=may_go_on))
             worked.swept += swept
         if found.doubtful is not None and found.doubtful <= now:
-            done += (asked := await reconcile(world))
+            done += (asked := await reconcile(world, may_go_on=may_go_on))
             worked.reconciled += asked
         if found.outbox is not None and found.outbox <= now:
-            done += (posted := await outbox.deliver(world))
+            done += (posted := await outbox.deliver(world, may_go_on=may_go_on))
             worked.posted += posted
-        if found.lanes is not None and found.lanes <= now:
-            ticked = await tick(world, timedelta(seconds=left), stopping=stopping)
+        if found.lanes is not None and found.lanes <= now and may_go_on():
+            left = timedelta(seconds=until - time.monotonic())
+            ticked = await tick(world, left, stopping=stopping)
             _add(worked.ticked, ticked)
             done += 1
             seen = ticked.due
@@ -97,20 +104,31 @@ async def work(
     return worked
 
 
-async def attend(world: World, outbox: Outbox, budget: timedelta, *, stop: asyncio.Event) -> Worked:
+async def attend(
+    world: World,
+    outbox: Outbox,
+    budget: timedelta,
+    *,
+    stop: asyncio.Event,
+    heartbeat: Heartbeat | None = None,
+) -> Worked:
     """Do what is due, and what becomes due within `budget`, each at its own moment.
 
     So a ticker that cron starts every minute acts at moments of no minute's grid.  It ends early
     when nothing more comes within the budget, or when `stop` is set.
     """
     until = time.monotonic() + budget.total_seconds()
+    if heartbeat is not None:
+        await heartbeat.beat()
     total = await work(world, outbox, budget, stopping=stop.is_set)
     while (pause_s := _pause_s(world, total.next_at)) is not None:
         left_s = until - time.monotonic()
-        if pause_s > left_s or stop.is_set():
+        if left_s <= 0 or pause_s > left_s or stop.is_set():
             break
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), max(pause_s, LEAST_PAUSE_S))
+        if heartbeat is not None:
+            await heartbeat.beat()
         left = timedelta(seconds=max(0.0, until - time.monotonic()))
         more = await work(world, outbox, left, stopping=stop.is_set)
         _add(total.ticked, more.ticked)

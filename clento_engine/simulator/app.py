@@ -1,6 +1,6 @@
 """Unipile's v1 HTTP over the world, as unipile.md describes it."""
 
-from asyncio import wait_for
+from asyncio import sleep, wait_for
 from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
 from bisect import bisect_left
@@ -74,6 +74,9 @@ def create_app(world: World, *, api_key: str | None = None) -> App:
                 await _reset(scope, receive)
             case FaultKind.TIMEOUT:
                 await _hold_back(scope, receive, rule.delay_s if rule else None)
+            case FaultKind.SLOW:
+                await sleep((rule.delay_s if rule else None) or 0.0)
+                await write(send, answer, world.stamp())
             case _:
                 await write(send, answer, world.stamp())
 

@@ -22,6 +22,7 @@ class FaultKind(StrEnum):
 
     RESET = "reset"  # the connection is torn down without an answer
     TIMEOUT = "timeout"  # the answer never comes
+    SLOW = "slow"  # the right answer, `delay_s` real seconds late
     UNEXPECTED_ERROR = "unexpected_error"  # 500
     PROVIDER_ERROR = "provider_error"  # 500, which also shows exceeded limits
     BAD_GATEWAY = "bad_gateway"  # 502, a page of HTML
@@ -45,6 +46,7 @@ class FaultKind(StrEnum):
 
 _SPOILED = frozenset(
     {
+        FaultKind.SLOW,
         FaultKind.MALFORMED_JSON,
         FaultKind.WRONG_TYPES,
         FaultKind.EMPTY_BODY,
@@ -82,7 +84,8 @@ class Rule:
 
     `route` is a glob on "METHOD /path" (without /api/v1, where `*` crosses slashes), or exactly a
     route's template such as "POST /users/invite".  It strikes `times` more matching requests, or
-    the seeded `share` of them.  `delay_s`: how long a timeout keeps the connection, real seconds.
+    the seeded `share` of them.  `delay_s`: how long a timeout keeps the connection, or how late a
+    slow answer is, in real seconds.
     `name`: what it is counted as, where its kind does not say enough.
     """
 

@@ -63,6 +63,10 @@ class AccountRow:
 ACCOUNT = """a.id, a.unipile_account_id, a.name, a.tier, a.time_zone, a.status, a.paused_by,
        a.pause_reason, a.warmup_days, a.warmup_started_at, a.blocked_until, a.provider_id,
        a.removed_at"""
+# Whether a lane is to be active, of its campaign `c` and its account `a`: said here, and once more
+# in the migration that makes the view `invariants.lanes`.
+BOTH_RUN = "c.status = 'running' and a.status = 'active'"
+LANE_RUNS = f"{BOTH_RUN} and l.held_reason is null"
 NOT_LOOKED_UP = "not yet looked up at Unipile"
 _ACTIVE = ("active", None, None)
 
@@ -378,7 +382,7 @@ async def set_lanes(
     # lock, then look: in one statement, a pause committed while we waited would be overwritten
     await lock_lanes(conn, organization_id, campaign_id=campaign_id, account_id=account_id)
     await conn.execute(
-        """
+        f"""
         update lanes l
            set active = not l.active
           from campaigns c, connected_accounts a
@@ -387,8 +391,7 @@ async def set_lanes(
            and l.organization_id = %(organization_id)s
            and (%(campaign_id)s::uuid is null or l.campaign_id = %(campaign_id)s)
            and (%(account_id)s::uuid is null or l.account_id = %(account_id)s)
-           and l.active <> (c.status = 'running' and a.status = 'active'
-                            and l.held_reason is null)
+           and l.active <> ({LANE_RUNS})
         """,
         {
             "organization_id": organization_id,
@@ -396,6 +399,19 @@ async def set_lanes(
             "account_id": account_id,
         },
     )
+
+
+async def in_flight_of(
+    conn: AsyncConnection[Any], organization_id: UUID, account_id: UUID, now: datetime
+) -> int:
+    """Count the actions of an account that a living ticker may be performing right now."""
+    cursor = await conn.execute(
+        "select count(*) from actions where organization_id = %s and account_id = %s"
+        " and state = 'intended' and check_at > %s",
+        (organization_id, account_id, now),
+    )
+    row = await cursor.fetchone()
+    return 0 if row is None else int(row[0])
 
 
 async def lock_lanes(

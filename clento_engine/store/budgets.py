@@ -77,5 +77,20 @@ async def reserve(
     return None
 
 
+async def give_back(
+    conn: AsyncConnection[Any],
+    organization_id: UUID,
+    account_id: UUID,
+    budget: Budget,
+    taken_at: datetime,
+) -> None:
+    """Give a unit back that was taken at `taken_at`: the provider never saw what it was for."""
+    await conn.execute(
+        "update rate_counters set used = used - 1 where organization_id = %s and account_id = %s"
+        " and operation = %s and bucket_at = %s and used > 0",
+        (organization_id, account_id, budget.value, bucket_at(taken_at)),
+    )
+
+
 def _gap(row: dict[str, Any], seed: str) -> timedelta:
     return spacing_after(Spacing(row["spacing_shortest"], row["spacing_longest"]), seed)

@@ -434,11 +434,16 @@ async def in_flight(
 
 
 async def complete_campaigns(conn: AsyncConnection[Any], now: datetime) -> list[UUID]:
-    """Mark the running campaigns whose last lead is final; return them."""
+    """Mark the running campaigns whose last lead is final; return them.
+
+    Their lanes say cheaply which may be over; every lead of those is looked at, since a lane may
+    have been deleted.
+    """
     async with conn.transaction():
         cursor = await conn.execute(
             """
-            update campaigns c set status = 'completed', completed_at = %(now)s
+            with emptied as materialized (
+            select c.organization_id, c.id from campaigns c
              where c.status = 'running'
                and not exists (
                    select from lanes l
@@ -450,7 +455,15 @@ async def complete_campaigns(conn: AsyncConnection[Any], now: datetime) -> list[
                              and e.campaign_id = l.campaign_id and e.account_id = l.account_id
                              and e.operation = l.operation
                            limit 1) e
-                    where l.organization_id = c.organization_id and l.campaign_id = c.id)
+                    where l.organization_id = c.organization_id and l.campaign_id = c.id))
+            update campaigns c set status = 'completed', completed_at = %(now)s
+              from emptied
+             where c.organization_id = emptied.organization_id and c.id = emptied.id
+               and c.status = 'running'
+               and not exists (
+                   select from campaign_executions e
+                    where e.organization_id = c.organization_id and e.campaign_id = c.id
+                      and e.outcome is null)
             returning c.organization_id, c.id
             """,
             {"now": now},

@@ -75,7 +75,8 @@ with due as materialized (  -- joined as a subquery it might be run again for ea
        for no key update skip locked),
 doubtful as (
     update actions a
-       set state = 'unknown', token = %(token)s, check_at = %(until)s, checks = a.checks + 1
+       set state = 'unknown', token = %(token)s, check_at = %(until)s,
+           checks = least(a.checks + 1, 32767)
       from due
      where a.organization_id = due.organization_id and a.campaign_id = due.campaign_id
        and a.lead_id = due.lead_id and a.state in ('intended', 'unknown')
@@ -155,6 +156,22 @@ async def take_doubtful(
         rows = await cursor.fetchall()
         known = await _known(conn, rows)
     return [_doubtful(row, known[place]) for place, row in enumerate(rows)]
+
+
+async def renew(conn: AsyncConnection[Any], action: Doubtful, *, until: datetime) -> bool:
+    """Keep an action until then; False when another process has taken it over."""
+    cursor = await conn.execute(
+        "update actions set check_at = %s where organization_id = %s and campaign_id = %s"
+        " and lead_id = %s and state = 'unknown' and token = %s",
+        (
+            until,
+            action.organization_id,
+            action.campaign_id,
+            action.lead_id,
+            action.ticket.token,
+        ),
+    )
+    return cursor.rowcount > 0
 
 
 async def known_chats(

@@ -95,6 +95,19 @@ async def miscounted(conn: AsyncConnection[Any]) -> list[str]:
     ]
 
 
+async def shortened_histories(conn: AsyncConnection[Any]) -> int:
+    """Count the steps that the counts know of and the histories do not: those were cut short."""
+    async with conn.transaction():
+        await unlimit(conn)
+        await conn.execute("set local enable_seqscan = on")
+        cursor = await conn.execute(
+            "select coalesce(sum(counted - found), 0)::bigint"
+            f" from ({MISCOUNTED}) w where (result <> '' or entered <> '') and counted > found"
+        )
+        row = await cursor.fetchone()
+    return 0 if row is None else int(row[0])
+
+
 async def recount(conn: AsyncConnection[Any]) -> int:
     """Add what is missing in the counts; return how many were wrong.
 

@@ -244,13 +244,26 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldBack:
+    """A budget that rests, until when and why; `budget` None: all that the sender does."""
+
+    budget: Budget | None
+    until: datetime
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class SenderUse:
-    """A sender of a campaign, with the caps that the campaign's steps draw from and their use."""
+    """A sender of a campaign, with the caps that the campaign's steps draw from and their use.
+
+    `held_back`: what of it rests now.
+    """
 
     account: AccountRow
     caps: Mapping[Budget, Caps]
     used: Mapping[Budget, Mapping[str, int]]
     leads: int
+    held_back: Sequence[HeldBack] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,8 +353,32 @@ async def _senders_use(
         if Budget.INVITATION in budgets:
             budgets.add(Budget.NOTE)
         shown = {budget: caps[budget] for budget in caps if budget in budgets}
-        found.append(SenderUse(account, shown, spent, dealt.get(account.id, 0)))
+        rests = await _held_back(conn, organization_id, account.id, now)
+        drawn_from = [each for each in rests if each.budget is None or each.budget in shown]
+        found.append(SenderUse(account, shown, spent, dealt.get(account.id, 0), drawn_from))
     return found
+
+
+async def _held_back(
+    conn: AsyncConnection[Any], organization_id: UUID, account_id: UUID, now: datetime
+) -> list[HeldBack]:
+    cursor = await conn.execute(
+        """
+        select null, blocked_until, blocked_reason from connected_accounts
+         where organization_id = %(organization_id)s and id = %(account_id)s
+           and blocked_until > %(now)s
+         union all
+        select operation, blocked_until, blocked_reason from rate_limits
+         where organization_id = %(organization_id)s and account_id = %(account_id)s
+           and blocked_until > %(now)s
+         order by 1 nulls first
+        """,
+        {"organization_id": organization_id, "account_id": account_id, "now": now},
+    )
+    return [
+        HeldBack(None if row[0] is None else Budget(row[0]), row[1], row[2])
+        for row in await cursor.fetchall()
+    ]
 
 
 # All of these add up moves: they cost what the workflow's size is, never the number of leads.

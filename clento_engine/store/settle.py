@@ -1031,7 +1031,8 @@ async def _throttle(
     for report in reports:
         if report.hold_budget_until is not None and report.ticket is not None:
             await conn.execute(
-                "update rate_limits set blocked_until = greatest(blocked_until, %s)"
+                "update rate_limits set blocked_until = greatest(blocked_until, %s),"
+                " blocked_reason = 'the provider says that no allowance is left'"
                 " where organization_id = %s and account_id = %s and operation = %s",
                 (
                     report.hold_budget_until,
@@ -1083,8 +1084,9 @@ async def _hold_back(
     until = now + doubled(throttle.delay, throttle.longest, row[0])
     forget = ", errors_in_a_row = 0" if budget is None else ""
     await conn.execute(
-        f"update {table} set throttles = throttles + 1, blocked_until = %s{forget} where {where}",
-        [until, *key],
+        f"update {table} set throttles = least(throttles + 1, 32767), blocked_until = %s,"
+        f" blocked_reason = %s{forget} where {where}",
+        [until, throttle.reason, *key],
     )
 
 

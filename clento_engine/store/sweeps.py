@@ -9,6 +9,8 @@ from psycopg import AsyncConnection
 
 from clento_engine.store.rests import IS_RESTING
 
+LONGEST_REASON = 300  # characters of why a sweep failed
+
 
 @dataclass(frozen=True, slots=True)
 class SweepRow:
@@ -82,6 +84,26 @@ async def swept(
             row.organization_id,
             row.account_id,
         ),
+    )
+
+
+async def sweep_failed(
+    conn: AsyncConnection[Any], row: SweepRow, reason: str, *, now: datetime
+) -> None:
+    """Count a sweep that failed, with its reason, until one succeeds."""
+    await conn.execute(
+        "update connected_accounts set sweep_failures = least(sweep_failures + 1, 32767),"
+        " sweep_failed_at = %s, sweep_failure = %s where organization_id = %s and id = %s",
+        (now, reason[:LONGEST_REASON], row.organization_id, row.account_id),
+    )
+
+
+async def sweep_succeeded(conn: AsyncConnection[Any], row: SweepRow) -> None:
+    """Forget that sweeps of the account failed."""
+    await conn.execute(
+        "update connected_accounts set sweep_failures = 0, sweep_failed_at = null,"
+        " sweep_failure = null where organization_id = %s and id = %s and sweep_failures > 0",
+        (row.organization_id, row.account_id),
     )
 
 

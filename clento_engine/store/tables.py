@@ -41,6 +41,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from clento_engine.domain.execution import FINAL, OnMissing, Outcome, Result, Status
 from clento_engine.domain.limits import Tier
 from clento_engine.domain.operation import Budget, Operation
+from clento_engine.store.accounts import LANE_RUNS
 
 metadata = MetaData(
     naming_convention={
@@ -73,6 +74,14 @@ def _at(name: str, *, nullable: bool = True) -> Column[object]:
 
 def _created() -> Column[object]:
     return Column("created_at", DateTime(timezone=True), nullable=False, server_default=_NOW)
+
+
+def _readable(column: str) -> CheckConstraint:
+    """Keep out what no client can read: one such moment would stop every ticker."""
+    return CheckConstraint(
+        f"{column} >= '1970-01-01 00:00+00' AND {column} < '3000-01-01 00:00+00'",
+        name=f"{column}_readable",
+    )
 
 
 organizations = Table(
@@ -130,6 +139,21 @@ installation = Table(
     ),
 )
 
+tickers = Table(
+    "tickers",
+    metadata,
+    # who looks for what is due, of no tenant: the last of each host and kind, and when it did
+    Column("host", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("pid", Integer, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("provider", Text),  # the origin of its DSN: scheme, host, port
+    _at("started_at", nullable=False),
+    _at("seen_at", nullable=False),
+    _at("lanes_checked_at"),
+    CheckConstraint("kind IN ('tick', 'run')", name="kind"),
+)
+
 provider_accounts = Table(
     "provider_accounts",
     metadata,
@@ -177,9 +201,14 @@ connected_accounts = Table(
     _at("next_free_at"),
     # the provider's own back-off: until when, and how often in a row
     _at("blocked_until"),
+    Column("blocked_reason", Text),
     Column("throttles", SmallInteger, nullable=False, server_default="0"),
     Column("errors_in_a_row", SmallInteger, nullable=False, server_default="0"),
     _at("next_sweep_at"),
+    # how often in a row its lists could not be read, since when last, and why
+    Column("sweep_failures", SmallInteger, nullable=False, server_default="0"),
+    _at("sweep_failed_at"),
+    Column("sweep_failure", Text),
     _at("swept_messages_until"),
     _at("heard_at"),  # when a webhook told anything of it last, about a minute exact
     _at("store_since"),  # since when Unipile's store of its chats may be incomplete
@@ -209,6 +238,11 @@ connected_accounts = Table(
     # I3: what may act has a member, a member has one account, and so one budget
     CheckConstraint("status = 'paused' OR provider_id IS NOT NULL", name="member"),
     CheckConstraint(
+        "(sweep_failures > 0) = (sweep_failed_at IS NOT NULL)"
+        " AND (sweep_failures > 0) = (sweep_failure IS NOT NULL)",
+        name="sweep_failure",
+    ),
+    CheckConstraint(
         "removed_at IS NULL OR (paused_by = 'operator' AND provider_id IS NULL)", name="removed_at"
     ),
     CheckConstraint(
@@ -216,6 +250,9 @@ connected_accounts = Table(
     ),
     # the sweep asks: which account is due
     Index("connected_accounts_sweep", "next_sweep_at"),
+    _readable("next_free_at"),
+    _readable("blocked_until"),
+    _readable("next_sweep_at"),
 )
 
 rate_limits = Table(
@@ -233,6 +270,7 @@ rate_limits = Table(
     Column("spacing_longest", Interval, nullable=False),
     _at("next_free_at"),
     _at("blocked_until"),
+    Column("blocked_reason", Text),
     Column("throttles", SmallInteger, nullable=False, server_default="0"),
     PrimaryKeyConstraint("organization_id", "account_id", "operation"),
     ForeignKeyConstraint(
@@ -246,6 +284,8 @@ rate_limits = Table(
     CheckConstraint(
         "spacing_shortest >= '0' AND spacing_longest >= spacing_shortest", name="spacing"
     ),
+    _readable("next_free_at"),
+    _readable("blocked_until"),
 )
 
 rate_counters = Table(
@@ -405,6 +445,7 @@ campaigns = Table(
     CheckConstraint("lead_processing_delay >= '0'", name="lead_processing_delay"),
     CheckConstraint("max_duration > '0'", name="max_duration"),
     CheckConstraint("hold_after > 0", name="hold_after"),
+    _readable("next_start_at"),
 )
 
 campaign_senders = Table(
@@ -516,6 +557,7 @@ campaign_executions = Table(
         "campaign_id",
         postgresql_where=text("replied"),
     ),
+    _readable("next_run_at"),
     # the row is rewritten once a step: room on its page keeps the versions together
     postgresql_with={"fillfactor": "80"},
 )
@@ -598,6 +640,7 @@ lanes = Table(
     ),
     # pausing an account
     Index("lanes_account", "organization_id", "account_id"),
+    _readable("ready_at"),
     postgresql_with={"fillfactor": "50"},
 )
 
@@ -688,6 +731,7 @@ actions = Table(
         "number",
         postgresql_where=text("state = 'done' AND operation = 'comment_post'"),
     ),
+    _readable("check_at"),
     # written twice: on one page its end is logged as what differs from its beginning
     postgresql_with={"fillfactor": "40"},
 )
@@ -726,6 +770,80 @@ select organization_id, lead_id, number, campaign_id, settled_at, kind, 'ticker'
 """
 
 
+_BUDGETS_OF_OPERATIONS = ", ".join(f"('{each}', '{each.budget}')" for each in Operation)
+
+# Lanes against their first leads, must be empty.  How long a lane may sleep: until its gates open,
+# a day more for a budget that is spent, and eight where there are hours, which SQL cannot read.
+# What time it is says `clento.now`, where the clock is a simulator's.  Leads are found by the
+# numbers of their lanes, one probe each: it costs what the lanes are, never the leads.
+INVARIANTS = f"""
+create view invariants.lanes with (security_invoker) as
+with recursive clock(at) as (
+    select coalesce(nullif(current_setting('clento.now', true), '')::timestamptz, now())),
+numbers(lane) as (
+    (select lane from campaign_executions where outcome is null order by lane limit 1)
+    union all
+    select (select e.lane from campaign_executions e
+             where e.outcome is null and e.lane > n.lane order by e.lane limit 1)
+      from numbers n where n.lane is not null),
+budgets(operation, budget) as (values
+        {_BUDGETS_OF_OPERATIONS})
+select e.organization_id, e.campaign_id, e.account_id, e.operation, p.problem
+  from numbers n
+ cross join lateral (
+       select x.* from campaign_executions x
+        where x.lane = n.lane and x.outcome is null limit 1) e
+  join campaigns c on c.organization_id = e.organization_id and c.id = e.campaign_id
+ cross join lateral (
+       select 'completed with leads unfinished' as problem where c.status = 'completed'
+       union all
+       select 'no such lane'
+        where c.status in ('running', 'paused')
+          and not exists (select from lanes l
+                           where l.organization_id = e.organization_id
+                             and l.campaign_id = e.campaign_id
+                             and l.account_id = e.account_id and l.operation = e.operation)) p
+union all
+select l.organization_id, l.campaign_id, l.account_id, l.operation, p.problem
+  from lanes l
+  join campaigns c on c.organization_id = l.organization_id and c.id = l.campaign_id
+  join connected_accounts a on a.organization_id = l.organization_id and a.id = l.account_id
+  join rate_limits b on b.organization_id = l.organization_id and b.account_id = l.account_id
+                    and b.operation = l.budget
+  join budgets g on g.operation = l.operation
+ cross join clock
+  left join lateral (
+       select e.next_run_at
+         from (select * from campaign_executions e
+                where e.lane = l.lane and e.outcome is null and e.next_run_at is not null
+                order by e.next_run_at, e.lead_id
+               offset 0) e
+        where e.organization_id = l.organization_id and e.campaign_id = l.campaign_id
+          and e.account_id = l.account_id and e.operation = l.operation
+          and not exists (select from actions x
+                           where x.organization_id = e.organization_id
+                             and x.campaign_id = e.campaign_id and x.lead_id = e.lead_id
+                             and x.state in ('intended', 'unknown')
+                          offset 0)
+        limit 1) h on c.status in ('running', 'paused')
+ cross join lateral (
+       select 'active, though campaign or account does not run' as problem
+        where l.active and not ({LANE_RUNS})
+       union all
+       select 'not active, though campaign and account run' where not l.active and ({LANE_RUNS})
+       union all
+       select 'another budget than its operation''s' where l.budget <> g.budget
+       union all
+       select 'asleep past its first lead'
+        where h.next_run_at is not null
+          and (l.ready_at is null
+               or l.ready_at > greatest(h.next_run_at, clock.at, a.next_free_at,
+                                        a.blocked_until, b.next_free_at, b.blocked_until,
+                                        case l.operation when 'start' then c.next_start_at end)
+                               + case c.working_hours when 'always' then interval '1 day'
+                                      else interval '9 days' end)) p
+"""
+
 # what replicates changes of rows finds them by their keys: the ledger has none
 REPLICATED = "alter table actions replica identity full"
 
@@ -734,6 +852,8 @@ REPLICATED = "alter table actions replica identity full"
 def _create_the_rest(_metadata: MetaData, connection: Connection, **_named: object) -> None:
     connection.execute(text(HISTORY))
     connection.execute(text(REPLICATED))
+    connection.execute(text("create schema if not exists invariants"))
+    connection.execute(text(INVARIANTS))
 
 
 inbox_events = Table(
@@ -806,4 +926,5 @@ webhook_deliveries = Table(
         "next_attempt_at",
         postgresql_where=text("next_attempt_at IS NOT NULL"),
     ),
+    _readable("next_attempt_at"),
 )

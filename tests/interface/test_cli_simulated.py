@@ -37,6 +37,8 @@ PLAIN = Chances(
 RANDOM = "long-and-random"
 MOST_TICKS = 400
 READY_WITHIN_S = 30
+BUDGET_S, SLOW_S = 4, 2
+STARTED_WITHIN_S = 30  # a process, on a machine that has much to do
 
 
 @pytest.fixture
@@ -193,6 +195,29 @@ def test_sigterm_ends_a_tick_after_what_is_in_flight(clento: Clento, simulated: 
     assert clento.json("campaign", "status", "spring")["in_flight"] == 0
 
 
+def test_a_tick_ends_with_its_budget_and_its_longest_request(
+    clento: Clento, simulated: Simulated
+) -> None:
+    """Everything is overdue: lists to read, webhooks to post, an answer that was lost, steps."""
+    people = [f"person-{number}" for number in range(60)]
+    clento.without_gaps()
+    clento.leads(*people)
+    clento.draft(VISIT, "spring", "--hours", "always")
+    clento("campaign", "start", "spring", "--lead-processing-delay", "0s")
+    simulated.advance(simulated.now() + timedelta(days=1))
+    simulated.fault(kind="slow", delay_s=SLOW_S)
+    clento.environment["CLENTO_REQUESTS_AT_ONCE"] = "2"
+    for _ in range(2):
+        began = time.monotonic()
+        with ending(process(clento, "tick", "--json", "--budget", f"{BUDGET_S}s")) as run:
+            out, err = run.communicate(timeout=BUDGET_S + SLOW_S + STARTED_WITHIN_S)
+        assert run.returncode == 0, err
+        took = time.monotonic() - began
+        assert took < BUDGET_S + SLOW_S + STARTED_WITHIN_S
+        assert json.loads(out)["next_at"] is not None
+    assert 0 < len(simulated.landed()) < len(people)
+
+
 def test_pause_waits_for_what_is_in_flight(clento: Clento, simulated: Simulated) -> None:
     simulated.fault(kind="timeout", route="GET /users/lea-moreau", after_effect=True, delay_s=2)
     clento.without_gaps()
@@ -205,6 +230,52 @@ def test_pause_waits_for_what_is_in_flight(clento: Clento, simulated: Simulated)
         assert said.err == "waiting for 1 actions in flight …\n"
         assert said.out == "spring is paused\n"
         run.communicate(timeout=READY_WITHIN_S)
+
+
+def test_pausing_a_sender_waits_for_what_is_in_flight(clento: Clento, simulated: Simulated) -> None:
+    simulated.fault(kind="timeout", route="GET /users/lea-moreau", after_effect=True, delay_s=2)
+    clento.without_gaps()
+    clento.leads("lea-moreau")
+    clento.draft(VISIT, "spring", "--hours", "always")
+    clento("campaign", "start", "spring")
+    with ending(process(clento, "tick")) as run:
+        until(simulated.landed)
+        assert clento.json("account", "pause", "Lea", "--no-wait")["in_flight"] == 1
+        said = clento("account", "pause", "Lea")
+        assert said.err == "waiting for 1 actions in flight …\n"
+        assert said.out == "Lea was paused already\n"
+        run.communicate(timeout=READY_WITHIN_S)
+
+
+def test_a_sender_that_cannot_be_swept_is_a_warning(clento: Clento, simulated: Simulated) -> None:
+    simulated.fault(kind="unavailable", route="GET /users/relations")
+    clento.without_gaps()
+    clento.leads("lea-moreau")
+    clento.draft(VISIT, "spring", "--hours", "always")
+    clento("campaign", "start", "spring")
+    told = clento.json("tick", status=3)
+    assert told["swept"] == 0
+    [failed] = told["sweeps_failed"]
+    assert (failed["name"], failed["failures"]) == ("Lea", 1)
+
+    said = clento("status", status=3)
+    assert "warning: Lea could not be swept" in said.out
+    assert clento.json("status", status=3)["tickers"][0]["kind"] == "tick"
+
+
+def test_a_campaign_that_nobody_ticks_says_so(clento: Clento, simulated: Simulated) -> None:
+    assert "no ticker was ever seen" in clento("status").out
+    clento.leads("lea-moreau")
+    clento.draft(VISIT, "spring", "--hours", "always")
+    clento("campaign", "start", "spring")
+    assert "warning: no ticker was ever seen" in clento("status", status=3).out
+    clento("tick")
+    assert clento.json("status")["warnings"] == []
+    simulated.advance(simulated.now() + timedelta(hours=3))
+    assert "no ticker for 3 h" in clento("status", status=3).out
+    with psycopg.connect(clento.environment["DATABASE_URL"]) as conn:
+        conn.execute("update campaigns set status = 'running', completed_at = null")
+    assert "no ticker for 3 h" in clento("campaign", "status", "spring").out
 
 
 def test_a_suppression_waits_for_what_is_in_flight(clento: Clento, simulated: Simulated) -> None:

@@ -17,6 +17,7 @@ from clento_engine.domain.operation import Operation
 from clento_engine.domain.workflow import Branch, Node
 from clento_engine.provider.unipile import UnipileClient
 from clento_engine.runtime import daemon
+from clento_engine.runtime.asking import MayGoOn, always
 from clento_engine.runtime.clock import VirtualClock
 from clento_engine.runtime.inbox import apply_inbox, receive
 from clento_engine.runtime.outbox import Outbox
@@ -239,11 +240,13 @@ async def test_a_job_that_raises_is_logged_and_has_its_next_turn(
     class OnceBroken(Outbox):
         broken = True
 
-        async def deliver(self, world: World, *, most: int = 10) -> int:
+        async def deliver(
+            self, world: World, *, most: int = 10, may_go_on: MayGoOn = always
+        ) -> int:
             if self.broken:
                 self.broken = False
                 raise RuntimeError("a defect of ours")
-            return await super().deliver(world, most=most)
+            return await super().deliver(world, most=most, may_go_on=may_go_on)
 
     await put_notice(conn)
     async with scene.running(OnceBroken(scene.customer.client)):

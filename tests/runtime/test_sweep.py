@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -27,6 +27,7 @@ from clento_engine.runtime.sweep import (
     LEASE,
     LEAST,
     LISTS_AGAIN,
+    NOT_SENT_AGAIN,
     OVERLAP,
     ROUND,
     sweep,
@@ -618,3 +619,35 @@ async def test_an_account_without_any_campaign_is_never_swept(scene: Scene) -> N
     idle = await add_sender(scene.stage.conn, scene.stage.organization_id, "idle")
     assert (await scene.account(idle))["next_sweep_at"] is None
     assert await sweep(scene.world) == 1
+
+
+async def test_a_provider_that_cannot_be_reached_is_asked_again_in_minutes(
+    conn: Conn, database: Database
+) -> None:
+    """Nobody saw that anything was asked: no unit is spent, however often it is tried."""
+    scene = await set_scene(conn, database)
+    refused = httpx.MockTransport(_refuse)
+    client = UnipileClient("http://nowhere", "token", transport=refused, pause=at_once)
+    reachable, scene.world = scene.world, replace(scene.world, provider=client)
+    units = "select coalesce(sum(used), 0)::int from rate_counters where operation = 'list_read'"
+    before = await scene.stage.value(units)
+    for failures in (1, 2, 3):
+        await sweep(scene.world)
+        account = await scene.account()
+        assert account["sweep_failures"] == failures
+        assert "connect" in account["sweep_failure"]
+        assert timedelta(0) < await scene.gap() <= NOT_SENT_AGAIN.longest
+        assert await scene.stage.value(units) == before
+        scene.wait(await scene.gap())
+
+    scene.world = reachable
+    await sweep(scene.world)
+    assert (await scene.account())["sweep_failures"] == 0
+
+
+async def at_once(_seconds: float) -> None:
+    """Stand for the client's pause between two attempts of a read: no test waits."""
+
+
+def _refuse(_request: httpx.Request) -> httpx.Response:
+    raise httpx.ConnectError("connection refused")

@@ -37,6 +37,7 @@ COMMANDS: Mapping[str, Command | Group] = {
             "current": Command("db:current", "Show which schema the database has."),
             "check": Command("db:check", "Compare the database with what this version expects."),
             "recount": Command("db:recount", "Count anew what `clento campaign status` adds up."),
+            "mend": Command("db:mend", "Make lanes right that would leave leads waiting for ever."),
             "start": Command("server:start", "Start the embedded PostgreSQL."),
             "stop": Command("server:stop", "Stop the embedded PostgreSQL."),
         },
@@ -126,6 +127,7 @@ COMMANDS: Mapping[str, Command | Group] = {
             ),
         },
     ),
+    "status": Command("status:status", "Show who ticks, and what is wrong."),
     "tick": Command("work:tick", "Do everything that is due, then end; for cron and timers."),
     "run": Command("work:run", "Do what is due until stopped; for a service."),
     "simulator": Group(
@@ -177,7 +179,7 @@ class Root(LazyGroup):
         prog_name: str | None = None,
         **extra: Any,  # noqa: ANN401
     ) -> NoReturn:
-        """Run a command line, then exit: 0 done, 1 failed or refused, 2 misused."""
+        """Run a command line, then exit: 0 done, 1 failed, 2 misused, 3 done with warnings."""
         given = list(sys.argv[1:] if args is None else args)
         extra["standalone_mode"] = False
         try:
@@ -211,7 +213,8 @@ cli = click.version_option(package_name="clento-engine", prog_name="clento")(
             "CLENTO_DATA_DIR), UNIPILE_DSN, UNIPILE_ACCESS_TOKEN, CLENTO_ORG, CLENTO_LOG_FORMAT, "
             "CLENTO_WEBHOOK_SECRET, CLENTO_REQUESTS_AT_ONCE (of one ticker; 300), "
             "CLENTO_TRUST_STORAGE (1: though fsync is off).\n\n"
-            "Exit status: 0 done, 1 failed or refused, 2 misused."
+            "Exit status: 0 done, 1 failed or refused, 2 misused, 3 done with warnings (`tick`, "
+            "`status`)."
         ),
     )
 )

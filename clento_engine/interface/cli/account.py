@@ -11,6 +11,7 @@ from clento_engine.domain.operation import Budget
 from clento_engine.interface.cli.output import Table, answer
 from clento_engine.interface.cli.session import Here, json_option, org_option, within
 from clento_engine.interface.cli.values import LIMIT, NAME, WINDOWS, ZONE, LimitChange
+from clento_engine.interface.cli.waiting import settled, still_in_flight
 from clento_engine.runtime.binding import Added
 from clento_engine.runtime.binding import add as add_bound
 from clento_engine.store import accounts as store
@@ -133,22 +134,23 @@ def list_(org: str | None, as_json: bool) -> None:
 @click.command()
 @click.argument("name")
 @click.option("--reason", default="paused by an operator", help="Shown wherever it is listed.")
+@click.option("--no-wait", is_flag=True, help="Do not wait for what is in flight.")
 @org_option
 @json_option
-def pause(name: str, reason: str, org: str | None, as_json: bool) -> None:
+def pause(name: str, reason: str, no_wait: bool, org: str | None, as_json: bool) -> None:
     """Stop a sender: no step of it is begun any more.
 
-    What is in flight goes on.  Its leads wait; other senders go on.  The provider does not lift
-    this pause.
+    Answers when its steps in flight are settled, too.  Its leads wait; other senders go on.  The
+    provider does not lift this pause.
 
     \b
     Example:
       clento account pause Lea --reason holidays
     """
 
-    async def work(here: Here) -> tuple[AccountRow, bool]:
+    async def work(here: Here) -> tuple[AccountRow, bool, int]:
         found = await find_account(here.conn, here.organization_id, name)
-        return found, await store.pause_account(
+        changed = await store.pause_account(
             here.conn,
             here.organization_id,
             found.id,
@@ -157,9 +159,17 @@ def pause(name: str, reason: str, org: str | None, as_json: bool) -> None:
             now=here.clock(),
         )
 
-    account, changed = within(org, work)
+        async def flying() -> int:
+            return await store.in_flight_of(here.conn, here.organization_id, found.id, here.clock())
+
+        return found, changed, await (flying() if no_wait else settled(flying))
+
+    account, changed, left = within(org, work)
     said = f"paused {account.name}" if changed else f"{account.name} was paused already"
-    answer(as_json, {"id": account.id, "name": account.name, "changed": changed}, said)
+    if left and not no_wait:
+        raise still_in_flight(said, left)
+    told = {"id": account.id, "name": account.name, "changed": changed, "in_flight": left}
+    answer(as_json, told, f"{said}; {left:,} actions are in flight" if left else said)
 
 
 @click.command()

@@ -17,6 +17,7 @@ from clento_engine.interface.cli.document import name_of, read_document
 from clento_engine.interface.cli.output import Table, answer, finding_lines, moment
 from clento_engine.interface.cli.provider import resting
 from clento_engine.interface.cli.session import Here, json_option, org_option, within
+from clento_engine.interface.cli.status import silence, sweep_warning
 from clento_engine.interface.cli.values import A_DAY, BEGINNING, DURATION, LASTING, NAME, ZONE
 from clento_engine.interface.cli.waiting import settled, still_in_flight
 from clento_engine.runtime import launch
@@ -37,6 +38,7 @@ from clento_engine.store.reports import (
     find_account,
     standing,
 )
+from clento_engine.store.tickers import failing_sweeps, tickers
 from clento_engine.store.workflows import load_workflows
 
 _Change = Callable[..., Awaitable[None]]
@@ -366,24 +368,41 @@ def status(name: str, org: str | None, as_json: bool) -> None:
       clento campaign status spring
     """
 
-    async def work(here: Here) -> tuple[CampaignRow, Standing, Workflow]:
+    async def work(here: Here) -> tuple[CampaignRow, Standing, Workflow, list[str]]:
         campaign = await find_campaign(here.conn, here.organization_id, name)
         stands = await standing(here.conn, here.organization_id, campaign.id, here.clock())
         version_id = campaign.workflow_version_id
         workflows = await load_workflows(here.conn, [(here.organization_id, version_id)])
-        return campaign, stands, workflows[version_id]
+        return campaign, stands, workflows[version_id], await _warnings(here, campaign, stands)
 
-    campaign, stands, workflow = within(org, work)
+    campaign, stands, workflow, warnings = within(org, work)
     nodes = [stands.funnel.get(node_id, NodeCounts(node_id)) for node_id in workflow.nodes] + [
         counts for node_id, counts in stands.funnel.items() if node_id not in workflow.nodes
     ]
     answer(
-        as_json, _status_data(campaign, stands, nodes, workflow), *_status(campaign, stands, nodes)
+        as_json,
+        _status_data(campaign, stands, nodes, workflow, warnings),
+        *_status(campaign, stands, nodes, warnings),
     )
 
 
+async def _warnings(here: Here, campaign: CampaignRow, stands: Standing) -> list[str]:
+    """Say why nothing may happen: no ticker, or senders of the campaign that cannot be swept."""
+    seen, now = await tickers(here.conn), here.clock()
+    senders = {use.account.id for use in stands.senders}
+    failing = await failing_sweeps(here.conn, organization_id=here.organization_id)
+    return [
+        *silence(seen, now, is_running=campaign.status == "running"),
+        *(sweep_warning(each) for each in failing if each.account_id in senders),
+    ]
+
+
 def _status_data(
-    campaign: CampaignRow, stands: Standing, nodes: list[NodeCounts], workflow: Workflow
+    campaign: CampaignRow,
+    stands: Standing,
+    nodes: list[NodeCounts],
+    workflow: Workflow,
+    warnings: list[str],
 ) -> dict[str, Any]:
     operations = {node.id: node.operation for node in workflow.nodes.values()}
     return {
@@ -400,6 +419,7 @@ def _status_data(
         "completed_at": campaign.completed_at,
         "in_flight": stands.in_flight,
         "next_at": stands.next_at,
+        "warnings": warnings,
         "leads": {
             "total": sum(each.leads for each in stands.counts),
             "replied": stands.replied,
@@ -426,7 +446,7 @@ def _status_data(
                 "name": use.account.name,
                 "status": use.account.status,
                 "pause_reason": use.account.pause_reason,
-                "blocked_until": use.account.blocked_until,
+                "held_back": use.held_back,
                 "leads": use.leads,
                 "limits": {
                     budget: {"used": use.used.get(budget, {}), "caps": caps}
@@ -438,7 +458,9 @@ def _status_data(
     }
 
 
-def _status(campaign: CampaignRow, stands: Standing, nodes: list[NodeCounts]) -> list[str | Table]:
+def _status(
+    campaign: CampaignRow, stands: Standing, nodes: list[NodeCounts], warnings: list[str]
+) -> list[str | Table]:
     parts: list[str | Table] = [
         f"{campaign.name}: {campaign.status}",
         f"  workflow {stands.workflow}, list {stands.list}, {campaign.working_hours}",
@@ -450,7 +472,10 @@ def _status(campaign: CampaignRow, stands: Standing, nodes: list[NodeCounts]) ->
     if stands.replied:
         parts.append(f"  {stands.replied:,} leads wrote to their senders")
     if campaign.status == "running":
-        parts.append(f"  next at {moment(stands.next_at) or 'no time: nothing waits'}")
+        waits = any(each.status in ("waiting", "awaiting") for each in stands.counts)
+        nothing = "no time: `clento db mend` looks why, leads wait" if waits else "nothing waits"
+        parts.append(f"  next at {moment(stands.next_at)}" if stands.next_at else f"  {nothing}")
+    parts += [f"  warning: {each}" for each in warnings]
     parts += [
         Table(
             ("leads", "state", "outcome"),
@@ -474,11 +499,11 @@ def _status(campaign: CampaignRow, stands: Standing, nodes: list[NodeCounts]) ->
         parts.append(f"  `clento campaign lift {campaign.name}` lets held steps go on")
     for use in stands.senders:
         paused = f", {use.account.pause_reason}" if use.account.pause_reason else ""
-        until = use.account.blocked_until
-        blocked = f", held back until {moment(until)}" if until is not None else ""
-        parts.append(
-            f"{use.account.name}: {use.account.status}{paused}{blocked}, {use.leads:,} leads"
-        )
+        parts.append(f"{use.account.name}: {use.account.status}{paused}, {use.leads:,} leads")
+        for held in use.held_back:
+            why = f": {held.reason}" if held.reason else ""
+            what = held.budget or "all that it does"
+            parts.append(f"  {what}: held back until {moment(held.until)}{why}")
         if use.caps:
             parts.append(use_table(use.caps, use.used))
     return parts

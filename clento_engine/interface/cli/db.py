@@ -2,12 +2,15 @@
 
 import click
 
-from clento_engine.config import read_settings
-from clento_engine.interface.cli.output import answer
+from clento_engine.config import clock_for, read_settings
+from clento_engine.interface.cli.failures import Refused
+from clento_engine.interface.cli.output import Table, answer
 from clento_engine.interface.cli.session import database_url, json_option, opened, run
 from clento_engine.store import migrate
 from clento_engine.store.database import Database, newest_revision, unsafe_settings
+from clento_engine.store.lanes import Wrong, mend_lanes
 from clento_engine.store.moves import recount as recount_moves
+from clento_engine.store.moves import shortened_histories
 
 
 @click.command()
@@ -91,7 +94,8 @@ def recount(as_json: bool) -> None:
     """Count anew what `clento campaign status` adds up.
 
     From every lead and its history; nobody waits for it.  To be run once, when the tickers of a
-    version that did not count have ended.
+    version that did not count have ended.  Refused where histories are shorter than what was
+    counted: what was deleted of them cannot be counted anew.
 
     \b
     Example:
@@ -101,7 +105,39 @@ def recount(as_json: bool) -> None:
 
     async def counted() -> int:
         async with opened(settings) as database, database.connection() as conn:
+            if shortened := await shortened_histories(conn):
+                raise Refused(
+                    f"histories lack {shortened:,} steps that were counted: counted anew, a status"
+                    " would show less than was done",
+                    "leave the counts as they are, or restore what was deleted of `events` and"
+                    " `actions` first",
+                )
             return await recount_moves(conn)
 
     mended = run(counted(), settings)
     answer(as_json, {"mended": mended}, f"{mended:,} counts were wrong and are right now")
+
+
+@click.command()
+@json_option
+def mend(as_json: bool) -> None:
+    """Make lanes right that would leave leads waiting for ever.
+
+    What the view `invariants.lanes` lists: lanes that were deleted, switched or put to sleep by
+    hand.  Tickers do it every ten minutes by themselves.  Limits, gaps and hours hold.  A campaign
+    that was completed with leads unfinished is paused: resume or stop it.
+
+    \b
+    Example:
+      clento db mend
+    """
+    settings = read_settings()
+
+    async def mended() -> list[Wrong]:
+        async with opened(settings) as database, database.connection() as conn:
+            return await mend_lanes(conn, clock_for(settings)())
+
+    found = run(mended(), settings)
+    rows = [(each.campaign_id, each.account_id, each.operation, each.problem) for each in found]
+    columns = ("campaign", "account", "operation", "it was")
+    answer(as_json, {"mended": found}, Table(columns, rows, empty="nothing was wrong"))

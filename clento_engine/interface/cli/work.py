@@ -13,9 +13,10 @@ from clento_engine.config import BadSetting, Settings, clock_for, read_settings,
 from clento_engine.interface.api import create_app, serve
 from clento_engine.interface.cli.asked import unipile, workspace
 from clento_engine.interface.cli.failures import Refused
-from clento_engine.interface.cli.output import answer, moment
+from clento_engine.interface.cli.output import answer, moment, note
 from clento_engine.interface.cli.session import json_option, opened
 from clento_engine.interface.cli.session import run as run_async
+from clento_engine.interface.cli.status import WARNED, sweep_warning
 from clento_engine.interface.cli.values import LASTING, LISTENING, URL
 from clento_engine.runtime import daemon
 from clento_engine.runtime.clock import (
@@ -27,11 +28,13 @@ from clento_engine.runtime.clock import (
     system_clock,
 )
 from clento_engine.runtime.guard import require_provider
+from clento_engine.runtime.heartbeat import Heartbeat
 from clento_engine.runtime.outbox import Outbox, posting
 from clento_engine.runtime.registration import NotRegistered, register
 from clento_engine.runtime.work import Worked, attend, housekeeping
 from clento_engine.runtime.world import SLOTS, World
 from clento_engine.store.database import PATIENCE, Database, server_time, unsafe_settings
+from clento_engine.store.tickers import FailingSweep, failing_sweeps
 
 log = logging.getLogger(__name__)
 
@@ -42,15 +45,19 @@ log = logging.getLogger(__name__)
     type=LASTING,
     default="50s",
     show_default=True,
-    help="For how long new steps are begun; what is in flight then is settled first.",
+    help="For how long anything is begun; it ends with the longest request under way then.",
 )
 @json_option
-def tick(budget: timedelta, as_json: bool) -> None:
+@click.pass_context
+def tick(ctx: click.Context, budget: timedelta, as_json: bool) -> None:
     """Do everything that is due, then end; for cron and timers.
 
     For all organisations: webhooks that came in, sweeps, actions of unknown outcome, steps,
     notices; also what becomes due within the budget, at its own moment.  Ticks may overlap, on one
     host or many: none takes a step of another.  SIGTERM ends it early and in order.
+
+    Exit status 3: all else was done, but senders could not be swept for news.  Each is named, and
+    tried again within minutes where no connection came about, else within hours.
 
     \b
     Example, every minute in a crontab:
@@ -58,13 +65,17 @@ def tick(budget: timedelta, as_json: bool) -> None:
     """
     settings = read_settings()
 
-    async def ticked() -> Worked:
+    async def ticked() -> tuple[Worked, list[FailingSweep]]:
         async with _working(settings) as (world, outbox, stop):
-            worked = await attend(world, outbox, budget, stop=stop)
+            began = world.clock()
+            heartbeat = Heartbeat(world, "tick")
+            worked = await attend(world, outbox, budget, stop=stop, heartbeat=heartbeat)
             worked.completed += await housekeeping(world)
-            return worked
+            async with world.database.connection() as conn:
+                return worked, await failing_sweeps(conn, since=began)
 
-    worked = run_async(ticked(), settings, level=logging.INFO)
+    worked, failing = run_async(ticked(), settings, level=logging.INFO)
+    worked.swept = max(0, worked.swept - len(failing))
     data = {
         "steps": worked.ticked.total,
         "by_operation": worked.ticked.steps,
@@ -74,11 +85,16 @@ def tick(budget: timedelta, as_json: bool) -> None:
         "applied": worked.applied,
         "reconciled": worked.reconciled,
         "swept": worked.swept,
+        "sweeps_failed": failing,
         "posted": worked.posted,
         "completed": worked.completed,
         "next_at": worked.next_at,
     }
-    answer(as_json, data, _said(worked))
+    answer(as_json, data, _said(worked, len(failing)))
+    for each in failing:
+        note(sweep_warning(each))
+    if failing:
+        ctx.exit(WARNED)
 
 
 @click.command()
@@ -125,7 +141,8 @@ def run(
             _working(settings) as (world, outbox, stop),
             _receiving(world, settings, listen, public_url, stop),
         ):
-            await daemon.run(world, outbox, stop=stop, interval=interval)
+            heartbeat = Heartbeat(world, "run")
+            await daemon.run(world, outbox, stop=stop, interval=interval, heartbeat=heartbeat)
 
     run_async(ran(), settings, level=logging.INFO)
     answer(as_json, {"stopped": True}, "stopped")
@@ -248,7 +265,7 @@ def _signals(stop: Callable[[], None]) -> Iterator[None]:
             loop.remove_signal_handler(number)
 
 
-def _said(worked: Worked) -> str:
+def _said(worked: Worked, failing: int) -> str:
     """Say in one line what was done."""
     steps = worked.ticked.steps
     parts = []
@@ -261,6 +278,7 @@ def _said(worked: Worked) -> str:
         (worked.applied, "webhooks applied"),
         (worked.reconciled, "reconciled"),
         (worked.swept, "accounts swept"),
+        (failing, "accounts not swept"),
         (worked.posted, "notices posted"),
         (worked.completed, "campaigns completed"),
     ):

@@ -1,0 +1,70 @@
+"""The heartbeat of a ticker, and what it looks at now and then: lanes that would sleep for ever."""
+
+import logging
+import os
+import socket
+import time
+from dataclasses import replace
+from datetime import timedelta
+from importlib.metadata import version
+from typing import Literal
+
+from clento_engine.runtime.world import World, surely
+from clento_engine.store.lanes import Wrong, mend_lanes
+from clento_engine.store.tickers import Ticker, beat
+
+EVERY = timedelta(seconds=30)  # of real time
+
+log = logging.getLogger(__name__)
+
+
+class Heartbeat:
+    """Writes that this process looks for what is due."""
+
+    def __init__(self, world: World, kind: Literal["tick", "run"]) -> None:
+        """Begin with nothing written."""
+        now = world.clock()
+        self._world = world
+        self._ticker = Ticker(
+            host=socket.gethostname(),
+            kind=kind,
+            pid=os.getpid(),
+            version=version("clento-engine"),
+            provider=None if world.workspace is None else world.workspace.dsn,
+            started_at=now,
+            seen_at=now,
+        )
+        self._next = 0.0
+
+    async def beat(self) -> None:
+        """Write it, every half minute at most; mend the lanes when that is due, over all hosts."""
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + EVERY.total_seconds()
+        world, ticker = self._world, replace(self._ticker, seen_at=self._world.clock())
+        async with world.database.connection() as conn:
+            is_to_look = await beat(conn, ticker)
+        if is_to_look:
+            await mend(world)
+
+
+async def mend(world: World) -> list[Wrong]:
+    """Hold lanes against their first leads and mend what is wrong; return what was, logged."""
+
+    async def once() -> list[Wrong]:
+        async with world.database.connection() as conn:
+            return await mend_lanes(conn, world.clock())
+
+    mended = await surely(once)
+    for each in mended:
+        log.warning(
+            "lane mended",
+            extra={
+                "campaign_id": str(each.campaign_id),
+                "account_id": str(each.account_id),
+                "operation": each.operation,
+                "problem": each.problem,
+                "alert": True,
+            },
+        )
+    return mended
