@@ -17,6 +17,7 @@ from clento_engine.domain import execution as ex
 from clento_engine.domain.authorship import Author, Written, author, digest, may_echo
 from clento_engine.domain.lead import Identity, identity
 from clento_engine.domain.opt_out import is_opt_out
+from clento_engine.domain.outside import is_id
 from clento_engine.domain.suppression import Kind
 from clento_engine.provider.port import Message
 from clento_engine.runtime.asking import MayGoOn, always
@@ -44,7 +45,6 @@ from clento_engine.store.sweeps import sweep_by
 PAUSING = frozenset({"CREDENTIALS", "ERROR", "STOPPED", "PERMISSIONS", "DELETED"})
 RESUMING = frozenset({"OK", "RECONNECTED", "CREATION_SUCCESS", "SYNC_SUCCESS"})
 BATCH = 200
-LONGEST_ID = 200  # of an account, person, chat or message: they stand in indexes
 LONGEST_KEY = 400
 # A paused account is asked about that soon, in case the webhook of its recovery is lost.
 ASK_AGAIN = timedelta(hours=1)
@@ -504,7 +504,7 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def _id(value: object) -> str | None:
-    return value if isinstance(value, str) and 0 < len(value) <= LONGEST_ID else None
+    return value if isinstance(value, str) and is_id(value) else None
 
 
 def _slug(value: object) -> str | None:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from clento_engine.domain import execution as ex
 from clento_engine.domain import failure as on
+from clento_engine.domain import transition
 from clento_engine.domain.backoff import MAX_ATTEMPTS
 from clento_engine.domain.execution import (
     Decision,
@@ -473,6 +474,17 @@ def test_the_delay_after_acceptance_counts_from_its_instant() -> None:
     run = decide(graph, after(graph, *ASKED), ex.Accepted(NOW + HOUR), heard_at).execution
     assert (run.node_id, run.connected) == ("write", True)
     assert run.next_run_at == NOW + HOUR + DAY
+
+
+@pytest.mark.parametrize("is_on", [True, False], ids=["on", "off"])
+def test_an_acceptance_stamped_2046_delays_nobody(
+    monkeypatch: pytest.MonkeyPatch, is_on: bool
+) -> None:
+    if not is_on:
+        monkeypatch.setattr(transition, "bounded_moment", lambda stamp, _now: stamp)
+    graph = branching()
+    run = decide(graph, after(graph, *ASKED), ex.Accepted(NOW + 7_300 * DAY), NOW).execution
+    assert (run.next_run_at == NOW + DAY) is is_on
 
 
 def test_an_acceptance_heard_late_is_followed_at_once() -> None:

@@ -432,6 +432,16 @@ async def test_what_is_learned_later_is_added_and_the_newest_reply_is_kept(conn:
     assert contact["replied_at"] == NOW + DAY
 
 
+async def test_a_message_stamped_2046_makes_no_contact_deaf(conn: Conn) -> None:
+    stage = await begun(conn, BRANCHING, CONNECT, stop_on_reply=False)
+    stamp = NOW + 20 * 365 * DAY
+    await stage.settle(
+        stage.heard(ex.Replied(), learned=Learned(replied_at=stamp, connected_at=stamp))
+    )
+    [contact] = await stage.rows("select * from contacts")
+    assert (contact["connected_at"], contact["replied_at"]) == (NOW, NOW)
+
+
 async def test_the_history_tells_each_step_and_replays_to_the_same_place(conn: Conn) -> None:
     stage = await set_stage(conn, BRANCHING, stop_on_reply=False)
     await stage.walk(3)
