@@ -10,6 +10,7 @@ The lead's row is not written: an execution is in flight while it has an open ac
 schema allows one.
 """
 
+import logging
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ from clento_engine.store.pick import (
     Lane,
     Picker,
     Purse,
+    Unreadable,
     effective_caps,
     longest_window,
     ramped,
@@ -345,6 +347,19 @@ update campaign_senders s set starts_on = r.starts_on, starts = r.starts
 """
 
 
+_LANE_KEY = ("organization_id", "campaign_id", "account_id", "operation")
+
+_HOLD = """
+update lanes l set active = false, held_since = %(now)s, held_reason = r.reason
+  from json_to_recordset(%(lanes)s) as r(organization_id uuid, campaign_id uuid, account_id uuid,
+       operation text, reason text)
+ where l.organization_id = r.organization_id and l.campaign_id = r.campaign_id
+   and l.account_id = r.account_id and l.operation = r.operation
+"""
+
+log = logging.getLogger(__name__)
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What a claim may take: at most `slots` steps of these organisations, due at `now`.
@@ -454,14 +469,38 @@ async def take(
     The leads `without` are not to be had: the caller, who has not said yet what became of them,
     wakes their lanes.
     """
-    lanes = [Lane(row, wanted.now) for row in await asked.lanes.fetchall()]
+    locked = await asked.lanes.fetchall()
+    lanes, unreadable = _read_lanes(locked, wanted.now)
+    if unreadable:
+        await conn.execute(_HOLD, {"now": wanted.now, "lanes": recordset(unreadable)})
     if not lanes:
-        return Claim([])
+        return Claim([], len(locked))
     picker = Picker(wanted.now, wanted.slots, wanted.lease, wanted.request_limit)
     await _see(conn, lanes, picker, asked, without)
     picker.pick(lane for lane in lanes if lane.gate <= wanted.now)
     await _write(conn, lanes, picker)
     return Claim(picker.claimed, len(lanes), sum(1 for lane in lanes if lane.passed))
+
+
+def _read_lanes(
+    rows: Sequence[dict[str, Any]], now: datetime
+) -> tuple[list[Lane], list[dict[str, Any]]]:
+    """Read what was locked; return the lanes, and of those that cannot be read the key and why.
+
+    Hours or a zone that somebody edited hold their own lanes, and no other.
+    """
+    lanes, unreadable = [], []
+    for row in rows:
+        try:
+            lanes.append(Lane(row, now))
+        except Unreadable as error:
+            key = {name: row[name] for name in _LANE_KEY}
+            log.warning(
+                "lane held",
+                extra={**{k: str(v) for k, v in key.items()}, "reason": str(error), "alert": True},
+            )
+            unreadable.append({**key, "reason": str(error)})
+    return lanes, unreadable
 
 
 async def _see(
@@ -476,13 +515,16 @@ async def _see(
     of_place = {lane.row["place"]: lane for lane in lanes}
     of_account = {lane.account: lane for lane in lanes}
     for budget, campaign_id, caps, used, flying in map(_used, await asked.used.fetchall()):
+        if budget[:2] not in of_account:
+            continue  # of a lane that cannot be read
         row = of_account[budget[:2]].row
         left = allowance(ramped(row, budget[2], caps, now), used)
         picker.purses[budget] = Purse(left)
         picker.crowds[budget[0], campaign_id].flying = flying
     versions: dict[int, tuple[UUID, UUID]] = {}
     for row in await asked.heads.fetchall():
-        lane = of_place[row["place"]]
+        if (lane := of_place.get(row["place"])) is None:
+            continue  # one that cannot be read
         lead_id = row["lead_id"]
         is_free = lead_id is not None and not (without and lead_id in without)
         if is_free and not row["is_unheard"]:

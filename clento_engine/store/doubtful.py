@@ -260,8 +260,16 @@ def _doubtful(row: Mapping[str, Any], known: Sequence[Known]) -> Doubtful:
         subject=row["subject"],
         intended_at=row["intended_at"],
         checks=row["checks"],
-        progress=msgspec.json.decode(row["progress"] or "{}", type=Progress),
+        progress=_progress(row["progress"]),
         provider_id=row["provider_id"],
         chat_id=row["chat_id"],
         known=tuple(known),
     )
+
+
+def _progress(saved: str | None) -> Progress:
+    """Read how far a search came; one that was changed by hand begins anew."""
+    try:
+        return msgspec.json.decode(saved or "{}", type=Progress)
+    except msgspec.ValidationError:
+        return Progress()

@@ -1,11 +1,12 @@
 """Choosing, among what waits under the claim's locks, the steps that run now."""
 
+import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -47,6 +48,10 @@ _WRITES_TEXT = frozenset(
         Operation.SEND_INMAIL,
     }
 )
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 LaneKey = tuple[UUID, UUID, UUID, str]  # organisation, campaign, account, operation
 AccountKey = tuple[UUID, UUID]
@@ -121,6 +126,17 @@ class Terms(Struct, frozen=True):
     budget_gap: timedelta
 
 
+class Unreadable(ValueError):
+    """A stored value that cannot be what was written: `str` names the place, not the value."""
+
+
+def _readable(what: str, read: Callable[[str], T], value: str) -> T:
+    try:
+        return read(value)
+    except (ValueError, LookupError, OSError) as error:  # ZoneInfo opens files
+        raise Unreadable(f"{what} cannot be read: put it right, then lift the hold") from error
+
+
 @dataclass(slots=True, init=False)
 class Lane:
     """A locked lane, with what its account, budget and campaign say about it."""
@@ -142,14 +158,15 @@ class Lane:
     told: bool  # a head came back as an event, of which nothing is written down yet
 
     def __init__(self, row: Mapping[str, Any], now: datetime) -> None:
-        """Read a row of the claim's lock."""
+        """Read a row of the claim's lock.  Raises Unreadable."""
         organization_id, account_id = row["organization_id"], row["account_id"]
         self.row = row
         self.key = (organization_id, row["campaign_id"], account_id, row["operation"])
         self.account = (organization_id, account_id)
         self.budget = (organization_id, account_id, row["budget"])
         self.campaign = (organization_id, row["campaign_id"])
-        self.hours = parse_hours(row["working_hours"])
+        _readable("the sender's time zone", ZoneInfo, row["time_zone"])
+        self.hours = _readable("the campaign's `working_hours`", parse_hours, row["working_hours"])
         self.operation = Operation(row["operation"])
         self.gate = _gate(row, self.hours, self.operation, now)
         self.take = row["take"]
@@ -210,6 +227,13 @@ def today(row: Mapping[str, Any], now: datetime) -> date:
     return now.astimezone(ZoneInfo(row["time_zone"])).date()
 
 
+def _is_today(values: Mapping[str, Any], now: datetime) -> bool:
+    try:
+        return bool(values["starts_on"] == today(values, now))
+    except (KeyError, ValueError, OSError):  # another sender's zone: its own lanes wait for that
+        return values["starts_on"] is not None
+
+
 def starts_left(
     lanes: Iterable[Lane],
     picker: "Picker",
@@ -220,7 +244,7 @@ def starts_left(
     for lane in lanes:
         row, (organization_id, campaign_id, account_id, _) = lane.row, lane.key
         begun = {  # each in its own zone: where one sender's day is over, another's is not
-            sender: values["starts"] if values["starts_on"] == today(values, picker.now) else 0
+            sender: values["starts"] if _is_today(values, picker.now) else 0
             for (campaign, sender), values in picker.senders.items()
             if campaign == campaign_id
         }
@@ -416,8 +440,8 @@ class _Taking:
         lane, picker, terms = self._lane, self._picker, self._terms
         run = execution(head, terms.rules)
         workflow = self._workflow_of(head["workflow_version_id"])
-        node = None if run.node_id is None else workflow.nodes[run.node_id]
-        next_step = self._next_step(head, run, node)
+        node = None if run.node_id is None else workflow.nodes.get(run.node_id)
+        next_step = self._readable_step(head, run, node, workflow)
         claimed = (
             lane.key[0],
             run,
@@ -448,6 +472,24 @@ class _Taking:
             self._workflow = self._picker.workflows[version_id]
             self._version = version_id.int
         return self._workflow
+
+    def _readable_step(
+        self, head: dict[str, Any], run: Execution, node: Node | None, workflow: Workflow
+    ) -> Intent | ex.Event:
+        """Return the step; a lead of which something cannot be read is held, and no other."""
+        try:
+            if not workflow.nodes:
+                raise Unreadable("the saved workflow cannot be read: put it right")  # noqa: TRY301
+            if node is None and run.node_id is not None:
+                raise Unreadable(f"its workflow has no node {run.node_id[:80]!r}")  # noqa: TRY301
+            return self._next_step(head, run, node)
+        except Exception as error:  # noqa: BLE001  whatever a hand can write into a row
+            name = type(error).__name__  # its text may hold what is sent
+            log.warning(
+                "step cannot be prepared",
+                extra={"lead_id": str(run.lead_id), "error": name, "alert": True},
+            )
+            return ex.Unknowable(_unreadable(error))
 
     def _next_step(
         self, head: dict[str, Any], run: Execution, node: Node | None
@@ -481,11 +523,28 @@ class _Taking:
         self._purse.free_at = self._now + self._terms.budget_gap
 
 
+def _unreadable(error: Exception) -> str:
+    """Say why a step cannot be prepared, without a word of what a row holds."""
+    if isinstance(error, Unreadable):
+        return str(error)
+    return f"lead, list or workflow cannot be read ({type(error).__name__}): put them right"
+
+
+def _fields(stored: str) -> dict[str, str]:
+    fields = json.decode(stored)
+    if not isinstance(fields, dict):
+        raise Unreadable("the lead's `fields` are no JSON object: put them right")
+    for name, value in fields.items():
+        if not isinstance(value, str):
+            raise Unreadable(f"the lead's `fields` hold no text for {name[:40]!r}: put it right")
+    return fields
+
+
 def _person(head: Mapping[str, Any], operation: Operation, columns: tuple[str, ...]) -> Person:
     fields = {}
     if operation in _WRITES_TEXT:
         fields = {
-            **json.decode(head["fields"]),
+            **_fields(head["fields"]),
             "first_name": head["first_name"],
             "last_name": head["last_name"],
             "company": head["company"],

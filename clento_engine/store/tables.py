@@ -64,6 +64,11 @@ def _list(values: Iterable[StrEnum]) -> str:
     return ", ".join(f"'{value}'" for value in sorted(values))
 
 
+def _ascii(column: str) -> CheckConstraint:
+    """Keep out the dashes and spaces of word processors, which look like those we read."""
+    return CheckConstraint(f"{column} ~ '^[ -~]+$'", name=f"{column}_ascii")
+
+
 def _tenant() -> Column[object]:
     return Column("organization_id", Uuid, nullable=False)
 
@@ -248,6 +253,7 @@ connected_accounts = Table(
     CheckConstraint(
         "spacing_shortest >= '0' AND spacing_longest >= spacing_shortest", name="spacing"
     ),
+    _ascii("time_zone"),
     # the sweep asks: which account is due
     Index("connected_accounts_sweep", "next_sweep_at"),
     _readable("next_free_at"),
@@ -312,6 +318,7 @@ lead_lists = Table(
     PrimaryKeyConstraint("organization_id", "id"),
     UniqueConstraint("organization_id", "name", name="lead_lists_name_key"),
     ForeignKeyConstraint(["organization_id"], ["organizations.id"]),
+    CheckConstraint("array_position(columns, NULL) IS NULL", name="columns"),
 )
 
 leads = Table(
@@ -338,6 +345,12 @@ leads = Table(
         ["organization_id", "list_id"], ["lead_lists.organization_id", "lead_lists.id"]
     ),
     CheckConstraint("public_identifier IS NOT NULL OR provider_id IS NOT NULL", name="reachable"),
+    # values of templates, each a text
+    CheckConstraint(
+        "jsonb_typeof(fields) = 'object' AND NOT jsonb_path_exists(fields,"
+        """ 'strict $.* ? (@.type() != "string")', '{}', true)""",
+        name="fields",
+    ),
 )
 
 contacts = Table(
@@ -442,8 +455,12 @@ campaigns = Table(
     _one_of("on_missing", OnMissing),
     CheckConstraint("max_concurrent_leads > 0", name="max_concurrent_leads"),
     CheckConstraint("leads_per_day > 0", name="leads_per_day"),
-    CheckConstraint("lead_processing_delay >= '0'", name="lead_processing_delay"),
-    CheckConstraint("max_duration > '0'", name="max_duration"),
+    CheckConstraint(
+        "lead_processing_delay >= '0' AND lead_processing_delay <= '3650 days'",
+        name="lead_processing_delay",
+    ),
+    CheckConstraint("max_duration > '0' AND max_duration <= '3650 days'", name="max_duration"),
+    _ascii("working_hours"),
     CheckConstraint("hold_after > 0", name="hold_after"),
     _readable("next_start_at"),
 )
@@ -534,6 +551,7 @@ campaign_executions = Table(
     CheckConstraint("status <> 'held' OR reason IS NOT NULL", name="held_reason"),
     CheckConstraint(f"(outcome IS NOT NULL) = (status IN ({_list(FINAL)}))", name="final_outcome"),
     CheckConstraint("(outcome IS NOT NULL) = (finished_at IS NOT NULL)", name="finished_at"),
+    CheckConstraint("array_position(posts, NULL) IS NULL", name="posts"),
     # the claim takes each lane's first executions; the lead's id makes the order total
     Index(
         "campaign_executions_head",

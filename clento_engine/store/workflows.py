@@ -1,5 +1,6 @@
 """Workflow versions: immutable once saved, so each process reads a version once."""
 
+import logging
 from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
@@ -8,7 +9,10 @@ from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 from uuid_utils.compat import uuid7
 
+from clento_engine.domain.limits import carried_per_day
 from clento_engine.domain.workflow import Workflow, from_json, to_json
+
+log = logging.getLogger(__name__)
 
 _MOST_KEPT = 1000
 _kept: dict[UUID, Workflow] = {}
@@ -17,7 +21,10 @@ _kept: dict[UUID, Workflow] = {}
 async def load_workflows(
     conn: AsyncConnection[Any], versions: Iterable[tuple[UUID, UUID]]
 ) -> dict[UUID, Workflow]:
-    """Return the compiled workflows of (organization_id, version_id) pairs, by version id."""
+    """Return the compiled workflows of (organization_id, version_id) pairs, by version id.
+
+    One that somebody edited so that it cannot be read has no nodes: whoever walks it is held.
+    """
     wanted = set(versions)
     if len(_kept) > _MOST_KEPT:
         _kept.clear()
@@ -29,8 +36,21 @@ async def load_workflows(
             ([organization for organization, _ in missing], [version for _, version in missing]),
         )
         for version_id, compiled in await cursor.fetchall():
-            _kept[version_id] = from_json(compiled)
+            _kept[version_id] = _read(version_id, compiled)
     return {version: _kept[version] for _, version in wanted}
+
+
+def _read(version_id: UUID, compiled: Any) -> Workflow:  # noqa: ANN401  JSON
+    try:
+        workflow = from_json(compiled)
+        carried_per_day(workflow, {}, 7)  # raises for a cycle
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        log.error(  # noqa: TRY400  the reason of each lead says the rest
+            "workflow cannot be read",
+            extra={"version_id": str(version_id), "error": type(error).__name__, "alert": True},
+        )
+        return Workflow(first="", nodes={})
+    return workflow
 
 
 async def save_workflow(
