@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from clento_engine.config import read_settings
 from clento_engine.domain.execution import OnMissing
 from clento_engine.domain.finding import Severity
 from clento_engine.domain.schedule import parse_hours
@@ -122,7 +123,10 @@ def create(
         max_duration=max_duration,
         inmail_subject=inmail_subject,
     )
-    made = within(org, lambda here: launch.create(here.conn, here.organization_id, plan))
+    reach = read_settings().webhooks_may_reach
+    made = within(
+        org, lambda here: launch.create(here.conn, here.organization_id, plan, reach=reach)
+    )
     answer(
         as_json,
         made,
@@ -182,6 +186,7 @@ def start(
       clento campaign start spring --leads-per-day 20 --start-date 2026-03-02
     """
     pace = Pace(max_concurrent_leads, lead_processing_delay, leads_per_day)
+    reach = read_settings().webhooks_may_reach
 
     async def work(here: Here) -> launch.Started:
         try:
@@ -193,6 +198,7 @@ def start(
                 begin=start_date,
                 skip=skip_unready,
                 now=here.clock(),
+                reach=reach,
             )
         except launch.Over as error:
             raise click.BadParameter(str(error), param_hint="--start-date") from None

@@ -183,7 +183,7 @@ async def _working(settings: Settings) -> AsyncIterator[tuple[World, Outbox, asy
         async with AsyncExitStack() as opening:
             clock, is_simulated = await asyncio.to_thread(_clock, settings)
             provider = await opening.enter_async_context(unipile(settings, clock))
-            outbox = await opening.enter_async_context(posting())
+            outbox = await opening.enter_async_context(posting(settings.webhooks_may_reach))
             database = await opening.enter_async_context(opened(settings, patience=PATIENCE))
             await _warn_of_trust(settings, database)
             await _require_agreement(settings, database, clock)
