@@ -105,7 +105,8 @@ def run(
 
     SIGTERM or Ctrl-C: nothing more is begun, what is in flight is settled, then it ends with
     status 0.  Any number may run, on any number of hosts.  Webhooks make it react at once; without
-    them replies and acceptances are found by sweeps, a few times a day.
+    them replies and acceptances are found by sweeps, a few times a day.  The receiver holds 128
+    connections at most, and closes those whose request is not complete within seconds.
 
     \b
     Example:
