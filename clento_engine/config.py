@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TextIO
 from urllib.parse import unquote, urlsplit
 
+from clento_engine.domain.reach import PUBLIC, SETTING, Reach, masked, read_reach
 from clento_engine.runtime.clock import Clock, SpeedClock, VirtualClock, system_clock
 
 CLOCK_TIMEOUT_S = 2.0  # the simulator is on this machine: longer, and it is not there
@@ -56,6 +57,7 @@ class Settings:
     log_format: LogFormat = LogFormat.TEXT
     organization: str | None = None
     requests_at_once: int | None = None  # of one ticker
+    webhooks_may_reach: Reach = PUBLIC  # besides public addresses
     trust_storage: bool = False  # that a commit is kept though `fsync` is off
     clock_jump: str | None = None  # of `clento chaos`; heard only where Unipile is simulated
 
@@ -102,6 +104,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         log_format=LogFormat(form),
         organization=value("CLENTO_ORG"),
         requests_at_once=_requests_at_once(value("CLENTO_REQUESTS_AT_ONCE")),
+        webhooks_may_reach=_webhooks_may_reach(value(SETTING)),
         trust_storage=_trust_storage(value("CLENTO_TRUST_STORAGE")),
         clock_jump=value("CLENTO_CHAOS_CLOCK_JUMP"),
     )
@@ -116,6 +119,16 @@ def _requests_at_once(given: str | None) -> int | None:
             f"set it to a number from 1 to {_MOST_AT_ONCE:,}, or leave it out",
         )
     return int(given)
+
+
+def _webhooks_may_reach(given: str | None) -> Reach:
+    try:
+        return read_reach(given or "")
+    except ValueError as error:
+        raise BadSetting(
+            f"{SETTING}: {error}",
+            "list hosts and networks with commas between: 10.0.0.0/8,hooks.internal.example",
+        ) from None
 
 
 def _trust_storage(given: str | None) -> bool:
@@ -232,7 +245,7 @@ class _Lines(logging.Formatter):
         line = self.line(at, record, keys)
         for secret in self._secrets:
             line = line.replace(secret, "***")
-        return line
+        return masked(line)
 
     def line(self, at: str, record: logging.LogRecord, keys: Mapping[str, object]) -> str:
         raise NotImplementedError

@@ -17,6 +17,7 @@ HTTP_LIBRARIES = {"aiohttp", "http.client", "httpx", "httpx_aiohttp", "requests"
 HTTP_ROOMS = (
     "provider/",
     "runtime/outbox.py",  # posts to the customers' own webhooks, not to Unipile
+    "runtime/egress.py",  # the connections that the outbox posts by
     "config.py",  # asks a simulator on this host what time it is
     "simulator/webhooks.py",  # is Unipile: it posts to our webhook
     "simulator/remote.py",  # steers a simulator that is a process of its own

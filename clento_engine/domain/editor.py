@@ -21,6 +21,7 @@ from clento_engine.domain import template
 from clento_engine.domain.finding import Finding, Report, Severity
 from clento_engine.domain.limits import Tier
 from clento_engine.domain.operation import Operation
+from clento_engine.domain.reach import masked
 from clento_engine.domain.soundness import connected
 from clento_engine.domain.workflow import (
     RECENT,
@@ -264,7 +265,7 @@ class _Config:
         if url is not None and not _URL.fullmatch(url):
             fix = "give the whole address, beginning with https://"
             self.report.unready(
-                self.name, _of("targetUrl"), f"{_shown(url)} is no web address", fix
+                self.name, _of("targetUrl"), f"{_shown(masked(url))} is no web address", fix
             )
         if url is None and webhook_id is None:
             fix = (

@@ -2,13 +2,14 @@
 
 import re
 import shlex
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
 from clento_engine.domain import template
 from clento_engine.domain.finding import Finding, Severity
 from clento_engine.domain.limits import Tier
 from clento_engine.domain.operation import Operation
+from clento_engine.domain.reach import PUBLIC, Reach, has_credentials, misplaced
 from clento_engine.domain.workflow import Node, Workflow
 
 _WITHOUT_INMAIL = frozenset({Tier.NEW, Tier.FREE})
@@ -20,16 +21,18 @@ def check_ready(
     workflow: Workflow,
     *,
     tiers: Collection[Tier],
-    webhook_ids: Collection[str],
+    webhooks: Mapping[str, str],
     columns: Collection[str] | None,
     inmail_subject: str | None,
+    reach: Reach = PUBLIC,
 ) -> list[Finding]:
     """Report what keeps a node from running in one campaign, and what may turn out badly.
 
-    `tiers` are those of the campaign's senders, `webhook_ids` the registered webhooks,
-    `columns` the columns of the lead list (None when it is not known yet: variables are then not
-    checked), and `inmail_subject` the campaign's.  This adds to what reading the document found,
-    and repeats nothing of it.  Nodes that the operator passes over are not checked.
+    `tiers` are those of the campaign's senders, `webhooks` the URLs of the registered webhooks by
+    their ids, `reach` where notices may go, `columns` the columns of the lead list (None when it
+    is not known yet: variables are then not checked), and `inmail_subject` the campaign's.  This
+    adds to what reading the document found, and repeats nothing of it.  Nodes that the operator
+    passes over are not checked.
     """
     findings: list[Finding] = []
     for node in workflow.nodes.values():
@@ -39,7 +42,7 @@ def check_ready(
             findings += _unknown_variables(node, columns)
         match node.operation:
             case Operation.WEBHOOK:
-                findings += _webhook(node, webhook_ids)
+                findings += _webhook(node, webhooks, reach)
             case Operation.SEND_CONNECTION_REQUEST:
                 findings += _note(node, tiers, columns or ())
             case Operation.SEND_INMAIL:
@@ -69,16 +72,49 @@ def skip_unready(workflow: Workflow, findings: Collection[Finding]) -> Workflow:
     return Workflow(first=workflow.first, nodes=nodes)
 
 
-def _webhook(node: Node, webhook_ids: Collection[str]) -> Iterator[Finding]:
-    if node.webhook_id is None or node.webhook_url is not None or node.webhook_id in webhook_ids:
+def check_targets(workflow: Workflow, reach: Reach) -> list[Finding]:
+    """Report webhook nodes whose own URL nothing is posted to, as far as the URL shows it."""
+    return [
+        finding
+        for node in workflow.nodes.values()
+        if node.skip is None and node.operation is Operation.WEBHOOK
+        for finding in _target(node, reach)
+    ]
+
+
+def _webhook(node: Node, webhooks: Mapping[str, str], reach: Reach) -> Iterator[Finding]:
+    yield from _target(node, reach)
+    if node.webhook_id is None:
         return
-    yield Finding(
-        node.id,
-        "webhookId",
-        f"nobody registered the webhook {node.webhook_id}",
-        f"run: clento webhook add --id {shlex.quote(node.webhook_id)} --url https://…",
-        Severity.UNREADY,
-    )
+    if (url := webhooks.get(node.webhook_id)) is not None:
+        # a registered webhook goes before the URL of the node
+        if (refusal := misplaced(url, reach)) is not None:
+            problem, fix = refusal
+            problem = f"the webhook {node.webhook_id}: {problem}"
+            yield Finding(node.id, "webhookId", problem, fix, Severity.UNREADY)
+    elif node.webhook_url is None:
+        yield Finding(
+            node.id,
+            "webhookId",
+            f"nobody registered the webhook {node.webhook_id}",
+            f"run: clento webhook add --id {shlex.quote(node.webhook_id)} --url https://…",
+            Severity.UNREADY,
+        )
+
+
+def _target(node: Node, reach: Reach) -> Iterator[Finding]:
+    if node.webhook_url is None:
+        return
+    if has_credentials(node.webhook_url):
+        yield Finding(
+            node.id,
+            "targetUrl",
+            "the address holds a user or password, which everybody who reads the workflow sees",
+            "take them out, or register the address (clento webhook add) and name it by webhookId",
+            Severity.UNREADY,
+        )
+    if (refusal := misplaced(node.webhook_url, reach)) is not None:
+        yield Finding(node.id, "targetUrl", *refusal, Severity.UNREADY)
 
 
 def _note(node: Node, tiers: Collection[Tier], columns: Collection[str]) -> Iterator[Finding]:

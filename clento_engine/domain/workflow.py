@@ -8,6 +8,7 @@ from typing import Any
 
 from clento_engine.domain.finding import Finding, Severity
 from clento_engine.domain.operation import Operation
+from clento_engine.domain.reach import masked
 
 WAITING_WINDOW = timedelta(days=10)  # for acceptance, when the workflow names none
 RECENT = timedelta(days=30)  # how old a post may be, when the workflow does not say
@@ -277,7 +278,7 @@ def _what(node: Node) -> str:
         case Operation.SEND_CONNECTION_REQUEST if not node.text:
             return f"{name}, without a note"
         case Operation.WEBHOOK:
-            return f"{name} {node.webhook_id or node.webhook_url or ''}".strip()
+            return f"{name} {node.webhook_id or masked(node.webhook_url or '')}".strip()
         case _:
             return name
 

@@ -46,6 +46,7 @@ PAUSING = frozenset({"CREDENTIALS", "ERROR", "STOPPED", "PERMISSIONS", "DELETED"
 RESUMING = frozenset({"OK", "RECONNECTED", "CREATION_SUCCESS", "SYNC_SUCCESS"})
 BATCH = 200
 LONGEST_KEY = 400
+MOST_LEVELS = 32  # of a payload's arrays and objects; a message has four
 # A paused account is asked about that soon, in case the webhook of its recovery is lost.
 ASK_AGAIN = timedelta(hours=1)
 OLDEST = timedelta(days=366)  # a message from before, or from the future, has no time at all
@@ -108,11 +109,8 @@ async def receive(world: World, payload: Mapping[str, Any]) -> bool | None:
     then it is counted.  Raises ValueError when nobody can have sent this.
     """
     now = world.clock()
-    try:
-        kept = {_storable(key): _storable(value) for key, value in payload.items()}
-        key = _key(kept, now)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
+    kept = {_storable(key): _storable(value) for key, value in payload.items()}
+    key = _key(kept, now)
     async with world.database.connection() as conn:
         return await route_webhook(conn, account_in(kept), key, kept, now)
 
@@ -123,17 +121,19 @@ def account_in(payload: Mapping[str, Any]) -> str:
     return _id(account) or ""
 
 
-def _storable(value: Any) -> Any:  # noqa: ANN401  JSON
-    """Return the value without what JSON can hold and PostgreSQL cannot."""
+def _storable(value: Any, levels: int = MOST_LEVELS) -> Any:  # noqa: ANN401  JSON
+    """Return the value without what JSON can hold and PostgreSQL cannot.  Raises ValueError."""
+    if not levels:
+        raise ValueError("nested too deeply")
     match value:
         case str():
             return _UNSTORABLE.sub("\ufffd", value)
         case float() if not math.isfinite(value):
             return None
         case Mapping():
-            return {_storable(key): _storable(inner) for key, inner in value.items()}
+            return {_storable(key): _storable(inner, levels - 1) for key, inner in value.items()}
         case list():
-            return [_storable(inner) for inner in value]
+            return [_storable(inner, levels - 1) for inner in value]
         case _:
             return value
 

@@ -13,6 +13,7 @@ from clento_engine.domain.editor import read_workflow
 from clento_engine.domain.execution import OnMissing
 from clento_engine.domain.failure import REFUSALS_IN_A_ROW
 from clento_engine.domain.finding import Finding, Severity
+from clento_engine.domain.reach import PUBLIC, Reach
 from clento_engine.domain.readiness import check_ready, skip_unready
 from clento_engine.domain.schedule import DEFAULT_HOURS, WorkingHours, parse_hours
 from clento_engine.domain.workflow import Workflow
@@ -84,8 +85,10 @@ class Started:
     skipped: dict[str, str] = field(default_factory=dict)
 
 
-async def create(conn: Conn, organization_id: UUID, plan: Plan) -> Created:
-    """Make a draft of `plan`.
+async def create(
+    conn: Conn, organization_id: UUID, plan: Plan, *, reach: Reach = PUBLIC
+) -> Created:
+    """Make a draft of `plan`; `reach` is where notices may go.
 
     Raises NotReady for a workflow that cannot be compiled, NotFound for a list or account that is
     not there, AlreadyExists for a name that is taken: then nothing was made.
@@ -119,7 +122,7 @@ async def create(conn: Conn, organization_id: UUID, plan: Plan) -> Created:
             hold_after=plan.hold_after,
         )
         campaign = await find_campaign(conn, organization_id, str(campaign_id))
-        ready = await _readiness(conn, organization_id, campaign, read.workflow, accounts)
+        ready = await _readiness(conn, organization_id, campaign, read.workflow, accounts, reach)
     return Created(campaign_id, plan.name, (*read.findings, *ready))
 
 
@@ -132,6 +135,7 @@ async def start(
     begin: date | datetime | None,
     skip: bool,
     now: datetime,
+    reach: Reach = PUBLIC,
 ) -> Started:
     """Start a draft, unless a node of its workflow cannot run here and now.
 
@@ -152,7 +156,7 @@ async def start(
             raise NotReady("its senders were removed", "create the campaign again, with others", ())
         findings = [
             *_unmarked(workflow, read_workflow(saved.document).findings),
-            *await _readiness(conn, organization_id, campaign, workflow, accounts),
+            *await _readiness(conn, organization_id, campaign, workflow, accounts, reach),
         ]
         _require_ready(findings, skip=skip)
         unmarked = workflow
@@ -201,13 +205,15 @@ async def _readiness(
     campaign: CampaignRow,
     workflow: Workflow,
     accounts: Sequence[AccountRow],
+    reach: Reach,
 ) -> list[Finding]:
     return check_ready(
         workflow,
         tiers={account.tier for account in accounts},
-        webhook_ids={each[0] for each in await endpoints(conn, organization_id)},
+        webhooks={each[0]: each[2] for each in await endpoints(conn, organization_id)},
         columns=await list_columns(conn, organization_id, campaign.list_id),
         inmail_subject=campaign.inmail_subject,
+        reach=reach,
     )
 
 

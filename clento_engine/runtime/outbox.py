@@ -12,7 +12,9 @@ from datetime import timedelta
 
 import httpx
 
+from clento_engine.domain.reach import PUBLIC, Reach
 from clento_engine.runtime.asking import MayGoOn, always
+from clento_engine.runtime.egress import guarded_client, refusal
 from clento_engine.runtime.world import World
 from clento_engine.store.outbox import Delivery, delivered, not_delivered, take_deliveries
 
@@ -30,10 +32,10 @@ log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def posting() -> AsyncIterator["Outbox"]:
-    """Lend an outbox with a client of its own."""
-    async with httpx.AsyncClient() as client:
-        yield Outbox(client)
+async def posting(reach: Reach = PUBLIC, *, redirect: str | None = None) -> AsyncIterator["Outbox"]:
+    """Lend an outbox with a client of its own, which connects to what `reach` allows only."""
+    async with guarded_client(reach) as client:
+        yield Outbox(client, redirect=redirect)
 
 
 class Outbox:
@@ -106,4 +108,5 @@ class Outbox:
             ):
                 return None if answer.is_success else f"HTTP {answer.status_code}"
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this notice's alone
-            return type(error).__name__
+            refused = refusal(error)
+            return type(error).__name__ if refused is None else str(refused.strerror)

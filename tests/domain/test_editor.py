@@ -254,7 +254,7 @@ def test_the_example_is_ready_for_every_sender() -> None:
     findings = check_ready(
         result.workflow,
         tiers=list(Tier),
-        webhook_ids=hooks,
+        webhooks=dict.fromkeys(hooks, "https://crm.test/in"),
         columns=["first_name", "company"],
         inmail_subject=None,
     )

@@ -178,9 +178,7 @@ def check(document: Any) -> None:
         assert Branch.NEXT not in branches or len(branches) == 1
     unready = [
         *result.findings,
-        *check_ready(
-            workflow, tiers=list(Tier), webhook_ids=[], columns=["x"], inmail_subject="{{x"
-        ),
+        *check_ready(workflow, tiers=list(Tier), webhooks={}, columns=["x"], inmail_subject="{{x"),
     ]
     skipped = skip_unready(workflow, unready)
     marked = {finding.node_id for finding in unready if finding.severity is Severity.UNREADY}

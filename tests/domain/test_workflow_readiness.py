@@ -1,6 +1,6 @@
 """Whether a workflow can run with the senders, webhooks and columns of a campaign."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 
 import pytest
@@ -8,6 +8,7 @@ import pytest
 from clento_engine.domain.finding import Finding, Severity
 from clento_engine.domain.limits import Tier
 from clento_engine.domain.operation import Operation
+from clento_engine.domain.reach import PUBLIC, Reach, read_reach
 from clento_engine.domain.readiness import check_ready, skip_unready
 from clento_engine.domain.workflow import Edge, Node, Workflow
 
@@ -19,14 +20,16 @@ def check(
     node: Node,
     *,
     tiers: Collection[Tier] = (Tier.PREMIUM,),
-    webhook_ids: Collection[str] = (),
+    webhooks: Mapping[str, str] | None = None,
     columns: Collection[str] | None = None,
     inmail_subject: str | None = None,
+    reach: Reach = PUBLIC,
 ) -> list[tuple[Severity, str, str]]:
     found = check_ready(
         Workflow(node.id, {node.id: node}),
         tiers=tiers,
-        webhook_ids=webhook_ids,
+        webhooks=webhooks or {},
+        reach=reach,
         columns=columns,
         inmail_subject=inmail_subject,
     )
@@ -47,7 +50,7 @@ def test_a_webhook_nobody_registered_is_unready_and_the_fix_is_the_command() -> 
     findings = check_ready(
         Workflow("w", {"w": node}),
         tiers=[],
-        webhook_ids=["other"],
+        webhooks={"other": "https://crm.example.com"},
         columns=None,
         inmail_subject=None,
     )
@@ -63,7 +66,7 @@ def test_a_webhook_nobody_registered_is_unready_and_the_fix_is_the_command() -> 
 
 
 def test_a_registered_webhook_or_one_with_its_own_address_is_ready() -> None:
-    assert check(HOOK, webhook_ids=["crm"]) == []
+    assert check(HOOK, webhooks={"crm": "https://crm.example.com"}) == []
     assert check(Node("w", Operation.WEBHOOK, webhook_url="https://crm.example.com")) == []
 
 
@@ -144,3 +147,21 @@ def test_skipping_marks_exactly_the_unready_nodes_with_the_reasons() -> None:
     assert {node.id: node.skip for node in skipped.nodes.values()} == {"v": None, "w": "one; two"}
     assert list(skipped.nodes) == ["v", "w"]
     assert skip_unready(skipped, [findings[0]]) == skipped
+
+
+def test_a_webhook_that_nothing_is_posted_to_is_named_with_its_field_and_fix() -> None:
+    inside = Node("w", Operation.WEBHOOK, webhook_url="http://169.254.169.254/latest/meta-data")
+    [(severity, field, problem)] = check(inside)
+    assert (severity, field) == (Severity.UNREADY, "targetUrl")
+    assert "169.254.169.254 is not a public address" in problem
+    [(_, field, problem)] = check(HOOK, webhooks={"crm": "http://10.0.0.1/in"})
+    assert (field, "10.0.0.1" in problem) == ("webhookId", True)
+    assert check(inside, reach=read_reach("169.254.169.254")) == []
+
+
+def test_a_password_in_a_workflow_is_refused_and_not_repeated() -> None:
+    [(severity, field, problem)] = check(
+        Node("w", Operation.WEBHOOK, webhook_url="https://user:Pw@crm.example.com")
+    )
+    assert (severity, field) == (Severity.UNREADY, "targetUrl")
+    assert "Pw" not in problem

@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from commanded import BROKEN, GREET, NOTIFY, VISIT, Clento
+from commanded import BROKEN, GREET, NOTIFY, VISIT, Clento, action
 
 from clento_engine.store import met, migrate
 
@@ -180,6 +180,13 @@ def test_a_bad_setting_is_named_with_its_fix(bare: Clento) -> None:
     assert "text or json" in said.err
 
 
+def test_what_webhooks_may_reach_is_read_or_refused_by_its_entry(bare: Clento) -> None:
+    bare.environment["CLENTO_WEBHOOKS_MAY_REACH"] = "10.0.0.0/8,http://x"
+    said = bare("org", "list", status=1)
+    assert "CLENTO_WEBHOOKS_MAY_REACH: 'http://x' is neither a host nor a network" in said.err
+    assert "with commas between" in said.err
+
+
 # --- organisations
 
 
@@ -278,6 +285,54 @@ def test_webhooks_are_registered_and_listed(clento: Clento) -> None:
     assert clento.json("webhook", "add", "--url", url)["id"] != "crm"
     assert "registered" in clento("webhook", "add", "--id", "crm", "--url", url, status=1).err
     assert {"id": "crm", "name": "CRM", "url": url} in clento.json("webhook", "list")
+
+
+@pytest.mark.parametrize("host", ["169.254.169.254", "localhost:8080", "0x7f.1", "[::1]"])
+def test_a_webhook_inside_is_refused_unless_it_is_listed(clento: Clento, host: str) -> None:
+    said = clento("webhook", "add", "--url", f"http://{host}/in", status=1)
+    assert "is not a public address" in said.err
+    assert "CLENTO_WEBHOOKS_MAY_REACH" in said.err
+    assert clento.json("webhook", "list") == []
+    clento.environment["CLENTO_WEBHOOKS_MAY_REACH"] = "169.254.0.0/16,localhost,127.0.0.1,::1"
+    clento("webhook", "add", "--url", f"http://{host}/in")
+
+
+def test_a_password_in_a_webhooks_address_is_kept_and_never_shown(clento: Clento) -> None:
+    url = "https://me:Pw-1@example.com/hook"
+    said = [
+        clento("webhook", "add", "--id", "crm", "--url", url),
+        clento("webhook", "add", "--id", "crm", "--url", url, status=1),
+        clento("webhook", "add", "--url", "ftp://me:Pw-1@x/", status=2),
+        clento("webhook", "list"),
+        clento("webhook", "list", "--json"),
+    ]
+    assert not [each for each in said if "Pw-1" in each.out + each.err]
+    assert clento.json("webhook", "list")[0]["url"] == "https://***@example.com/hook"
+    with psycopg.connect(clento.environment["DATABASE_URL"]) as conn:
+        assert conn.execute("select url from webhook_endpoints").fetchall() == [(url,)]
+
+
+def test_a_workflow_whose_address_leads_inside_or_holds_a_password_is_named(
+    peopled: Clento,
+) -> None:
+    for number, (target, problem) in enumerate(
+        (
+            ("http://169.254.169.254/latest", "169.254.169.254 is not a public address"),
+            ("https://me:Pw-1@example.com/", "the address holds a user or password"),
+        )
+    ):
+        document = {"nodes": [action("told", "webhook", targetUrl=target)], "edges": []}
+        flow = peopled.file("inside.json", document)
+        [finding] = peopled.json("workflow", "validate", flow)["findings"]
+        assert (finding["node_id"], finding["field"]) == ("told", "targetUrl")
+        assert problem in finding["problem"]
+        assert finding["fix"]
+        shown = [peopled("workflow", "show", flow), peopled("workflow", "show", flow, "--json")]
+        name = f"inside-{number}"
+        shown.append(peopled.draft(document, name))
+        shown.append(peopled("campaign", "start", name, status=1))
+        assert problem in shown[-1].out + shown[-1].err
+        assert not [each for each in shown if "Pw-1" in each.out + each.err]
 
 
 @pytest.mark.parametrize("url", ["ftp://example.com/x", "example.com", "https://", "http://a b/"])

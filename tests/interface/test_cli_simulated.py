@@ -3,15 +3,18 @@
 import asyncio
 import json
 import os
+import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import httpx
 import psycopg
 import pytest
 from commanded import INVITE, TRUSTING, VISIT, Clento, Simulated, simulating
@@ -151,9 +154,11 @@ def test_a_receiver_needs_a_secret_and_a_free_port(clento: Clento) -> None:
     assert "cannot be listened on" in clento("run", "--listen", taken, status=1).err
 
 
-def process(clento: Clento, *words: str) -> subprocess.Popen[str]:
+def process(
+    clento: Clento, *words: str, before: Sequence[str] = (str(CLENTO),)
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [CLENTO, *words],
+        [*before, *words],
         env={**os.environ, **TRUSTING, **clento.environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -342,6 +347,64 @@ def test_run_works_until_sigterm_on_a_simulator_that_runs_by_itself(
         simulator.send_signal(signal.SIGTERM)
         simulator.communicate(timeout=READY_WITHIN_S)
         assert simulator.returncode == 0
+
+
+SLOW = 2_000
+DESCRIPTORS = 256  # of the ticker: as few as it can work with
+
+
+def test_slow_connections_to_the_receiver_cost_no_step(dsn: str, tmp_path: Path) -> None:
+    """Half a request each: held, they would take every descriptor that the ticker needs."""
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed[1] != resource.RLIM_INFINITY and allowed[1] < 2 * SLOW:
+        pytest.skip("this process may not open as many connections")
+    clento, log = Clento({"DATABASE_URL": dsn}, tmp_path), tmp_path / "run.log"
+    slugs = ["lea-moreau", "hugo-legoff", "ana-costa", "jan-novak"]
+    with ExitStack() as opened:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (2 * SLOW, allowed[1]))
+        opened.callback(resource.setrlimit, resource.RLIMIT_NOFILE, allowed)
+        words = ("simulator", "serve", "--speed", "600", "--json")
+        simulator = opened.enter_context(ending(process(clento, *words)))
+        assert simulator.stdout is not None
+        told = json.loads(simulator.stdout.readline())
+        clento.environment |= {
+            "UNIPILE_DSN": told["unipile_dsn"],
+            "UNIPILE_ACCESS_TOKEN": told["unipile_access_token"],
+            "CLENTO_WEBHOOK_SECRET": RANDOM,
+            "CLENTO_LOG_FORMAT": "json",
+        }
+        clento("org", "create", "Acme")
+        clento.sender(unipile_id=told["accounts"][0])
+        clento.without_gaps()
+        clento.leads(*slugs)
+        clento.draft(VISIT, "spring", "--hours", "always")
+        limited = ("sh", "-c", f'ulimit -n {DESCRIPTORS}; exec "$0" "$@" 2>{log}', str(CLENTO))
+        words = ("run", "--listen", "127.0.0.1:0", "--interval", "1s")
+        run = opened.enter_context(ending(process(clento, *words, before=limited)))
+
+        def lines() -> list[dict[str, object]]:
+            return [json.loads(line) for line in log.read_text().splitlines()]
+
+        until(lambda: log.exists() and any("url" in line for line in lines()))
+        url = next(str(line["url"]) for line in lines() if line["message"] == "listening")
+        port = int(url.rpartition(":")[2])
+        for _ in range(SLOW):
+            slow = opened.enter_context(socket.create_connection(("127.0.0.1", port), 10))
+            slow.sendall(b"POST /webhooks/unipile HTTP/1.1\r\nHost: x\r\n")
+        clento("campaign", "start", "spring", "--lead-processing-delay", "1m")
+        until(lambda: clento.json("campaign", "list")[0]["finished"] == len(slugs))
+        answer = httpx.post(
+            f"{url}/webhooks/unipile",
+            json={"event": "message_received", "account_id": "somebody_elses", "message_id": "m"},
+            headers={"Unipile-Auth": RANDOM},
+            trust_env=False,
+        )
+        assert answer.status_code == 202
+        run.send_signal(signal.SIGTERM)
+        run.communicate(timeout=READY_WITHIN_S)
+        assert run.returncode == 0
+        warned = {line["message"] for line in lines() if line["level"] in ("warning", "error")}
+        assert warned <= {"webhook unrouted", "storage trusted by CLENTO_TRUST_STORAGE"}
 
 
 def test_the_simulator_prints_what_to_export(clento: Clento) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 
+from clento_engine.domain.reach import SETTING, read_reach
 from clento_engine.interface.api import create_app, serve
 from clento_engine.interface.chaos import faults
 from clento_engine.interface.chaos.gateway import LATE, TWICE, Gateway
@@ -36,7 +37,7 @@ from clento_engine.interface.demo.processes import free_port
 from clento_engine.provider.unipile import CONNECT_TIMEOUT, READ_TIMEOUT, UnipileClient
 from clento_engine.runtime.clock import SpeedClock, VirtualClock
 from clento_engine.runtime.drive import LATENESS, drive
-from clento_engine.runtime.outbox import Outbox
+from clento_engine.runtime.outbox import posting
 from clento_engine.runtime.world import Workspace, World
 from clento_engine.simulator.remote import RemoteSimulator
 from clento_engine.store import migrate
@@ -50,6 +51,7 @@ SPEED = 60.0
 SERVICES = 4
 OPERATOR_WAITS_MS = 500
 LISTENING = 2
+LOCAL = "127.0.0.0/8"  # where the storm's receiver of notices is
 SETTLES_WITHIN = timedelta(days=12)  # of virtual time, after the storm
 LOOK_EVERY_S = 1.0
 # What ten minutes on two cores must hold, so that nothing found means something.
@@ -266,6 +268,7 @@ async def _rage(
                 "UNIPILE_ACCESS_TOKEN": "storm",
                 "CLENTO_WEBHOOK_SECRET": SECRET,
                 "CLENTO_LOG_FORMAT": "json",
+                SETTING: LOCAL,
             },
             folder,
         )
@@ -394,7 +397,7 @@ async def _settle(
     async with (
         Database(database_url, max_connections=6) as database,
         UnipileClient(simulator_url, "storm") as provider,
-        httpx.AsyncClient(trust_env=False) as client,
+        posting(read_reach(LOCAL)) as outbox,
     ):
         world = World(database, provider, clock, workspace=workspace)
         stop, listening = asyncio.Event(), asyncio.Event()
@@ -420,7 +423,7 @@ async def _settle(
         while not await is_over() and clock() < until:
             await drive(
                 world,
-                Outbox(client),
+                outbox,
                 clock,
                 lambda to: remote.advance(to, LATENESS),
                 until=min(until, clock() + timedelta(hours=6)),

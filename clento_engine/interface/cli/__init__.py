@@ -212,7 +212,8 @@ cli = click.version_option(package_name="clento-engine", prog_name="clento")(
             "Environment: DATABASE_URL (without it a PostgreSQL of our own is started in "
             "CLENTO_DATA_DIR), UNIPILE_DSN, UNIPILE_ACCESS_TOKEN, CLENTO_ORG, CLENTO_LOG_FORMAT, "
             "CLENTO_WEBHOOK_SECRET, CLENTO_REQUESTS_AT_ONCE (of one ticker; 300), "
-            "CLENTO_TRUST_STORAGE (1: though fsync is off).\n\n"
+            "CLENTO_TRUST_STORAGE (1: though fsync is off), CLENTO_WEBHOOKS_MAY_REACH (hosts and "
+            "networks that notices may go to though they are not public).\n\n"
             "Exit status: 0 done, 1 failed or refused, 2 misused, 3 done with warnings (`tick`, "
             "`status`)."
         ),

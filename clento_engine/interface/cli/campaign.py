@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from clento_engine.config import read_settings
 from clento_engine.domain.execution import OnMissing
 from clento_engine.domain.failure import REFUSALS_IN_A_ROW
 from clento_engine.domain.finding import Severity
@@ -150,7 +151,10 @@ def create(
         inmail_subject=inmail_subject,
         hold_after=hold_after,
     )
-    made = within(org, lambda here: launch.create(here.conn, here.organization_id, plan))
+    reach = read_settings().webhooks_may_reach
+    made = within(
+        org, lambda here: launch.create(here.conn, here.organization_id, plan, reach=reach)
+    )
     answer(
         as_json,
         made,
@@ -210,6 +214,7 @@ def start(
       clento campaign start spring --leads-per-day 20 --start-date 2026-03-02
     """
     pace = Pace(max_concurrent_leads, lead_processing_delay, leads_per_day)
+    reach = read_settings().webhooks_may_reach
 
     async def work(here: Here) -> launch.Started:
         try:
@@ -221,6 +226,7 @@ def start(
                 begin=start_date,
                 skip=skip_unready,
                 now=here.clock(),
+                reach=reach,
             )
         except launch.Over as error:
             raise click.BadParameter(str(error), param_hint="--start-date") from None

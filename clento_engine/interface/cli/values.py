@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import click
 
 from clento_engine.domain.operation import Budget
+from clento_engine.domain.reach import masked
 from clento_engine.domain.schedule import WorkingHours
 
 T = TypeVar("T")
@@ -84,7 +85,7 @@ def url(text: str) -> str:
     except ValueError:
         host, parts = None, None
     if parts is None or not host or parts.scheme not in ("http", "https") or " " in text:
-        raise ValueError(f"{text!r} is no web address: write https://host/path")
+        raise ValueError(f"{masked(text)!r} is no web address: write https://host/path")
     return text
 
 

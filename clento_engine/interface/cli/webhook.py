@@ -3,6 +3,9 @@
 import click
 from uuid_utils.compat import uuid4
 
+from clento_engine.config import read_settings
+from clento_engine.domain.reach import masked, misplaced
+from clento_engine.interface.cli.failures import Refused
 from clento_engine.interface.cli.output import Table, answer
 from clento_engine.interface.cli.session import Here, json_option, org_option, within
 from clento_engine.interface.cli.values import NAME, URL
@@ -19,11 +22,15 @@ def add(url: str, webhook_id: str | None, name: str | None, org: str | None, as_
     """Register where a workflow's webhook nodes deliver.
 
     A node names its webhook by id (webhookId); `clento workflow validate` shows which are named.
+    Only public addresses are posted to, and what CLENTO_WEBHOOKS_MAY_REACH lists.  A user and
+    password in the URL are sent, and never shown.
 
     \b
     Example:
       clento webhook add --id crm --url https://example.com/hooks/clento
     """
+    if (refusal := misplaced(url, read_settings().webhooks_may_reach)) is not None:
+        raise Refused(*refusal)
     made = webhook_id or str(uuid4())
     called = name or made
 
@@ -31,7 +38,11 @@ def add(url: str, webhook_id: str | None, name: str | None, org: str | None, as_
         await add_endpoint(here.conn, here.organization_id, made, called, url)
 
     within(org, work)
-    answer(as_json, {"id": made, "name": called, "url": url}, f"registered {made}: {url}")
+    answer(
+        as_json,
+        {"id": made, "name": called, "url": masked(url)},
+        f"registered {made}: {masked(url)}",
+    )
 
 
 @click.command("list")
@@ -44,6 +55,7 @@ def list_(org: str | None, as_json: bool) -> None:
     Example:
       clento webhook list --json
     """
-    found = within(org, lambda here: endpoints(here.conn, here.organization_id))
+    rows = within(org, lambda here: endpoints(here.conn, here.organization_id))
+    found = [(webhook_id, name, masked(url)) for webhook_id, name, url in rows]
     data = [dict(zip(("id", "name", "url"), each, strict=True)) for each in found]
     answer(as_json, data, Table(("id", "name", "url"), found, empty="no webhook is registered"))

@@ -121,7 +121,8 @@ def run(
 
     SIGTERM or Ctrl-C: nothing more is begun, what is in flight is settled, then it ends with
     status 0.  Any number may run, on any number of hosts.  Webhooks make it react at once; without
-    them replies and acceptances are found by sweeps, a few times a day.
+    them replies and acceptances are found by sweeps, a few times a day.  The receiver holds 128
+    connections at most, and closes those whose request is not complete within seconds.
 
     \b
     Example:
@@ -200,7 +201,7 @@ async def _working(settings: Settings) -> AsyncIterator[tuple[World, Outbox, asy
         async with AsyncExitStack() as opening:
             clock, is_simulated = await asyncio.to_thread(_clock, settings)
             provider = await opening.enter_async_context(unipile(settings, clock))
-            outbox = await opening.enter_async_context(posting())
+            outbox = await opening.enter_async_context(posting(settings.webhooks_may_reach))
             database = await opening.enter_async_context(opened(settings, patience=PATIENCE))
             await _warn_of_trust(settings, database)
             await _require_agreement(settings, database, clock)

@@ -1,11 +1,15 @@
 """`clento workflow`: what a workflow file says, and what is wrong with it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
+from clento_engine.config import read_settings
 from clento_engine.domain.editor import read_workflow
-from clento_engine.domain.workflow import to_json, tree
+from clento_engine.domain.reach import masked
+from clento_engine.domain.readiness import check_targets
+from clento_engine.domain.workflow import Workflow, to_json, tree
 from clento_engine.interface.cli.document import read_document
 from clento_engine.interface.cli.output import answer, finding_lines
 from clento_engine.interface.cli.session import json_option
@@ -29,11 +33,15 @@ def validate(ctx: click.Context, file: Path, as_json: bool) -> None:
     Example:
       clento workflow validate flow.json
     """
+    reach = read_settings().webhooks_may_reach
     read = read_workflow(read_document(file))
+    findings = list(read.findings)
+    if read.workflow is not None:
+        findings += check_targets(read.workflow, reach)
     nodes = 0 if read.workflow is None else len(read.workflow.nodes)
-    data = {"valid": read.workflow is not None, "nodes": nodes, "findings": read.findings}
+    data = {"valid": read.workflow is not None, "nodes": nodes, "findings": findings}
     summary = f"{file}: {nodes} nodes" if read.workflow else f"{file}: has errors"
-    answer(as_json, data, *finding_lines(read.findings), summary)
+    answer(as_json, data, *finding_lines(findings), summary)
     if read.workflow is None:
         ctx.exit(1)
 
@@ -51,4 +59,15 @@ def show(file: Path, as_json: bool) -> None:
     read = read_workflow(read_document(file))
     if read.workflow is None:
         raise NotReady("the workflow has errors", "correct them in the editor", read.findings)
-    answer(as_json, to_json(read.workflow), *map(str, tree(read.workflow, read.findings)))
+    answer(as_json, to_json(_masked(read.workflow)), *map(str, tree(read.workflow, read.findings)))
+
+
+def _masked(workflow: Workflow) -> Workflow:
+    """Return the workflow without the passwords in its webhooks' addresses."""
+    nodes = {
+        node.id: node
+        if node.webhook_url is None
+        else replace(node, webhook_url=masked(node.webhook_url))
+        for node in workflow.nodes.values()
+    }
+    return Workflow(workflow.first, nodes)

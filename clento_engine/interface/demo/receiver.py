@@ -9,7 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from clento_engine.domain.reach import read_reach
 from clento_engine.interface.api import serve
+
+LOCAL = read_reach("127.0.0.0/8")  # where this receiver is
 
 
 class Receiver:

@@ -12,6 +12,7 @@ from clento_engine.domain.lead import LeadRow
 from clento_engine.domain.limits import Tier
 from clento_engine.domain.schedule import WorkingHours
 from clento_engine.domain.workflow import Workflow
+from clento_engine.interface.demo.receiver import LOCAL
 from clento_engine.interface.leads_file import RejectedRow, read_leads
 from clento_engine.runtime.launch import NotReady, Plan, create, start
 from clento_engine.simulator.remote import RemoteSimulator
@@ -126,9 +127,16 @@ async def set_stage(
             max_duration=max_duration,
             inmail_subject=SUBJECT,
         )
-        await create(conn, organization_id, plan)
+        await create(conn, organization_id, plan, reach=LOCAL)
         started = await start(
-            conn, organization_id, plan.name, pace=PACE, begin=None, skip=True, now=now
+            conn,
+            organization_id,
+            plan.name,
+            pace=PACE,
+            begin=None,
+            skip=True,
+            now=now,
+            reach=LOCAL,
         )
         campaign = await find_campaign(conn, organization_id, plan.name)
         version_id = campaign.workflow_version_id

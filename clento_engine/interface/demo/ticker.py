@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-import httpx
-from httpx_aiohttp import AiohttpTransport
-
 from clento_engine.interface.api import create_app, serve
+from clento_engine.interface.demo.receiver import LOCAL
 from clento_engine.provider.unipile import UnipileClient
 from clento_engine.runtime.clock import VirtualClock
 from clento_engine.runtime.drive import LATENESS, NEWS_WAIT, SWEEPS_WAIT, drive
-from clento_engine.runtime.outbox import Outbox
+from clento_engine.runtime.outbox import posting
 from clento_engine.runtime.registration import register
 from clento_engine.runtime.world import Workspace, World
 from clento_engine.simulator.remote import RemoteSimulator
@@ -48,7 +46,7 @@ async def run_ticker(role: Role) -> bool:
         Database(role.database_url, max_connections=6) as database,
         RemoteSimulator(role.simulator_url) as simulator,
         UnipileClient(role.simulator_url, TOKEN) as provider,
-        httpx.AsyncClient(transport=AiohttpTransport()) as client,
+        posting(LOCAL, redirect=role.notices_url) as outbox,
     ):
         clock = VirtualClock(await simulator.now())
         # the same seed must give the same numbers: no turn may overtake another
@@ -84,7 +82,7 @@ async def run_ticker(role: Role) -> bool:
 
         ended = await drive(
             world,
-            Outbox(client, redirect=role.notices_url),
+            outbox,
             clock,
             lambda to: simulator.advance(to, NEWS_WAIT),
             until=role.until,
