@@ -96,6 +96,15 @@ async def paused_by_provider(
     return [row[0] for row in await cursor.fetchall()]
 
 
+async def edit_by_hand(conn: AsyncConnection[Any], organization_id: UUID, edit: str) -> bool:
+    """Change a row as somebody with a shell might, past every rule of ours; whether one was there.
+
+    `edit` is a key of `HAND_EDITS`.
+    """
+    cursor = await conn.execute(HAND_EDITS[edit].encode(), {"organization_id": organization_id})
+    return cursor.rowcount > 0
+
+
 async def unsettled(conn: AsyncConnection[Any], organization_id: UUID) -> int:
     """Count the leads that are neither final nor held nor in a campaign that somebody halted.
 
@@ -106,6 +115,23 @@ async def unsettled(conn: AsyncConnection[Any], organization_id: UUID) -> int:
     return 0 if row is None else int(row[0])
 
 
+_A_LANE = """
+(select campaign_id, account_id, operation from lanes
+  where organization_id = %(organization_id)s and active and ready_at is not null
+  order by random() limit 1)
+"""
+_IS_ITS = "organization_id = %(organization_id)s and (campaign_id, account_id, operation) in"
+HAND_EDITS = {
+    "lane deleted": f"delete from lanes where {_IS_ITS} {_A_LANE}",
+    "lane switched off": f"update lanes set active = false where {_IS_ITS} {_A_LANE}",
+    "lane without a time": f"update lanes set ready_at = null where {_IS_ITS} {_A_LANE}",
+    "lane late": f"update lanes set ready_at = ready_at + '40 days' where {_IS_ITS} {_A_LANE}",
+    "leads moved": f"""
+        update campaign_executions
+           set next_run_at = next_run_at + (random() - 0.7) * '20 min'::interval
+         where {_IS_ITS} {_A_LANE} and outcome is null and next_run_at is not null
+    """,
+}
 _IN_FLIGHT = """
 select a.unipile_account_id, p.identity, p.email
   from actions x

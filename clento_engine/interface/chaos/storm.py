@@ -28,6 +28,7 @@ from clento_engine.interface.chaos.proxy import (
     ProviderProxy,
 )
 from clento_engine.interface.chaos.stage import Campaign, Sender, Stage
+from clento_engine.interface.chaos.strangers import crowd_the_door
 from clento_engine.runtime.binding import Added, NotAdded, add
 from clento_engine.runtime.registration import PATH
 from clento_engine.runtime.world import World
@@ -43,7 +44,14 @@ from clento_engine.store.campaigns import (
 from clento_engine.store.database import Busy, Database, DatabaseUnavailable, Lost, Undone
 from clento_engine.store.server import embedded_server
 from clento_engine.store.suppressions import suppress as leave_alone
-from clento_engine.store.turmoil import Troubled, acted_upon, commented_upon, paused_by_provider
+from clento_engine.store.turmoil import (
+    HAND_EDITS,
+    Troubled,
+    acted_upon,
+    commented_upon,
+    edit_by_hand,
+    paused_by_provider,
+)
 
 TEN_MINUTES_S = 600.0
 FAMILIES = (
@@ -58,6 +66,7 @@ FAMILIES = (
     "members",
     "stores",
     "elsewhere",
+    "hands",
 )
 ANEW = "member signed in anew"
 TWICE_CONNECTED = "member connected under a second id"
@@ -67,7 +76,20 @@ BEHIND = "provider's stamps behind"
 BY_SLUG = "pending list by public identifier alone, or by ids again"
 CROWD = "comments by others after ours"
 ELSEWHERE = "tick against another provider, and refused"
-ACCIDENTS = (ANEW, TWICE_CONNECTED, COVETED, EMPTY, BEHIND, BY_SLUG, CROWD, ELSEWHERE)
+SLOW = "slow connections to a receiver"
+BY_HAND = "by hand: "
+ACCIDENTS = (
+    ANEW,
+    TWICE_CONNECTED,
+    COVETED,
+    EMPTY,
+    BEHIND,
+    BY_SLUG,
+    CROWD,
+    ELSEWHERE,
+    SLOW,
+    *(BY_HAND + edit for edit in HAND_EDITS),
+)
 ALWAYS = "always"  # the operator who puts right what the provider stopped
 RESUMED = "CampaignResumed"
 SECRET = "storm-webhook-secret"  # noqa: S105  both ends are this storm's
@@ -161,6 +183,7 @@ class Storm:
             ("stores", self.name_by_slug, 30),
             ("elsewhere", self.tick_elsewhere, 32),
             ("webhooks", self.stranger, 60),
+            ("webhooks", self.slow, 30),
             ("people", self.account_status, 40),
             ("people", self.new_slug, 60),
             ("people", self.lag, 30),
@@ -169,6 +192,7 @@ class Storm:
             ("operators", self.pause, 44),
             ("operators", self.stop, 90),
             ("operators", self.suppress, 60),
+            *(("hands", lambda edit=edit: self.edit(edit), 32) for edit in HAND_EDITS),
             (ALWAYS, self.repair, 200),
         )
 
@@ -291,6 +315,13 @@ class Storm:
         )
         await self.gateway.post(PATH, json.dumps(payload).encode(), {"Unipile-Auth": SECRET})
         self.done.faults["webhook of somebody unknown"] += 1
+
+    async def slow(self) -> None:
+        """Hold connections to the receivers that say next to nothing."""
+        count, seconds = self.chance.randint(20, 200), self.chance.uniform(1, 6)
+        ports = self.gateway.ports
+        if await crowd_the_door(ports, count, seconds, self.chance):
+            self.done.faults[SLOW] += 1
 
     async def account_status(self) -> None:
         """Sign an account out, and in again some minutes later."""
@@ -469,6 +500,12 @@ class Storm:
         at = asked_at if kind == RESUMED else await self.simulator.now()
         self.done.turns.append(Turned(campaign.id, kind, at))
         return True
+
+    async def edit(self, edit: str) -> None:
+        """Change lanes or leads by hand, as somebody with a shell does in a hurry."""
+        async with self.database.connection() as conn:
+            if await edit_by_hand(conn, self._any_organization(), edit):
+                self.done.faults[BY_HAND + edit] += 1
 
     async def suppress(self) -> None:
         """Leave somebody alone from now on, best somebody who is being written to right now."""
