@@ -195,11 +195,12 @@ async def _apply_some(world: World) -> int:
 
 
 async def _apply_batch(world: World) -> int:
-    now = world.clock()
     # one transaction with the marks: an event is applied once, or comes again
     async with world.database.transaction() as conn:
-        rows = await lock_webhooks(conn, most=BATCH, now=now)
-        await apply_rows(conn, rows, now)
+        rows = await lock_webhooks(conn, most=BATCH, now=world.clock())
+        # Read once they are locked: what was begun before anybody could see them is begun before
+        # the walk ends, however long the way here took.
+        await apply_rows(conn, rows, world.clock())
     return len(rows)
 
 
@@ -226,12 +227,11 @@ async def apply_rows(
 
 async def _apply_one(world: World, after: int) -> tuple[int, bool] | None:
     """Apply the first webhook above the id `after`; return its id and whether it is done with."""
-    now = world.clock()
     async with world.database.transaction() as conn:
-        rows = await lock_webhooks(conn, most=1, now=now, after=after)
+        rows = await lock_webhooks(conn, most=1, now=world.clock(), after=after)
         if not rows:
             return None
-        row = rows[0]
+        now, row = world.clock(), rows[0]
         told = {"organization_id": str(row.organization_id), "webhook": row.id}
         try:
             async with conn.transaction():  # undone alone: the lock is kept, for the mark

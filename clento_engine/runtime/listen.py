@@ -88,8 +88,8 @@ async def _hear(
     sending: UUID | None = None,
 ) -> None:
     """Store what no webhook told, and turn it into events."""
-    now = world.clock()
     async with world.database.transaction() as conn:
+        now = world.clock()
         phrases = await opt_out_phrases(conn, organization_id)
         for key in sorted(news):  # in one order: two processes may hear the same
             message = news[key]
@@ -97,7 +97,7 @@ async def _hear(
             payload = of_message(account, message, phrases, person=person)
             await store_webhook(conn, organization_id, key, payload, now)
         rows = await lock_keys(conn, organization_id, list(news))
-        await apply_rows(conn, rows, now, sending=sending)
+        await apply_rows(conn, rows, world.clock(), sending=sending)
 
 
 async def look_first(world: World, item: Claimed) -> Report | None:

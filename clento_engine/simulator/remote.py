@@ -82,9 +82,17 @@ class RemoteSimulator:
         """Decide what a person is and does."""
         await self._post(f"/simulator/people/{slug}", traits)
 
-    async def reply(self, slug: str, account_id: str) -> None:
-        """Have a person write to an account now."""
-        await self._post(f"/simulator/people/{slug}/reply", {"account_id": account_id})
+    async def reply(self, slug: str, account_id: str, **how: Any) -> None:  # noqa: ANN401  JSON
+        """Have a person write to an account now; `how` is as `Control.reply` says."""
+        await self._post(f"/simulator/people/{slug}/reply", {"account_id": account_id, **how})
+
+    async def write_by_hand(self, slug: str, account_id: str) -> None:
+        """Have an account's owner write to a person by hand."""
+        await self._post(f"/simulator/people/{slug}/by-hand", {"account_id": account_id})
+
+    async def write_to_group(self, slug: str, account_id: str) -> None:
+        """Have a person write in a group that an account is in."""
+        await self._post(f"/simulator/people/{slug}/group-message", {"account_id": account_id})
 
     async def add_account(self, account_id: str, name: str, tier: Tier) -> None:
         """Connect a sender."""

@@ -11,6 +11,7 @@ from clento_engine.simulator.refusal import STATUSES
 _WRITES = "POST /*"
 _ANY = "*"
 SOMEBODY_ELSE = "answer about somebody else"
+GATEWAY_PAGES = "answers of a gateway"  # by the moments of the storm
 INVITED_WITHOUT_ID = "invitation answered without an id"
 # Reads by id only: who a public identifier stands for now, its answer alone can say.
 _BY_ID = ("GET /users/AC*", "GET /posts/urn:*", "GET /chats/*/messages", "GET /chat_attendees/AC*")
@@ -68,6 +69,9 @@ def _kinds(held_back_s: float, chance: random.Random) -> Iterator[dict[str, Any]
     yield {"kind": FaultKind.TOO_MANY_REQUESTS.value, "route": _ANY, "retry_after": 600}
     for kind in _SPOILED:
         yield {"kind": kind.value, "route": _ANY}
+    for status in (403, 404, 200):  # 502 is one of those above
+        page = {"kind": FaultKind.GATEWAY_PAGE.value, "status": status, "route": _ANY}
+        yield {**page, "name": f"gateway_page {status}"}
     yield {"kind": FaultKind.LOOPING_CURSOR.value, "route": _LISTS}
     yield {"kind": FaultKind.NULL_IDS.value, "route": _WRITES}
     yield {

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from clento_engine.domain.execution import Status
+from clento_engine.domain.execution import Outcome, Status
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.schedule import is_open, parse_hours
 from clento_engine.simulator.judge import first_accounts, normalised, over_cap, spent
@@ -143,6 +143,7 @@ def settled_verdict(
             *bench.uncounted(),
             *kept.miscounted,
             *bench.unheard(),
+            *bench.taken_over(),
         ],
         "unknown": list(bench.unknown()),
         "held": list(bench.held()),
@@ -508,6 +509,16 @@ class _Bench:
         """Say whether webhooks lie in the inbox that nobody has applied."""
         if self._books.waiting_webhooks:
             yield f"{self._books.waiting_webhooks} webhooks were stored and never applied"
+
+    def taken_over(self) -> Iterator[str]:
+        """Say which walks ended because an owner wrote by hand, where none did.
+
+        It would be what the engine wrote itself that was taken for the owner's.
+        """
+        written = {self._whom(signal) for signal in self._ledger.by_hand}
+        for run in self._books.executions:
+            if run.outcome == Outcome.TAKEN_OVER and self._person(run) not in written:
+                yield f"{_walk(run)}: taken over, and nobody wrote by hand"
 
 
 def _once(key: Key, target: str | None) -> Key:

@@ -19,6 +19,7 @@ from uuid import UUID
 import httpx
 
 from clento_engine.domain.limits import LEASE
+from clento_engine.interface.chaos.faults import GATEWAY_PAGES
 from clento_engine.interface.chaos.gateway import Gateway
 from clento_engine.interface.chaos.processes import Fleet, Ticker
 from clento_engine.interface.chaos.proxy import (
@@ -32,6 +33,7 @@ from clento_engine.interface.chaos.strangers import crowd_the_door
 from clento_engine.runtime.binding import Added, NotAdded, add
 from clento_engine.runtime.registration import PATH
 from clento_engine.runtime.world import World
+from clento_engine.simulator.faults import FaultKind
 from clento_engine.simulator.remote import RemoteSimulator
 from clento_engine.store.accounts import AlreadyExists, resume_account
 from clento_engine.store.audit import Turned
@@ -77,6 +79,12 @@ BY_SLUG = "pending list by public identifier alone, or by ids again"
 CROWD = "comments by others after ours"
 ELSEWHERE = "tick against another provider, and refused"
 SLOW = "slow connections to a receiver"
+GATEWAY = "a gateway's pages for a moment, instead of every answer"
+UNTOLD = "reply that no webhook tells"
+STORED_LATE = "reply that reaches the store hours late"
+STAMPED = "reply stamped in the future"
+OWNER = "owner wrote by hand"
+GROUP = "message in a group"
 BY_HAND = "by hand: "
 ACCIDENTS = (
     ANEW,
@@ -88,13 +96,26 @@ ACCIDENTS = (
     CROWD,
     ELSEWHERE,
     SLOW,
+    GATEWAY,
+    UNTOLD,
+    STORED_LATE,
+    STAMPED,
+    OWNER,
+    GROUP,
     *(BY_HAND + edit for edit in HAND_EDITS),
 )
 ALWAYS = "always"  # the operator who puts right what the provider stopped
 RESUMED = "CampaignResumed"
 SECRET = "storm-webhook-secret"  # noqa: S105  both ends are this storm's
+PAGES = (403, 404, 502, 200)  # what gateways say for Unipile
 STATUSES = ("CREDENTIALS", "STOPPED", "ERROR", "PERMISSIONS", "CONNECTING")
 _PASSING = (Lost, DatabaseUnavailable, httpx.HTTPError, *Busy, *Undone)
+
+_STRANGE_REPLIES: Mapping[str, Mapping[str, Any]] = {
+    UNTOLD: {"silent": True},
+    STORED_LATE: {"stored_after_s": 7200},
+    STAMPED: {"stamp": "2046-01-01T00:00:00Z"},
+}
 
 log = logging.getLogger(__name__)
 
@@ -174,10 +195,11 @@ class Storm:
             *(("provider", lambda kind=kind: self.cut_provider(kind), 50) for kind in ProviderCut),
             ("provider", self.refuse, 45),
             ("provider", self.stray, 90),
-            ("answers", self.wrong, 1600),
-            ("members", self.sign_in_anew, 50),
-            ("members", self.connect_twice, 45),
-            ("members", self.covet, 110),
+            ("provider", self.gateway_s_moment, 30),
+            ("answers", self.wrong, 1700),
+            ("members", self.sign_in_anew, 70),
+            ("members", self.connect_twice, 70),
+            ("members", self.covet, 150),
             ("stores", self.empty, 40),
             ("stores", self.fall_behind, 30),
             ("stores", self.name_by_slug, 30),
@@ -188,6 +210,12 @@ class Storm:
             ("people", self.new_slug, 60),
             ("people", self.lag, 30),
             ("people", self.reply, 120),
+            *(
+                ("people", lambda kind=kind, how=how: self.strange_reply(kind, how), 50)
+                for kind, how in _STRANGE_REPLIES.items()
+            ),
+            ("people", self.write_by_hand, 60),
+            ("people", self.write_to_group, 50),
             ("people", self.crowd, 160),
             ("operators", self.pause, 44),
             ("operators", self.stop, 90),
@@ -291,6 +319,17 @@ class Storm:
     async def wrong(self) -> None:
         """Have the provider answer wrong once."""
         await self.simulator.add_faults([next(self.rules)])
+
+    async def gateway_s_moment(self) -> None:
+        """Have a gateway answer everything with a page of its own, some dozens of times."""
+        page = {
+            "kind": FaultKind.GATEWAY_PAGE.value,
+            "status": self.chance.choice(PAGES),
+            "route": "*",
+            "times": self.chance.randint(5, 30),
+        }
+        await self.simulator.add_faults([{**page, "name": GATEWAY_PAGES}])
+        self.done.faults[GATEWAY] += 1
 
     async def stranger(self) -> None:
         """Deliver a webhook of people, chats or accounts that nobody knows."""
@@ -524,6 +563,27 @@ class Storm:
             with suppress(httpx.HTTPStatusError):  # never met, or their account is away
                 await self.simulator.reply(identity, account)
                 self.done.faults["replied at the worst moment"] += 1
+
+    async def strange_reply(self, kind: str, how: Mapping[str, Any]) -> None:
+        """Have somebody reply so that the engine has to look for it."""
+        for account, identity, _ in await self._leads(1):
+            with suppress(httpx.HTTPStatusError):  # as above
+                await self.simulator.reply(identity, account, **how)
+                self.done.faults[kind] += 1
+
+    async def write_by_hand(self) -> None:
+        """Have a sender's owner write to somebody who is being acted upon right now."""
+        for account, identity, _ in await self._leads(1):
+            with suppress(httpx.HTTPStatusError):  # as above
+                await self.simulator.write_by_hand(identity, account)
+                self.done.faults[OWNER] += 1
+
+    async def write_to_group(self) -> None:
+        """Have somebody write in a group: no answer of theirs."""
+        for account, identity, _ in await self._leads(1):
+            with suppress(httpx.HTTPStatusError):  # as above
+                await self.simulator.write_to_group(identity, account)
+                self.done.faults[GROUP] += 1
 
     async def repair(self) -> None:
         """Be the operator who resumes a sender that the provider's refusals paused."""
