@@ -88,18 +88,15 @@ def is_opt_out(text: str, phrases: Collection[str]) -> bool:
 
 
 def _bare(words: str) -> set[str]:
-    """Return the words as they are, and without the polite ones before and after them."""
-    found = {words}
-    is_shorter = True
-    while is_shorter:
-        is_shorter = False
+    """Return the words as they are, and without any of the polite ones before and after them."""
+    found, left = {words}, [words]
+    while left:
+        words = left.pop()
         for polite in _POLITE_PLAIN:
-            if words.startswith(f"{polite} "):
-                words, is_shorter = words.removeprefix(f"{polite} "), True
-                found.add(words)
-            if words.endswith(f" {polite}"):
-                words, is_shorter = words.removesuffix(f" {polite}"), True
-            found.add(words)
+            for shorter in (words.removeprefix(f"{polite} "), words.removesuffix(f" {polite}")):
+                if shorter not in found:
+                    found.add(shorter)
+                    left.append(shorter)
     return found
 
 

@@ -254,9 +254,9 @@ async def test_a_list_whose_pages_come_to_too_much_is_one_without_end(
         b'{"object":' * 100_000,
         b'{"object":"UserProfile","provider_id":' + b"1" * 5_000 + b"}",
         b'{"object":"UserProfile","provider_id":1e999,"usage":NaN}',
-        b'{"items":[{"timestamp":' + b"9" * 4_000 + b"}]}",
-        b'{"items":{"a":1}}',
-        b'{"items":[[]]}',
+        b'{"object":"Unheard","items":[{"timestamp":' + b"9" * 4_000 + b"}]}",
+        b'{"object":"Unheard","items":{"a":1}}',
+        b'{"object":"Unheard","items":[[]]}',
         b'"\\ud800"',
     ],
     ids=["deep", "deep objects", "huge number", "infinite", "huge stamp", "object", "list", "half"],
@@ -266,7 +266,7 @@ async def test_json_of_any_shape_is_no_crash(ask: Ask, body: bytes) -> None:
     stub = Stub(lambda _: httpx.Response(200, content=body))
     answer = await ask(stub.client)
     if isinstance(answer, Retry):
-        assert answer.reason.startswith("answer not understood")
+        assert answer.reason.startswith(("answer not understood", "not Unipile's own answer"))
     else:  # a comment may lack all that is documented of it
         assert isinstance(answer, port.Page)
 
