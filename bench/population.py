@@ -259,6 +259,18 @@ def _setting(who: Population, now: datetime) -> Iterator[tuple[str, dict[str, ob
             "organizations": who.organizations,
         },
     )
+    # Webhooks come: no chat is read before a message.  An older checkout has no such column.
+    yield (
+        """
+        do $$ begin
+            if exists (select from information_schema.columns
+                        where table_name = 'connected_accounts' and column_name = 'heard_at') then
+                update connected_accounts set heard_at = swept_messages_until + interval '10 years';
+            end if;
+        end $$
+        """,
+        {},
+    )
     yield (
         """
         insert into rate_limits (organization_id, account_id, operation, per_hour, per_day,

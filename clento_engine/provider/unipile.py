@@ -515,6 +515,8 @@ class UnipileClient:
 
     async def newest_messages(self, chat_id: str) -> Sequence[Message] | Failure:
         """Read the first page of a chat's messages, newest first."""
+        if not is_id(chat_id):
+            return NO_SUCH_CHAT
         path = f"/chats/{_segment(chat_id)}/messages"
         item = partial(decode.message_in, chat_id)
         page = await self._pages(
@@ -524,6 +526,8 @@ class UnipileClient:
 
     async def chat(self, account: str, chat_id: str) -> Chat | Failure:
         """Read whose chat it is."""
+        if not is_id(chat_id):
+            return NO_SUCH_CHAT
         read = partial(decode.chat_asked, account, chat_id)
         return await self._read(Call.CHAT, f"/chats/{_segment(chat_id)}", {}, read)
 

@@ -41,8 +41,6 @@ LISTS_AGAIN = Spacing(timedelta(hours=3), timedelta(hours=5))
 LEAST = LISTS_AGAIN.shortest  # between two readings of an account's lists, whatever happens
 # after an account was found out of order: the provider answers that without asking LinkedIn
 ACCOUNT_AGAIN = Spacing(timedelta(hours=1), timedelta(hours=2))
-# after nobody said anything: the workspace rests meanwhile
-SILENT_AGAIN = Spacing(timedelta(minutes=10), timedelta(minutes=20))
 # after no connection came about: nobody has seen that anything was asked
 NOT_SENT_AGAIN = Spacing(timedelta(minutes=3), timedelta(minutes=6))
 LEASE = timedelta(minutes=15)
@@ -214,11 +212,7 @@ async def _try_later(world: World, row: SweepRow, failure: Failure, again: Spaci
     log.warning("sweep failed", extra={"account": str(row.account_id), "reason": failure.reason})
     now = world.clock()
     silence = failure.silence if isinstance(failure, Retry) else 0
-    if _not_sent(failure):
-        again = NOT_SENT_AGAIN
-    elif silence:
-        again = SILENT_AGAIN
-    gap = _gap(row, again, now)
+    gap = _gap(row, NOT_SENT_AGAIN if _not_sent(failure) else again, now)
     if isinstance(failure, Wait):
         gap = max(gap, failure.delay)
 

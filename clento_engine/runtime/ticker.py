@@ -11,10 +11,11 @@ from datetime import datetime, timedelta
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
-from clento_engine.runtime.act import act, event_report
+from clento_engine.domain.failure import Wait
+from clento_engine.runtime.act import act, event_report, give_back
 from clento_engine.runtime.clock import ClockSkew
 from clento_engine.runtime.guard import WrongProvider, require_clock, require_provider
-from clento_engine.runtime.listen import look_first
+from clento_engine.runtime.listen import LOOK_AGAIN, look_first
 from clento_engine.runtime.world import World, surely
 from clento_engine.store.accounts import organizations
 from clento_engine.store.claim import FEW_LANES, Claim, Wanted, enough_lanes
@@ -124,7 +125,14 @@ class Flights:
 
 async def _fly(world: World, item: Claimed) -> Report:
     """Act, unless the person or the account's owner wrote meanwhile and nobody told."""
-    held_back = await look_first(world, item)
+    try:
+        held_back = await look_first(world, item)
+    except ClockSkew:
+        raise
+    except Exception as error:  # noqa: BLE001  as in `act`: it is of this step alone
+        name = type(error).__name__  # its text may hold what was written
+        log.error("step not begun", extra={"error": name, "alert": True})  # noqa: TRY400
+        held_back = give_back(item, Wait(f"a defect of the engine: {name}", LOOK_AGAIN, LOOK_AGAIN))
     return held_back or await act(world.provider, item, world.clock)
 
 

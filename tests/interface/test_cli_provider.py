@@ -89,6 +89,8 @@ def test_a_tick_at_another_server_judges_nothing_absent_and_writes_to_nobody(
         monkeypatch.setattr(guard, "_compare", lambda _bound, _given: None)
         # the other is an old workspace, where these people are known
         execute(clento, "update connected_accounts set store_since = null")
+        # and our messages there are not taken for their owner's
+        execute(clento, "update campaigns set stop_on_own_message = false, stop_on_reply = false")
         for person in PEOPLE:
             other.force(person, connected_to=[other.account])
             answer = other.http.post(

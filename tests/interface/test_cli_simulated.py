@@ -92,6 +92,7 @@ def test_a_whole_campaign_by_hand(clento: Clento, simulated: Simulated) -> None:
     assert counts == {"visit": (2, 2), "ask": (2, 2), "thank": (1, 1), "withdraw": (1, 1)}
     assert status["leads"] == {
         "total": 2,
+        "replied": 0,
         "by_state": [{"status": "completed", "outcome": "finished", "leads": 2}],
     }
     used = status["senders"][0]["limits"]["invitation"]["used"]

@@ -25,12 +25,13 @@ from clento_engine.domain.limits import LEASE, Caps
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.interface.chaos.judge import Findings
 from clento_engine.provider.port import Provider
-from clento_engine.runtime import reconcile, ticker
+from clento_engine.runtime import heartbeat, reconcile, ticker
 from clento_engine.runtime.act import act
 from clento_engine.runtime.clock import Clock
 from clento_engine.runtime.world import World
 from clento_engine.simulator.ledger import Effect
 from clento_engine.store import claim as claiming
+from clento_engine.store.lanes import Wrong
 from clento_engine.store.pick import Claimed
 from clento_engine.store.settle import Report
 from clento_engine.store.turn import Turned, turn
@@ -131,14 +132,22 @@ async def test_the_intent_keeps_what_a_dead_process_sent_from_being_forgotten(
         sent = next(n for n, place in enumerate(places, 1) if place.startswith("runtime/act.py"))
         if not is_on:
             monkeypatch.setattr(ticker, "turn", forgetful)
+            monkeypatch.setattr(heartbeat, "mend_lanes", unmended)  # it is another guard
         played = await stage.play(Death(sent))
         assert played.died == 1
     verdict(played.findings, is_on=is_on, kind=kind)
 
 
+async def unmended(*_: object) -> list[Wrong]:
+    """Leave the lanes as they are."""
+    return []
+
+
 async def forget(stage: Scene, wake_at: datetime | None) -> None:
     """Undo the intent, so that only the lane's next moment, or nothing, tells of the claim."""
     await stage.witness.execute("delete from actions")
+    # what was sent must not be taken for the owner's: that guard is another one
+    await stage.witness.execute("update campaigns set stop_on_own_message = false")
     await stage.witness.execute(
         "update lanes set ready_at = %s where operation = %s",
         (wake_at, Operation.SEND_FOLLOWUP.value),

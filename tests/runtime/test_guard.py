@@ -98,7 +98,7 @@ async def test_a_database_is_bound_to_the_provider_that_knows_its_accounts(
 @pytest.mark.parametrize(
     ("unipile", "refusal"),
     [
-        (Unipile(member="somebody else"), UnknownProvider),
+        (Unipile(member="somebody-else"), UnknownProvider),
         (Unipile(status=404), UnknownProvider),
         (Unipile(status=503), NotAsked),
     ],

@@ -22,6 +22,7 @@ from clento_engine.provider.unipile import UnipileClient
 from clento_engine.runtime.binding import confirm
 from clento_engine.runtime.clock import VirtualClock
 from clento_engine.runtime.inbox import apply_inbox, receive
+from clento_engine.runtime.rest import probe
 from clento_engine.runtime.sweep import (
     ACCOUNT_AGAIN,
     LEASE,
@@ -50,6 +51,7 @@ from clento_engine.store.members import (
     look_up_again,
     remove_account,
 )
+from clento_engine.store.rests import LONGEST_REST
 from clento_engine.store.settle import Learned, Report
 from clento_engine.store.sweeps import sweep_by
 
@@ -461,6 +463,7 @@ async def test_lists_that_cannot_be_read_are_asked_for_hours_later(
     # and nothing is lost
     scene.simulated.faults.clear()
     scene.at(account["next_sweep_at"])
+    await probe(scene.world)  # what was no answer of the provider's opened a rest
     await sweep(scene.world)
     assert (await scene.run(0))["connected"]
 
@@ -641,6 +644,8 @@ async def test_a_provider_that_cannot_be_reached_is_asked_again_in_minutes(
         scene.wait(await scene.gap())
 
     scene.world = reachable
+    scene.wait(LONGEST_REST)
+    assert await probe(scene.world)
     await sweep(scene.world)
     assert (await scene.account())["sweep_failures"] == 0
 
