@@ -25,13 +25,12 @@ from clento_engine.domain.limits import LEASE, Caps
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.interface.chaos.judge import Findings
 from clento_engine.provider.port import Provider
-from clento_engine.runtime import heartbeat, reconcile, ticker
+from clento_engine.runtime import reconcile, ticker
 from clento_engine.runtime.act import act
 from clento_engine.runtime.clock import Clock
 from clento_engine.runtime.world import World
 from clento_engine.simulator.ledger import Effect
 from clento_engine.store import claim as claiming
-from clento_engine.store.lanes import Wrong
 from clento_engine.store.pick import Claimed
 from clento_engine.store.settle import Report
 from clento_engine.store.turn import Turned, turn
@@ -115,10 +114,13 @@ async def test_reconcile_keeps_an_answer_that_was_lost_from_being_a_second_messa
 
 @safeguard
 @pytest.mark.parametrize(
-    ("wakes", "kind"), [(True, "duplicates"), (False, "lost")], ids=["by a lease", "by nothing"]
+    # the news of what was sent wakes the lane, whether or not a lease does
+    "wakes",
+    [True, False],
+    ids=["by a lease", "by news"],
 )
 async def test_the_intent_keeps_what_a_dead_process_sent_from_being_forgotten(
-    dsn: str, monkeypatch: pytest.MonkeyPatch, is_on: bool, wakes: bool, kind: str
+    dsn: str, monkeypatch: pytest.MonkeyPatch, is_on: bool, wakes: bool
 ) -> None:
     async with scene(dsn, MESSAGE, Outcome.ANSWERED) as stage:
 
@@ -132,15 +134,9 @@ async def test_the_intent_keeps_what_a_dead_process_sent_from_being_forgotten(
         sent = next(n for n, place in enumerate(places, 1) if place.startswith("runtime/act.py"))
         if not is_on:
             monkeypatch.setattr(ticker, "turn", forgetful)
-            monkeypatch.setattr(heartbeat, "mend_lanes", unmended)  # it is another guard
         played = await stage.play(Death(sent))
         assert played.died == 1
-    verdict(played.findings, is_on=is_on, kind=kind)
-
-
-async def unmended(*_: object) -> list[Wrong]:
-    """Leave the lanes as they are."""
-    return []
+    verdict(played.findings, is_on=is_on, kind="duplicates")
 
 
 async def forget(stage: Scene, wake_at: datetime | None) -> None:
