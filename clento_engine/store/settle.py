@@ -404,6 +404,32 @@ select r.organization_id, r.id, r.campaign_id, r.lead_id, r.node_id, coalesce(w.
     on conflict (organization_id, campaign_id, lead_id, node_id) do nothing
 """
 
+# A start writes nothing on its lead before it is settled, so that two claims may take one: it was
+# counted twice, and begins once.  Should midnight be between, the new day has one start more.
+# Lanes of the campaign that found the day's number used up look again: they are locked first, as a
+# claim does.
+_WAKE_STARTS = """
+update lanes l set ready_at = %(now)s
+  from (select organization_id, campaign_id, account_id, operation from lanes
+         where operation = 'start' and ready_at > %(now)s
+           and (organization_id, campaign_id) in (
+                 select organization_id, campaign_id
+                   from json_to_recordset(%(rows)s) as r(organization_id uuid, campaign_id uuid))
+         order by organization_id, campaign_id, account_id
+           for no key update) k
+ where l.organization_id = k.organization_id and l.campaign_id = k.campaign_id
+   and l.account_id = k.account_id and l.operation = k.operation
+"""
+_GIVE_BACK_STARTS = """
+update campaign_senders s set starts = greatest(s.starts - r.starts, 0)
+  from (select organization_id, campaign_id, account_id, count(*) as starts
+          from json_to_recordset(%(rows)s) as r(organization_id uuid, campaign_id uuid,
+               account_id uuid)
+         group by 1, 2, 3) r
+ where s.organization_id = r.organization_id and s.campaign_id = r.campaign_id
+   and s.account_id = r.account_id
+"""
+
 _GIVE_BACK = """
 with back as (
     select r.organization_id, r.account_id, r.operation, r.bucket_at, count(*) as units
@@ -599,6 +625,7 @@ async def decide_all(
 
     runs = {key: execution(row, rules(row)) for key, row in locked.items()}
     told = set()
+    repeated: list[dict[str, UUID]] = []
     history: list[dict[str, Any]] = []
     moves: list[Move] = []
     effects: list[tuple[Report, ex.Effect, Execution]] = []
@@ -606,6 +633,8 @@ async def decide_all(
         key = (report.campaign_id, report.lead_id)
         run = runs.get(key)
         if report.event is None or run is None or _has_left(run, report):
+            if isinstance(report.event, ex.Began):
+                repeated.append(_sender(report))
             continue
         workflow = versions[locked[key]["workflow_version_id"]]
         event, decision = _decided(workflow, run, report, report.event, now)
@@ -653,6 +682,9 @@ async def decide_all(
     await _rest(conn, held, now)
     if released := _released(held):
         await conn.execute(_GIVE_BACK, {"rows": recordset(released)})
+    if repeated:
+        await conn.execute(_WAKE_STARTS, {"now": now, "rows": recordset(repeated)})
+        await conn.execute(_GIVE_BACK_STARTS, {"rows": recordset(repeated)})
     return settled
 
 
@@ -842,6 +874,14 @@ def _decided(
         log.exception("impossible event", extra={"lead_id": str(run.lead_id), "alert": True})
         held = ex.Unknowable(f"a defect of the engine: {defect}")
         return held, decide(workflow, run, held, now)
+
+
+def _sender(report: Report) -> dict[str, UUID]:
+    return {
+        "organization_id": report.organization_id,
+        "campaign_id": report.campaign_id,
+        "account_id": report.account_id,
+    }
 
 
 def _has_left(run: Execution, report: Report) -> bool:

@@ -477,6 +477,16 @@ async def test_leads_per_day_count_over_all_senders_until_their_midnight(conn: C
     assert await stage.value(began) == 6
 
 
+async def test_a_start_that_two_claims_took_is_counted_once(conn: Conn) -> None:
+    stage = await set_stage(conn, leads=4)
+    first, second = await stage.claim(slots=2), await stage.claim(slots=2)
+    assert [item.run.lead_id for item in first] == [item.run.lead_id for item in second]
+    for batch in (first, second):
+        await stage.settle(*map(done, batch))
+    cursor = await conn.execute("select sum(starts)::int from campaign_senders")
+    assert await cursor.fetchone() == (2,)
+
+
 async def test_the_day_of_starts_is_the_senders(conn: Conn) -> None:
     organization_id = await create_organization(conn, "Brumelle")
     tokyo = await add_sender(conn, organization_id, "tokyo", time_zone="Asia/Tokyo")
