@@ -29,7 +29,7 @@ from psycopg import (
 from psycopg.abc import Params, PQGen, Query
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.copy import AsyncWriter
-from psycopg.errors import Diagnostic
+from psycopg.errors import Diagnostic, PipelineAborted
 from psycopg.pq import TransactionStatus
 from psycopg.pq.abc import PGconn
 from psycopg.rows import AsyncRowFactory, Row, RowFactory, tuple_row
@@ -210,7 +210,14 @@ class PinnedConnection(AsyncConnection[Row]):
         self._standby.is_given_up = False
         if self.limit_s is not None:
             gen = _bounded(gen, self.pgconn, self.limit_s)
-        answer = await super().wait(gen, *args, **named)
+        try:
+            answer = await super().wait(gen, *args, **named)
+        except PipelineAborted as aborted:
+            # Where a flight's answers come in two pieces, psycopg's end of a pipeline raises what
+            # the second says, "aborted", over the error that the first told.
+            if isinstance(cause := aborted.__context__, psycopg.Error):
+                raise cause from None
+            raise
         self._standby.require(self.pgconn)
         return answer
 

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from conftest import FAST
 from psycopg import AsyncConnection, AsyncCursor, sql
+from psycopg.abc import PQGen
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
@@ -573,3 +574,20 @@ async def test_who_gives_up_waiting_has_the_statement_cancelled_and_the_connecti
             await waiting
         assert conn.info.transaction_status is TransactionStatus.IDLE
         assert found(await inside(conn)) == PINNED
+
+
+async def test_a_flight_whose_answers_come_in_two_pieces_fails_by_its_own_error(
+    database: Database,
+) -> None:
+    """With the second piece psycopg says only that all behind the error was passed over."""
+
+    def exchange() -> PQGen[None]:  # as the end of a pipeline does it
+        try:
+            raise psycopg.errors.UniqueViolation("the first piece")
+        finally:
+            raise psycopg.errors.PipelineAborted("the second piece")
+        yield  # type: ignore[unreachable]  # a generator nevertheless
+
+    async with database.connection() as conn:
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            await conn.wait(exchange())
