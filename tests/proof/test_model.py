@@ -28,7 +28,6 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -92,7 +91,7 @@ COMMON: dict[str, Any] = {
 }
 PROFILES = {
     # in CI the same examples each time: a failure is news of the change, not of the dice
-    "default": settings(max_examples=40, stateful_step_count=25, derandomize=True, **COMMON),
+    "default": settings(max_examples=40, stateful_step_count=28, derandomize=True, **COMMON),
     "storm": settings(max_examples=500, stateful_step_count=50, **COMMON),
 }
 # a break is found, not made small
@@ -292,10 +291,13 @@ class Machine(RuleBasedStateMachine):
             for item in batch
         ]
 
-    @precondition(lambda self: self.stage.stalled)
+    # No rule has a precondition: what is drawn next would depend on the engine, of whose requests
+    # side by side chance says which meets a fault, and Hypothesis would call the story flaky.
     @rule(times=st.sampled_from([1, 2, 0]))
     def wake(self, times: int) -> None:
         """It goes on where it stopped; its answer is written once, again, or dies with it."""
+        if not self.stage.stalled:
+            return
         self.do(self._wake(self.stage.stalled.pop(0), times))
 
     async def _wake(self, held: Stalled, times: int) -> None:
@@ -488,10 +490,11 @@ class Machine(RuleBasedStateMachine):
                 slug for slug in PEOPLE if stage.simulated.person(slug).provider_id == who
             }
 
-    @precondition(lambda self: self.stage.mail)
     @rule(which=st.integers(0, 9), times=st.integers(0, 2))
     def deliver(self, which: int, times: int) -> None:
         """One webhook comes, out of turn, maybe twice, maybe never."""
+        if not self.stage.mail:
+            return
         self.do(self._deliver(self.stage.mail.pop(which % len(self.stage.mail)), times))
 
     @rule(
