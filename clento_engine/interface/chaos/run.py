@@ -37,6 +37,7 @@ from clento_engine.interface.demo.processes import free_port
 from clento_engine.provider.unipile import CONNECT_TIMEOUT, READ_TIMEOUT, UnipileClient
 from clento_engine.runtime.clock import SpeedClock, VirtualClock
 from clento_engine.runtime.drive import LATENESS, drive
+from clento_engine.runtime.heartbeat import mend
 from clento_engine.runtime.outbox import posting
 from clento_engine.runtime.world import Workspace, World
 from clento_engine.simulator.remote import RemoteSimulator
@@ -421,6 +422,7 @@ async def _settle(
             return await left() == 0
 
         while not await is_over() and clock() < until:
+            await mend(world)  # as every ticker does now and then: a hand was there until the end
             await drive(
                 world,
                 outbox,
