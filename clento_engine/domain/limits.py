@@ -26,6 +26,11 @@ BUCKET = timedelta(
 )  # units are counted per bucket, so that a month is 4,320 rows at most
 LEASE = timedelta(minutes=5)  # a claimed action is ours this long, and sent within it or not at all
 
+# Invitations that nobody answered, those by hand among them.  Source: Linked API's guide, under
+# 500 and never 700; LinkedIn's help: with too many, none may be sent for up to a month.
+PENDING_WARNED = 400
+MOST_PENDING = 500
+
 UNLIMITED = 1_000_000_000  # the allowance without a cap; one more still fits an SQL integer
 
 

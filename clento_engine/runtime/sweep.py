@@ -1,9 +1,9 @@
 """The sweep: by account, a few times a day, what no webhook told.
 
-New relations (missed acceptances), new messages (missed replies), and whether an account that the
-provider had stopped works again.  Its times are random: LinkedIn sees lists read, and the
-provider advises the first page only, a few times a day, never at fixed hours; source: its limits
-guide, read 2026-02.
+New relations (missed acceptances), new messages (missed replies), how many invitations are
+pending, and whether an account that the provider had stopped works again.  Its times are random:
+LinkedIn sees lists read, and the provider advises the first page only, a few times a day, never
+at fixed hours; source: its limits guide, read 2026-02.
 """
 
 import asyncio
@@ -14,9 +14,9 @@ from datetime import datetime, timedelta
 
 from clento_engine.domain import execution as ex
 from clento_engine.domain.failure import Fail, Failure, Means, Pause, Retry, Skip, Wait
-from clento_engine.domain.limits import Spacing, spacing_after
+from clento_engine.domain.limits import MOST_PENDING, PENDING_WARNED, Spacing, spacing_after
 from clento_engine.domain.operation import Budget
-from clento_engine.provider.port import Message, Relation
+from clento_engine.provider.port import Invitation, Message, Page, Relation
 from clento_engine.runtime.asking import MayGoOn, OutOfTime, always, looking
 from clento_engine.runtime.binding import confirm
 from clento_engine.runtime.guard import WrongProvider, require_provider
@@ -25,6 +25,7 @@ from clento_engine.runtime.world import World, settled, surely
 from clento_engine.store.accounts import pause_account
 from clento_engine.store.budgets import give_back, reserve
 from clento_engine.store.inbox import Walk, walks_with
+from clento_engine.store.pending import Pending, count_on, counted, pending
 from clento_engine.store.rests import note_silence
 from clento_engine.store.settle import Learned, Report
 from clento_engine.store.sweeps import (
@@ -43,6 +44,8 @@ LEAST = LISTS_AGAIN.shortest  # between two readings of an account's lists, what
 ACCOUNT_AGAIN = Spacing(timedelta(hours=1), timedelta(hours=2))
 # after no connection came about: nobody has seen that anything was asked
 NOT_SENT_AGAIN = Spacing(timedelta(minutes=3), timedelta(minutes=6))
+COUNTED_AGAIN = timedelta(hours=20)  # the pending invitations: every LEAST once warned of
+COUNTED_WITHIN = timedelta(hours=2)  # a count that takes longer begins anew
 LEASE = timedelta(minutes=15)
 AT_ONCE = 10
 # Messages reach the provider's store late, after an outage or a reconnect by days: what is news is
@@ -111,29 +114,20 @@ async def _sweep(world: World, row: SweepRow) -> None:
             await _try_later(world, row, failure, ACCOUNT_AGAIN)
             return
     if row.messages_since is not None and now - row.messages_since < LEAST:
-        # it was the account that was asked about; its lists were read lately
-        await _done(world, row, row.messages_since, None)
+        # its lists were read lately: what is asked is the account, or the rest of a count
+        async with world.database.connection() as conn:
+            known = await pending(conn, row.organization_id, row.account_id)
+        if known is None or not _is_count_due(known, now):
+            await _done(world, row, row.messages_since, None)
+            return
+        if (taken_at := await _turn(world, row)) is not None:
+            await _count(world, row, known, row.messages_since, taken_at)
         return
-    taken_at = world.clock()
-    async with world.database.connection() as conn:
-        turn_at = await reserve(
-            conn, row.organization_id, row.account_id, Budget.LIST_READ, taken_at
-        )
-    if turn_at is not None:  # the account does something else just now
-        await _come_again(world, row, turn_at)
+    if (taken_at := await _turn(world, row)) is None:
         return
     news = await _news(world, row, now)
     if not isinstance(news, _News):
-        if isinstance(news, Skip | Fail) and news.means is Means.GONE:
-            # or is it the account that is not there?
-            who = row.organization_id, row.account_id, row.unipile_account_id
-            news = await confirm(world, *who) or news
-        if _not_sent(news):
-            async with world.database.connection() as conn:
-                await give_back(
-                    conn, row.organization_id, row.account_id, Budget.LIST_READ, taken_at
-                )
-        await _try_later(world, row, news, LISTS_AGAIN)
+        await _not_read(world, row, news, taken_at)
         return
     reports = await _acceptances(world, row, news.relations, now)
     # transactions of their own, in this order: a sweep that dies between is done again, harmlessly
@@ -143,6 +137,69 @@ async def _sweep(world: World, row: SweepRow) -> None:
         await _try_later(world, row, failure, LISTS_AGAIN)
         return
     await _done(world, row, now, now)
+
+
+async def _turn(world: World, row: SweepRow) -> datetime | None:
+    """Take a unit for one list; when it was taken, None while the account does something else."""
+    now = world.clock()
+    async with world.database.connection() as conn:
+        turn_at = await reserve(conn, row.organization_id, row.account_id, Budget.LIST_READ, now)
+    if turn_at is None:
+        return now
+    await _come_again(world, row, turn_at)
+    return None
+
+
+async def _not_read(world: World, row: SweepRow, failure: Failure, taken_at: datetime) -> None:
+    """Write that a list could not be read, its unit given back if nobody saw that it was asked."""
+    if isinstance(failure, Skip | Fail) and failure.means is Means.GONE:
+        # or is it the account that is not there?
+        who = row.organization_id, row.account_id, row.unipile_account_id
+        failure = await confirm(world, *who) or failure
+    if _not_sent(failure):
+        async with world.database.connection() as conn:
+            await give_back(conn, row.organization_id, row.account_id, Budget.LIST_READ, taken_at)
+    await _try_later(world, row, failure, LISTS_AGAIN)
+
+
+async def _count(
+    world: World, row: SweepRow, known: Pending, lists_read_at: datetime, taken_at: datetime
+) -> None:
+    """Count one page of the pending invitations, no further than it matters."""
+    who = row.organization_id, row.account_id
+    is_begun = known.begun_at is not None and taken_at - known.begun_at < COUNTED_WITHIN
+    cursor, so_far = (known.cursor, known.so_far) if is_begun else (None, 0)
+    page: Page[Invitation] | Failure = await world.provider.sent_invitations(
+        row.unipile_account_id, cursor=cursor
+    )
+    if isinstance(page, Page) and page.cursor is not None and page.cursor == cursor:
+        page = Retry("the list of pending invitations goes in circles")
+    if isinstance(page, Retry | Wait | Skip | Fail | Pause):
+        async with world.database.connection() as conn:  # the cursor may be what was refused
+            await count_on(conn, *who, so_far=0, cursor=None, begun_at=None)
+        await _not_read(world, row, page, taken_at)
+        return
+    so_far += len(page.items)
+    is_whole = page.cursor is None or not page.items or so_far >= MOST_PENDING
+    async with world.database.connection() as conn:
+        if is_whole:
+            await counted(conn, *who, so_far, taken_at)
+        else:
+            begun_at = known.begun_at if is_begun else taken_at
+            await count_on(conn, *who, so_far=so_far, cursor=page.cursor, begun_at=begun_at)
+    if is_whole and so_far >= PENDING_WARNED:
+        log.warning(
+            "many invitations are pending",
+            extra={"account_id": str(row.account_id), "pending": so_far, "alert": True},
+        )
+    await _done(world, row, lists_read_at, None)
+
+
+def _is_count_due(known: Pending, now: datetime) -> bool:
+    if known.begun_at is not None or known.counted is None or known.counted_at is None:
+        return True
+    gap = LEAST if known.counted >= PENDING_WARNED else COUNTED_AGAIN
+    return now - known.counted_at >= gap
 
 
 async def _news(world: World, row: SweepRow, now: datetime) -> _News | Failure:
@@ -190,15 +247,14 @@ def _report(walk: Walk, event: ex.Event, learned: Learned) -> Report:
 async def _done(
     world: World, row: SweepRow, read_at: datetime, messages_until: datetime | None
 ) -> None:
-    """Write that the lists were read at `read_at`, and when they are again."""
+    """Write that the lists were read at `read_at`, and when they are again; a count goes first."""
+    now = world.clock()
     async with world.database.transaction() as conn:
         await sweep_succeeded(conn, row)
-        await swept(
-            conn,
-            row,
-            next_at=read_at + _gap(row, ROUND, world.clock()),
-            messages_until=messages_until,
-        )
+        known = await pending(conn, row.organization_id, row.account_id)
+        is_to_count = known is not None and _is_count_due(known, now)
+        next_at = now if is_to_count else read_at + _gap(row, ROUND, now)
+        await swept(conn, row, next_at=next_at, messages_until=messages_until)
 
 
 async def _come_again(world: World, row: SweepRow, at: datetime) -> None:

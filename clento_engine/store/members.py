@@ -409,6 +409,8 @@ update connected_accounts a
 update rate_limits a
    set next_free_at = greatest(a.next_free_at, b.next_free_at),
        blocked_until = greatest(a.blocked_until, b.blocked_until),
+       blocked_reason = case when a.blocked_until >= b.blocked_until then a.blocked_reason
+                             else coalesce(b.blocked_reason, a.blocked_reason) end,
        throttles = greatest(a.throttles, b.throttles)
   from rate_limits b
  where a.organization_id = %(organization_id)s and a.account_id = %(account_id)s
@@ -529,6 +531,10 @@ update campaign_senders set account_id = %(old)s
 """,
 )
 _DELETE_NEW = (
+    """
+delete from pending_invitations
+ where organization_id = %(organization_id)s and account_id = %(new)s
+""",
     "delete from rate_limits where organization_id = %(organization_id)s and account_id = %(new)s",
     "delete from connected_accounts where organization_id = %(organization_id)s and id = %(new)s",
 )

@@ -294,6 +294,27 @@ rate_limits = Table(
     _readable("blocked_until"),
 )
 
+pending_invitations = Table(
+    "pending_invitations",
+    metadata,
+    # one row per account whose pending invitations were counted, and the count under way
+    _tenant(),
+    Column("account_id", Uuid, nullable=False),
+    Column("counted", SmallInteger),
+    _at("counted_at"),
+    Column("so_far", SmallInteger, nullable=False, server_default="0"),
+    Column("cursor", Text),
+    _at("begun_at"),
+    PrimaryKeyConstraint("organization_id", "account_id"),
+    ForeignKeyConstraint(
+        ["organization_id", "account_id"],
+        ["connected_accounts.organization_id", "connected_accounts.id"],
+    ),
+    CheckConstraint("counted >= 0 AND so_far >= 0", name="counts"),
+    CheckConstraint("(counted IS NULL) = (counted_at IS NULL)", name="counted_at"),
+    CheckConstraint("(begun_at IS NULL) = (cursor IS NULL)", name="begun_at"),
+)
+
 rate_counters = Table(
     "rate_counters",
     metadata,

@@ -269,6 +269,24 @@ def test_a_sender_that_cannot_be_swept_is_a_warning(clento: Clento, simulated: S
     assert clento.json("status", status=3)["tickers"][0]["kind"] == "tick"
 
 
+def test_a_sender_with_many_invitations_pending_is_a_warning(
+    clento: Clento, simulated: Simulated
+) -> None:
+    with psycopg.connect(clento.environment["DATABASE_URL"], autocommit=True) as conn:
+        conn.execute(
+            "insert into pending_invitations (organization_id, account_id, counted, counted_at)"
+            " select organization_id, id, 412, now() from connected_accounts"
+        )
+        said = clento("status", status=3).out
+        assert "warning: Lea has 412 invitations pending: at 500 none are sent" in said
+        conn.execute("update pending_invitations set counted = 500")
+    assert (
+        "Lea has 500 or more invitations pending: none are sent" in clento("status", status=3).out
+    )
+    [full] = clento.json("status", status=3)["pending_invitations"]
+    assert (full["name"], full["pending"]) == ("Lea", 500)
+
+
 def test_a_campaign_that_nobody_ticks_says_so(clento: Clento, simulated: Simulated) -> None:
     assert "no ticker was ever seen" in clento("status").out
     clento.leads("lea-moreau")

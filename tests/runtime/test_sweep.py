@@ -138,7 +138,12 @@ class Scene:
 
 
 async def set_scene(
-    conn: Conn, database: Database, *, leads: int = 1, senders: Sequence[UUID] | int = 1
+    conn: Conn,
+    database: Database,
+    *,
+    leads: int = 1,
+    senders: Sequence[UUID] | int = 1,
+    inviting: bool = False,
 ) -> Scene:
     shared, clock = DrivenClock(NOW - DAY), VirtualClock(NOW)
     reliability = Reliability(lost=0, duplicated=0, null_ids=0)
@@ -153,6 +158,8 @@ async def set_scene(
         deadline_at=NOW + 10 * DAY,
         provider_id=None,
     )
+    if not inviting:  # who invites nobody has no pending invitations counted
+        await stage.conn.execute("delete from lanes where operation = 'send_connection_request'")
     shared.move(NOW - timedelta(hours=2))
     sender = next(iter(simulated.accounts.values()))
     for number, lead in enumerate(stage.leads, 1):

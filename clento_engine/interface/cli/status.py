@@ -5,9 +5,11 @@ from datetime import datetime, timedelta
 
 import click
 
+from clento_engine.domain.limits import MOST_PENDING
 from clento_engine.interface.cli.output import Table, answer, moment
 from clento_engine.interface.cli.session import Here, json_option, org_option, within
 from clento_engine.store.lanes import Wrong, wrong_lanes
+from clento_engine.store.pending import Crowded, crowded
 from clento_engine.store.tickers import (
     FailingSweep,
     Ticker,
@@ -28,8 +30,9 @@ def status(ctx: click.Context, org: str | None, as_json: bool) -> None:
     """Show who ticks, and what is wrong.
 
     Every host's tickers with when they last looked; a warning when none has for a quarter of an
-    hour while a campaign runs, when a sender's lists could not be read, and for lanes that would
-    leave leads waiting for ever.  Exit status 3 when there is a warning.
+    hour while a campaign runs, when a sender's lists could not be read or many of its invitations
+    are pending, and for lanes that would leave leads waiting for ever.  Exit status 3 when there is
+    a warning.
 
     \b
     Example:
@@ -38,11 +41,12 @@ def status(ctx: click.Context, org: str | None, as_json: bool) -> None:
 
     async def work(
         here: Here,
-    ) -> tuple[list[Ticker], list[FailingSweep], list[Wrong], bool, datetime]:
+    ) -> tuple[list[Ticker], list[FailingSweep], list[Crowded], list[Wrong], bool, datetime]:
         now = here.clock()
         return (
             await tickers(here.conn),
             await failing_sweeps(here.conn, organization_id=here.organization_id),
+            await crowded(here.conn, here.organization_id),
             [
                 each
                 for each in await wrong_lanes(here.conn, now)
@@ -52,8 +56,12 @@ def status(ctx: click.Context, org: str | None, as_json: bool) -> None:
             now,
         )
 
-    seen, failing, wrong, is_running, now = within(org, work)
-    warnings = [*silence(seen, now, is_running=is_running), *map(sweep_warning, failing)]
+    seen, failing, full, wrong, is_running, now = within(org, work)
+    warnings = [
+        *silence(seen, now, is_running=is_running),
+        *map(sweep_warning, failing),
+        *map(_pending_warning, full),
+    ]
     if wrong:
         warnings.append(
             f"{len(wrong):,} lanes are not what their leads need: the next tick mends them, or"
@@ -65,7 +73,13 @@ def status(ctx: click.Context, org: str | None, as_json: bool) -> None:
         [(*row[:4], moment(row[4])) for row in rows],
         empty="no ticker was ever seen: `clento tick` or `clento run`",
     )
-    data = {"tickers": seen, "sweeps_failed": failing, "lanes": wrong, "warnings": warnings}
+    data = {
+        "tickers": seen,
+        "sweeps_failed": failing,
+        "pending_invitations": full,
+        "lanes": wrong,
+        "warnings": warnings,
+    }
     answer(as_json, data, table, *(f"warning: {each}" for each in warnings))
     if warnings:
         ctx.exit(WARNED)
@@ -88,6 +102,15 @@ def sweep_warning(failing: FailingSweep) -> str:
     again = f"; tried again at {moment(failing.again_at)}" if failing.again_at is not None else ""
     times = f", {failing.failures:,} times in a row" if failing.failures > 1 else ""
     return f"{failing.name} could not be swept{times}: {failing.reason}{again}"
+
+
+def _pending_warning(full: Crowded) -> str:
+    held = "none are sent" if full.pending >= MOST_PENDING else f"at {MOST_PENDING} none are sent"
+    count = f"{full.pending:,}" if full.pending < MOST_PENDING else f"{MOST_PENDING} or more"
+    return (
+        f"{full.name} has {count} invitations pending: {held}; withdraw old ones, by hand or by a"
+        " withdrawal in the workflow"
+    )
 
 
 def _span(span: timedelta) -> str:
