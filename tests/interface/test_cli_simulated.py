@@ -422,8 +422,13 @@ def test_slow_connections_to_the_receiver_cost_no_step(dsn: str, tmp_path: Path)
         run.send_signal(signal.SIGTERM)
         run.communicate(timeout=READY_WITHIN_S)
         assert run.returncode == 0
-        warned = {line["message"] for line in lines() if line["level"] in ("warning", "error")}
-        assert warned <= {"webhook unrouted", "storage trusted by CLENTO_TRUST_STORAGE"}
+        warned = [line for line in lines() if line["level"] in ("warning", "error")]
+        assert {str(line["message"]) for line in warned} <= {
+            "webhook unrouted",
+            "storage trusted by CLENTO_TRUST_STORAGE",
+            "the provider cannot be asked: everything rests",  # a busy host: answers took too long
+        }
+        assert "Too many open files" not in log.read_text()
 
 
 def test_the_simulator_prints_what_to_export(clento: Clento) -> None:
