@@ -23,7 +23,8 @@ from clento_engine.domain.operation import Operation
 from clento_engine.domain.workflow import Node
 from clento_engine.provider.port import Post, Profile, Provider, Sent
 from clento_engine.runtime.absent import whose_absence
-from clento_engine.runtime.clock import Clock, ClockSkew
+from clento_engine.runtime.clock import Clock
+from clento_engine.runtime.errors import ClockSkew
 from clento_engine.store.pick import Claimed
 from clento_engine.store.settle import FORGOTTEN, Learned, Report
 

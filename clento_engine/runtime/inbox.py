@@ -23,7 +23,8 @@ from clento_engine.provider.port import Message
 from clento_engine.runtime.asking import MayGoOn, always
 from clento_engine.runtime.world import World, surely
 from clento_engine.store.accounts import pause_account
-from clento_engine.store.database import Conn, DatabaseUnavailable, Lost
+from clento_engine.store.database import Conn, Lost
+from clento_engine.store.errors import DatabaseUnavailable
 from clento_engine.store.inbox import (
     NOBODY_KNOWN,
     InboxRow,

@@ -32,9 +32,9 @@ from clento_engine.domain.failure import (
 from clento_engine.domain.limits import MONTH
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.provider.port import Comment, Invitation, Message, Profile
-from clento_engine.runtime.asking import MayGoOn, OutOfTime, always, looking
+from clento_engine.runtime.asking import MayGoOn, always, looking
 from clento_engine.runtime.binding import confirm
-from clento_engine.runtime.clock import ClockSkew
+from clento_engine.runtime.errors import ClockSkew, OutOfTime
 from clento_engine.runtime.guard import require_clock, require_provider
 from clento_engine.runtime.world import World, settled
 from clento_engine.store.budgets import reserve

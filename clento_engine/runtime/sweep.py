@@ -17,9 +17,10 @@ from clento_engine.domain.failure import Fail, Failure, Means, Pause, Retry, Ski
 from clento_engine.domain.limits import MOST_PENDING, PENDING_WARNED, Spacing, spacing_after
 from clento_engine.domain.operation import Budget
 from clento_engine.provider.port import Invitation, Message, Page, Relation
-from clento_engine.runtime.asking import MayGoOn, OutOfTime, always, looking
+from clento_engine.runtime.asking import MayGoOn, always, looking
 from clento_engine.runtime.binding import confirm
-from clento_engine.runtime.guard import WrongProvider, require_provider
+from clento_engine.runtime.errors import OutOfTime, WrongProvider
+from clento_engine.runtime.guard import require_provider
 from clento_engine.runtime.listen import hear
 from clento_engine.runtime.world import World, settled, surely
 from clento_engine.store.accounts import pause_account

@@ -25,14 +25,7 @@ from clento_engine.domain.limits import (
     default_limits,
 )
 from clento_engine.domain.operation import Budget
-
-
-class NotFound(Exception):
-    """Nothing has that name; the message says what was looked for and how to see what there is."""
-
-
-class AlreadyExists(Exception):
-    """The name is taken."""
+from clento_engine.store.errors import AlreadyExists, Noun
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +72,7 @@ async def create_organization(conn: AsyncConnection[Any], name: str) -> UUID:
             "insert into organizations (id, name) values (%s, %s)", (organization_id, name)
         )
     except UniqueViolation:
-        raise AlreadyExists(f"organisation {name!r} exists already") from None
+        raise AlreadyExists(Noun.ORGANIZATION, name) from None
     return organization_id
 
 
@@ -131,9 +124,7 @@ async def add_account(
                 ),
             )
         except UniqueViolation:
-            raise AlreadyExists(
-                f"the organisation has an account {unipile_account_id!r} already"
-            ) from None
+            raise AlreadyExists(Noun.ACCOUNT, unipile_account_id) from None
         for budget, limit in default_limits(tier).items():
             await conn.execute(
                 "insert into rate_limits (organization_id, account_id, operation, per_hour,"
@@ -170,7 +161,7 @@ async def hold_member(
                 (member_id, unipile_account_id, organization_id, account_id),
             )
     except UniqueViolation:
-        raise AlreadyExists(f"{unipile_account_id!r} is connected already") from None
+        raise AlreadyExists(Noun.MEMBER, unipile_account_id) from None
 
 
 async def accounts(conn: AsyncConnection[Any], organization_id: UUID) -> list[AccountRow]:

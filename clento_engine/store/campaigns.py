@@ -16,7 +16,14 @@ from clento_engine.domain.failure import REFUSALS_IN_A_ROW
 from clento_engine.domain.operation import Operation
 from clento_engine.domain.schedule import WorkingHours
 from clento_engine.domain.workflow import Workflow
-from clento_engine.store.accounts import AlreadyExists, NotFound, record, set_lanes
+from clento_engine.store.accounts import record, set_lanes
+from clento_engine.store.errors import (
+    AlreadyExists,
+    NobodyToContact,
+    NotFound,
+    Noun,
+    WrongState,
+)
 from clento_engine.store.inbox import NOBODY_KNOWN
 from clento_engine.store.moves import count_enrolled
 from clento_engine.store.rows import RULES
@@ -26,10 +33,6 @@ from clento_engine.store.suppressions import is_about
 _PREPARATIONS = (Operation.PROFILE_LOOKUP, Operation.FIND_POSTS, Operation.CHECK_ACCEPTANCE)
 
 ENROLLED = "Enrolled"  # the event that tells what was known of a lead already
-
-
-class CannotDo(Exception):
-    """The campaign's state does not allow it; the message says which does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +131,7 @@ async def create_campaign(
                 ),
             )
         except UniqueViolation:
-            raise AlreadyExists(f"the organisation has a campaign {name!r} already") from None
+            raise AlreadyExists(Noun.CAMPAIGN, name) from None
         for position, account_id in enumerate(senders):
             await conn.execute(
                 "insert into campaign_senders (organization_id, campaign_id, account_id, position)"
@@ -156,7 +159,7 @@ async def find_campaign(
     )
     row = await cursor.fetchone()
     if row is None:
-        raise NotFound(f"no campaign {name_or_id!r}: `clento campaign list` shows what there is")
+        raise NotFound(Noun.CAMPAIGN, name_or_id)
     return CampaignRow(**row)
 
 
@@ -174,7 +177,8 @@ async def start_campaign(
     """Start a draft: enroll every lead of its list, in one statement; return how many.
 
     Suppressed people are passed over.  Leads are dealt out to the senders in turn.
-    Raises CannotDo when the campaign is no draft or nobody can be enrolled: nothing is changed.
+    Raises WrongState when the campaign is no draft, NobodyToContact when nobody can be enrolled:
+    nothing is changed.
     """
     async with conn.transaction():
         cursor = await conn.execute(
@@ -196,7 +200,7 @@ async def start_campaign(
         )
         if cursor.rowcount == 0:
             status = await _status(conn, organization_id, campaign_id)
-            raise CannotDo(f"the campaign is {status}: only a draft can be started")
+            raise WrongState(Noun.CAMPAIGN, status, ["draft"])
         of = {
             "organization_id": organization_id,
             "campaign_id": campaign_id,
@@ -207,7 +211,7 @@ async def start_campaign(
         cursor = await conn.execute(_ENROLL, of)
         enrolled = cursor.rowcount
         if enrolled == 0:
-            raise CannotDo("its list has no lead that may be contacted: import leads first")
+            raise NobodyToContact
         await count_enrolled(conn, organization_id, campaign_id, enrolled)
         await conn.execute(_DEALT, of)
         await conn.execute(_TELL_KNOWN, of)
@@ -349,7 +353,7 @@ async def pause_campaign(
 ) -> None:
     """Pause: once this is committed no step is claimed.  Touches lanes, no lead.
 
-    What is in flight goes on; `in_flight` counts it.  Raises CannotDo when it is not running.
+    What is in flight goes on; `in_flight` counts it.  Raises WrongState when it is not running.
     """
     await _change(conn, organization_id, campaign_id, "running", "paused", now, actor)
 
@@ -364,7 +368,7 @@ async def resume_campaign(
 ) -> None:
     """Let a paused campaign go on.  Gaps, caps and hours hold, so that no burst follows.
 
-    Raises CannotDo when it is not paused.
+    Raises WrongState when it is not paused.
     """
     await _change(conn, organization_id, campaign_id, "paused", "running", now, actor)
 
@@ -379,7 +383,7 @@ async def stop_campaign(
 ) -> None:
     """End a campaign for good; its leads stay where they are, as stopped.  Touches no lead.
 
-    Raises CannotDo when it is neither running nor paused.
+    Raises WrongState when it is neither running nor paused.
     """
     await _change(conn, organization_id, campaign_id, "running paused", "stopped", now, actor)
 
@@ -401,8 +405,7 @@ async def _change(
         )
         if cursor.rowcount == 0:
             status = await _status(conn, organization_id, campaign_id)
-            wanted = " or ".join(before.split())
-            raise CannotDo(f"the campaign is {status}: it must be {wanted}")
+            raise WrongState(Noun.CAMPAIGN, status, before.split())
         await set_lanes(conn, organization_id, campaign_id=campaign_id)
         kind = f"Campaign{'Resumed' if after == 'running' else after.capitalize()}"
         await record(conn, organization_id, campaign_id, kind, actor, now, None)

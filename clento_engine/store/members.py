@@ -14,7 +14,7 @@ from uuid import UUID
 from psycopg import AsyncConnection
 
 from clento_engine.store.accounts import NOT_LOOKED_UP, lock_lanes, record, set_lanes
-from clento_engine.store.campaigns import CannotDo
+from clento_engine.store.errors import StillUnknown, StillWalked
 
 # Why Unipile's answer does not let an account act; none of them says who has the member.
 HELD_ELSEWHERE = "its LinkedIn member is connected elsewhere already: it acts once it is free there"
@@ -138,8 +138,8 @@ async def remove_account(
     """Let the member of an account go, for any organisation to have; what it did stays written.
 
     Whoever has the member next carries the units that it used.  The account leaves drafts that
-    name it.  Raises CannotDo while leads under way are to be walked by it, or what became of an
-    action of it is not known: nothing is changed.
+    name it.  Raises StillWalked while leads under way are to be walked by it, StillUnknown while
+    what became of an action of it is not known: nothing is changed.
     """
     async with conn.transaction():
         await _one_at_a_time(conn)
@@ -154,11 +154,9 @@ async def remove_account(
         row = await cursor.fetchone()
         walking, unknown = (0, 0) if row is None else row
         if walking:
-            raise CannotDo(
-                f"{walking:,} leads are to be walked by it: let their campaigns end, or stop them"
-            )
+            raise StillWalked(walking)
         if unknown:
-            raise CannotDo(f"what became of {unknown:,} of its actions is not known yet: wait")
+            raise StillUnknown(unknown)
         cursor = await conn.execute(
             "delete from campaign_senders s using campaigns c"
             " where s.organization_id = %(organization_id)s and s.account_id = %(account_id)s"

@@ -20,12 +20,8 @@ from tenacity import Retrying, retry_if_result, wait_fixed
 from tenacity.wait import WaitBaseT
 
 from clento_engine.store.connection import PinnedSync
-from clento_engine.store.database import (
-    DatabaseUnavailable,
-    connect,
-    connection_string,
-    migrations_folder,
-)
+from clento_engine.store.database import connect, connection_string, migrations_folder
+from clento_engine.store.errors import DatabaseUnavailable
 from clento_engine.store.tables import metadata
 
 UPGRADE_LOCK = 0x636C656E746F  # "clento": the key of the lock an upgrade holds

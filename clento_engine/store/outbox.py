@@ -8,7 +8,7 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.errors import UniqueViolation
 
-from clento_engine.store.accounts import AlreadyExists
+from clento_engine.store.errors import AlreadyExists, Noun
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ async def add_endpoint(
             (organization_id, endpoint_id, name, url),
         )
     except UniqueViolation:
-        raise AlreadyExists(f"a webhook with the id {endpoint_id!r} is registered") from None
+        raise AlreadyExists(Noun.WEBHOOK, endpoint_id) from None
 
 
 async def endpoints(

@@ -12,8 +12,9 @@ from psycopg.rows import class_row, dict_row
 from clento_engine.domain.lead import Identity
 from clento_engine.domain.limits import Caps, Tier
 from clento_engine.domain.operation import Budget, Operation
-from clento_engine.store.accounts import ACCOUNT, AccountRow, NotFound, accounts, limits, used
+from clento_engine.store.accounts import ACCOUNT, AccountRow, accounts, limits, used
 from clento_engine.store.connection import snapshot
+from clento_engine.store.errors import Ambiguous, NotFound, Noun
 from clento_engine.store.refusals import HeldLane, held_lanes
 from clento_engine.store.rests import Rest, rest
 from clento_engine.store.settle import Ticket
@@ -33,7 +34,7 @@ class SavedWorkflow:
 async def find_account(conn: AsyncConnection[Any], organization_id: UUID, name: str) -> AccountRow:
     """Return a sender by its name, its Unipile id or ours.
 
-    Raises NotFound, also when several have that name.
+    Raises NotFound, and Ambiguous when several have that name.
     """
     known = await accounts(conn, organization_id)
     by_id = [a for a in known if name in (a.unipile_account_id, str(a.id))]
@@ -42,10 +43,10 @@ async def find_account(conn: AsyncConnection[Any], organization_id: UUID, name: 
         case [account]:
             return account
         case []:
-            raise NotFound(f"no account {name!r}: `clento account list` shows what there is")
+            raise NotFound(Noun.ACCOUNT, name)
         case _:
-            ids = ", ".join(account.unipile_account_id for account in found)
-            raise NotFound(f"several accounts are called {name!r}: name one by its id, {ids}")
+            ids = [account.unipile_account_id for account in found]
+            raise Ambiguous(Noun.ACCOUNT, name, ids)
 
 
 async def find_list(
@@ -60,10 +61,7 @@ async def find_list(
     )
     row = await cursor.fetchone()
     if row is None:
-        raise NotFound(
-            f"no list {name!r}: `clento leads lists` shows what there is, `clento leads import` "
-            "makes one"
-        )
+        raise NotFound(Noun.LIST, name)
     return row[0], row[1]
 
 
@@ -103,7 +101,7 @@ async def version(
         )
         found = await cursor.fetchone()
     if found is None:
-        raise NotFound(f"no version {version_id} of a workflow: it was deleted")
+        raise NotFound(Noun.WORKFLOW_VERSION, str(version_id))
     return found
 
 
@@ -304,7 +302,7 @@ async def standing(
         cursor = await conn.execute(_MOMENT, of)
         row = await cursor.fetchone()
         if row is None:
-            raise NotFound(f"no campaign {campaign_id}: it was deleted")
+            raise NotFound(Noun.CAMPAIGN, str(campaign_id))
         cursor = await conn.execute(
             "select count(*) from campaign_executions where organization_id = %s"
             " and campaign_id = %s and replied",
@@ -656,7 +654,7 @@ async def walk(
     )
     row = await cursor.fetchone()
     if row is None:
-        raise NotFound("the lead is not in this campaign: `clento lead list` shows who is")
+        raise NotFound(Noun.LEAD, str(lead_id))
     account_id, status, reason, token, node_id, operation, budgets, bucket_at = row
     ticket = None
     if token is not None:

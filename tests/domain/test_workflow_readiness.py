@@ -59,8 +59,9 @@ def test_a_webhook_nobody_registered_is_unready_and_the_fix_is_the_command() -> 
             "w",
             "webhookId",
             "nobody registered the webhook my crm",
-            "run: clento webhook add --id 'my crm' --url https://…",
+            "register it, with the address it is to go to",
             Severity.UNREADY,
+            subject="my crm",
         )
     ]
 

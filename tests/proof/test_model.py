@@ -67,15 +67,11 @@ from clento_engine.simulator.judge import normalised
 from clento_engine.simulator.senders import Status as Standing
 from clento_engine.store import suppressions
 from clento_engine.store.accounts import pause_account, resume_account, set_limit
-from clento_engine.store.campaigns import (
-    CannotDo,
-    pause_campaign,
-    resume_campaign,
-    stop_campaign,
-)
+from clento_engine.store.campaigns import pause_campaign, resume_campaign, stop_campaign
 from clento_engine.store.claim import Wanted, claim
 from clento_engine.store.database import Database
 from clento_engine.store.due import due
+from clento_engine.store.errors import CannotDo
 from clento_engine.store.pick import Claimed
 from clento_engine.store.settle import Report, settle
 

@@ -25,8 +25,6 @@ from clento_engine.domain.limits import Caps
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.schedule import parse_hours
 from clento_engine.store.accounts import (
-    AlreadyExists,
-    NotFound,
     create_organization,
     pause_account,
     resume_account,
@@ -35,7 +33,6 @@ from clento_engine.store.accounts import (
 )
 from clento_engine.store.budgets import NO_UNIT, reserve
 from clento_engine.store.campaigns import (
-    CannotDo,
     campaigns,
     create_campaign,
     find_campaign,
@@ -47,6 +44,7 @@ from clento_engine.store.campaigns import (
     stop_campaign,
 )
 from clento_engine.store.due import due
+from clento_engine.store.errors import AlreadyExists, CannotDo, NobodyToContact, NotFound
 from clento_engine.store.workflows import save_workflow
 
 Conn = AsyncConnection[TupleRow]
@@ -91,7 +89,7 @@ async def test_a_campaign_is_started_once(conn: Conn) -> None:
 
 async def test_a_campaign_without_anybody_to_contact_stays_a_draft(conn: Conn) -> None:
     stage = await set_stage(conn, VISIT, leads=0, start=False)
-    with pytest.raises(CannotDo, match="import leads"):
+    with pytest.raises(NobodyToContact):
         await start(stage)
     assert (await find_campaign(conn, stage.organization_id, "campaign")).status == "draft"
     assert await stage.value("select count(*) from lanes") == 0

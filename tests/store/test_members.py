@@ -24,7 +24,6 @@ from clento_engine.domain.limits import Tier
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.store.accounts import (
     NOT_LOOKED_UP,
-    AlreadyExists,
     accounts,
     add_account,
     create_organization,
@@ -32,7 +31,8 @@ from clento_engine.store.accounts import (
     resume_account,
     used,
 )
-from clento_engine.store.campaigns import CannotDo, stop_campaign
+from clento_engine.store.campaigns import stop_campaign
+from clento_engine.store.errors import AlreadyExists, StillUnknown, StillWalked
 from clento_engine.store.members import (
     ANOTHER_MEMBER,
     CHANGED,
@@ -459,12 +459,14 @@ async def test_whoever_has_a_member_next_carries_what_was_used_of_its_budget(
 
 async def test_an_account_with_leads_to_walk_is_not_removed(conn: Conn) -> None:
     stage = await begun(conn, VISIT, Operation.PROFILE_VISIT, leads=2)
-    with pytest.raises(CannotDo, match="2 leads are to be walked by it"):
+    with pytest.raises(StillWalked) as walked:
         await remove_account(conn, stage.organization_id, stage.account, NOW)
+    assert walked.value.leads == 2
     await stage.claim()
     await stop_campaign(conn, stage.organization_id, stage.campaign_id, now=NOW)
-    with pytest.raises(CannotDo, match="what became of 2 of its actions"):
+    with pytest.raises(StillUnknown) as unknown:
         await remove_account(conn, stage.organization_id, stage.account, NOW)
+    assert unknown.value.actions == 2
     assert (await row(conn, stage.account))[0] == "active"
 
 

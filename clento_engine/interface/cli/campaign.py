@@ -22,6 +22,7 @@ from clento_engine.interface.cli.status import silence, sweep_warning
 from clento_engine.interface.cli.values import A_DAY, BEGINNING, DURATION, LASTING, NAME, ZONE
 from clento_engine.interface.cli.waiting import settled, still_in_flight
 from clento_engine.runtime import launch
+from clento_engine.runtime.errors import Over
 from clento_engine.store.campaigns import (
     CampaignRow,
     Pace,
@@ -228,8 +229,10 @@ def start(
                 now=here.clock(),
                 reach=reach,
             )
-        except launch.Over as error:
-            raise click.BadParameter(str(error), param_hint="--start-date") from None
+        except Over as error:
+            moment_or_day = "moment" if isinstance(error.begin, datetime) else "day"
+            problem = f"{error.begin} is over: give a {moment_or_day} that is to come, or none"
+            raise click.BadParameter(f"{problem} to start now", param_hint="--start-date") from None
 
     started = within(org, work)
     told = [f"  passed over: {node_id}: {reason}" for node_id, reason in started.skipped.items()]
