@@ -449,9 +449,12 @@ def test_run_works_until_sigterm_on_a_simulator_that_runs_by_itself(
         clento("campaign", "start", "spring")
         with ending(process(clento, "run", "--listen", "127.0.0.1:0", "--interval", "1s")) as run:
             until(lambda: clento.json("campaign", "list")[0]["finished"] == 1)
+            refused_beside(clento)
             run.send_signal(signal.SIGTERM)
             out, err = run.communicate(timeout=READY_WITHIN_S)
             assert (run.returncode, out) == (0, "stopped\n"), err
+        [seen] = clento.json("status")["tickers"]
+        assert (seen["kind"], seen["pid"]) == ("run", 0)  # it ended in order
         lines = [json.loads(line) for line in err.splitlines()]
         assert {"at", "level", "logger", "message"} <= lines[0].keys()
         assert [line["webhook"] for line in lines if line["message"] == "webhook registered"]
@@ -459,6 +462,17 @@ def test_run_works_until_sigterm_on_a_simulator_that_runs_by_itself(
         simulator.send_signal(signal.SIGTERM)
         simulator.communicate(timeout=READY_WITHIN_S)
         assert simulator.returncode == 0
+
+
+def refused_beside(clento: Clento) -> None:
+    """Demand that no upgrade is begun beside a process of ours that works."""
+    with psycopg.connect(clento.environment["DATABASE_URL"], autocommit=True) as conn:
+        [(newest,)] = conn.execute("table alembic_version").fetchall()
+        conn.execute("update alembic_version set version_num = '0012'")
+        said = clento("db", "upgrade", status=1)
+        assert "tickers seem alive" in said.err
+        assert "a session named clento" in said.err
+        conn.execute("update alembic_version set version_num = %s", (newest,))
 
 
 SLOW = 2_000
