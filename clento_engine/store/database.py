@@ -51,6 +51,9 @@ GROWING = wait_random_exponential(multiplier=0.2, max=5)
 IDLE_S = 2.0  # a connection lent again within this is not asked whether it lives
 PREPARE_AFTER = 1  # uses of a statement before the server keeps its plan
 
+OURS = "clento"  # the name of our sessions, where the URL says no other
+OF_SCHEMA = "db"  # added to it by commands about the schema: they are no ticker
+
 _SCHEME = re.compile(r"^postgres(ql)?(\+\w+)?://")
 
 # What waiting does not change, by libpq's words: it gives a failed connection no error code.
@@ -91,6 +94,14 @@ class DatabaseUnsuitable(Exception):
     """The server is too old, or its schema is not the one this version needs."""
 
 
+class TickersAlive(Exception):
+    """A schema is not upgraded beside processes that work with it: `found`, one line each."""
+
+    def __init__(self, found: Sequence[str]) -> None:
+        super().__init__("; ".join(found))
+        self.found = found
+
+
 class UnsafeStorage(Exception):
     """The server may forget what it committed: `settings` are off that keep it."""
 
@@ -118,7 +129,7 @@ def connection_string(url: str) -> str:
         reason = str(error).strip().replace(plain, "…")
         raise BadDatabaseUrl(f"DATABASE_URL cannot be read: {reason}") from None
     defaults: dict[str, Any] = {
-        "application_name": "clento",
+        "application_name": OURS,
         "connect_timeout": 10,
         # A host that vanished without a word is noticed in about 30 s, not in 2 hours.
         "keepalives_idle": 15,
@@ -129,6 +140,11 @@ def connection_string(url: str) -> str:
     if "," in str(given.get("host", "")):
         defaults["target_session_attrs"] = "read-write"
     return make_conninfo(**(defaults | given))
+
+
+def application_name(url: str) -> str:
+    """Return how the sessions of a process are named at `url`."""
+    return str(conninfo_to_dict(connection_string(url))["application_name"])
 
 
 def session_settings(*, statement_timeout: timedelta = STATEMENT_TIMEOUT) -> Mapping[str, str]:
@@ -290,11 +306,14 @@ def connect(
 ) -> PinnedSync[TupleRow]:
     """Return one connection in autocommit, set as the pool's are, for work outside an event loop.
 
+    Its name tells it from sessions that do what is due: see `migrate.upgrade`.
     A commit has the limit of any other statement: an operator sits in front of it, and that of a
     migration may wait for a large index to reach the disk.
     Raises what `Database.open` raises, and BadDatabaseUrl.
     """
-    conninfo = connection_string(url)
+    conninfo = make_conninfo(
+        connection_string(url), application_name=f"{application_name(url)} {OF_SCHEMA}"
+    )
     try:
         conn = Retrying(**_patiently(patience, wait))(_connect, conninfo)
     except psycopg.OperationalError as error:
@@ -352,9 +371,9 @@ async def server_time(conn: AsyncConnection[Any]) -> datetime:
 
 
 async def require_schema(conn: AsyncConnection[TupleRow]) -> None:
-    """Raise DatabaseUnsuitable when the database is behind this version of the code.
+    """Raise DatabaseUnsuitable unless the database has the schema of this version of the code.
 
-    Ahead is no fault: the old code runs on while the new one's migration is in.
+    Ahead is refused as well: what the newer version promises, the older one does not know.
     """
     found, needed = await schema_revision(conn), newest_revision()
     if found is None:
@@ -363,6 +382,16 @@ async def require_schema(conn: AsyncConnection[TupleRow]) -> None:
         raise DatabaseUnsuitable(
             f"the database is at revision {found} and {needed} is needed: run `clento db upgrade`"
         )
+    if found > needed:
+        raise ahead(found, needed)
+
+
+def ahead(found: str, needed: str) -> DatabaseUnsuitable:
+    """Return the refusal of a database that a newer version has upgraded."""
+    return DatabaseUnsuitable(
+        f"the database is at revision {found} and this version knows {needed}: install the version"
+        " that upgraded it"
+    )
 
 
 async def unsafe_settings(conn: AsyncConnection[Any]) -> list[str]:

@@ -150,7 +150,7 @@ tickers = Table(
     # who looks for what is due, of no tenant: the last of each host and kind, and when it did
     Column("host", Text, primary_key=True),
     Column("kind", Text, primary_key=True),
-    Column("pid", Integer, nullable=False),
+    Column("pid", Integer, nullable=False),  # 0: ended in order
     Column("version", Text, nullable=False),
     Column("provider", Text),  # the origin of its DSN: scheme, host, port
     _at("started_at", nullable=False),

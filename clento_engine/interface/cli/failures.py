@@ -25,6 +25,7 @@ from clento_engine.store.database import (
     DatabaseUnsuitable,
     Denied,
     Lost,
+    TickersAlive,
     UnsafeStorage,
 )
 from clento_engine.store.met import NotKept
@@ -81,6 +82,12 @@ def explained(error: BaseException) -> Failure | None:
             )
         case BadDatabaseUrl():
             return Failure(str(error), "set DATABASE_URL, or leave it out for a server of our own")
+        case TickersAlive():
+            return Failure(
+                f"tickers seem alive, and an upgrade needs that all have ended: {error}",
+                "end every `clento run`, stop cron and timers of `clento tick`, then try again; or"
+                " say --tickers-have-ended where you know that they have",
+            )
         case DatabaseUnavailable():
             return Failure(str(error), "see that the server runs and DATABASE_URL names it")
         case ClockSkew():
