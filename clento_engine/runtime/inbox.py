@@ -60,7 +60,7 @@ log = logging.getLogger(__name__)
 
 READ = "was_read"  # of a payload: what no webhook told, and a read of the store showed
 OWN_KINDS = frozenset({"MESSAGE", "INMAIL", "INMAIL_REPLY", None})  # that an owner writes by hand
-WAITS = (timedelta(minutes=1), timedelta(hours=1))  # for who wrote a message to be clear
+WAITS = (timedelta(minutes=1), timedelta(minutes=10))  # for who wrote a message to be clear
 
 
 def message_key(account: str, message: Message) -> str:
@@ -112,13 +112,28 @@ async def receive(world: World, payload: Mapping[str, Any]) -> bool | None:
     kept = {_storable(key): _storable(value) for key, value in payload.items()}
     key = _key(kept, now)
     async with world.database.connection() as conn:
-        return await route_webhook(conn, account_in(kept), key, kept, now)
+        return await route_webhook(
+            conn, account_in(kept), key, kept, now, recipient=recipient(kept)
+        )
 
 
 def account_in(payload: Mapping[str, Any]) -> str:
     """Return Unipile's id of the account that a webhook tells of; empty when it names none."""
     account = _mapping(payload.get("AccountStatus")).get("account_id", payload.get("account_id"))
     return _id(account) or ""
+
+
+def recipient(payload: Mapping[str, Any]) -> str | None:
+    """Return to whom alone the account wrote, where its owner may have done so by hand."""
+    if (
+        payload.get("event") != "message_received"
+        or payload.get("message_type") not in OWN_KINDS
+        or _is_of_nobody(payload)
+        or not _is_ours(payload)
+    ):
+        return None
+    others = set(_attendees(payload)) - {_own(payload), _sender(payload) or ""}
+    return others.pop() if len(others) == 1 else None
 
 
 def _storable(value: Any, levels: int = MOST_LEVELS) -> Any:  # noqa: ANN401  JSON
@@ -374,12 +389,7 @@ async def _own_message(
 ) -> list[Report]:
     """Read a message of the account: the echo of a note, a step's own, or the owner's by hand."""
     payload, own = row.payload, _own(row.payload)
-    attendees = payload.get("attendees")
-    people = [
-        _id(_mapping(each).get("attendee_provider_id"))
-        for each in (attendees if isinstance(attendees, list) else [])
-    ]
-    ids = [each for each in people if each is not None and each != own]
+    ids = [each for each in _attendees(payload) if each != own]
     walks = _each(await walks_with(conn, row.organization_id, account_id, provider_ids=ids))
     at = _time(payload.get("timestamp"), row.received_at)
     running = [walk for walk in walks if walk.is_under_way(at)]
@@ -445,10 +455,9 @@ def _is_of_nobody(payload: Mapping[str, Any]) -> bool:
 
 def _is_crowded(payload: Mapping[str, Any]) -> bool:
     """Whether more than one other person is in the chat; where we are unknown, more than two."""
-    attendees, own = payload.get("attendees"), _own(payload)
-    if not isinstance(attendees, list):
+    own, people = _own(payload), set[str | None](_attendees(payload))
+    if not people:
         return False
-    people = {_id(_mapping(each).get("attendee_provider_id")) for each in attendees}
     people |= {_sender(payload)} - {own} if not _is_ours(payload) else set()
     others = people - {None, own}
     return len(others) > (1 if own is not None else 2)
@@ -475,6 +484,13 @@ def _is_theirs(payload: Mapping[str, Any]) -> bool:
 
 def _sender(payload: Mapping[str, Any]) -> str | None:
     return _id(_mapping(payload.get("sender")).get("attendee_provider_id"))
+
+
+def _attendees(payload: Mapping[str, Any]) -> list[str]:
+    attendees = payload.get("attendees")
+    people = attendees if isinstance(attendees, list) else []
+    ids = (_id(_mapping(each).get("attendee_provider_id")) for each in people)
+    return [each for each in ids if each is not None]
 
 
 def _own(payload: Mapping[str, Any]) -> str | None:

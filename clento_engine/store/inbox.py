@@ -67,24 +67,40 @@ class Walk:
 
 
 async def store_webhook(
-    conn: AsyncConnection[Any], organization_id: UUID, key: str, payload: object, now: datetime
+    conn: AsyncConnection[Any],
+    organization_id: UUID,
+    key: str,
+    payload: object,
+    now: datetime,
+    *,
+    recipient: str | None = None,
 ) -> bool:
-    """Store what a webhook should have told, under its key; False when it was there already."""
+    """Store what a webhook should have told, under its key; False when it was there already.
+
+    `recipient`: to whom the account's owner may have written it by hand.
+    """
     cursor = await conn.execute(
-        "insert into inbox_events (organization_id, key, payload, received_at)"
-        " values (%s, %s, %s, %s) on conflict (organization_id, key) do nothing",
-        (organization_id, key, Jsonb(payload), now),
+        "insert into inbox_events (organization_id, key, payload, received_at, recipient)"
+        " values (%s, %s, %s, %s, %s) on conflict (organization_id, key) do nothing",
+        (organization_id, key, Jsonb(payload), now, recipient),
     )
     return cursor.rowcount == 1
 
 
 async def route_webhook(
-    conn: AsyncConnection[Any], unipile_account_id: str, key: str, payload: object, now: datetime
+    conn: AsyncConnection[Any],
+    unipile_account_id: str,
+    key: str,
+    payload: object,
+    now: datetime,
+    *,
+    recipient: str | None = None,
 ) -> bool | None:
     """Store a webhook for the organisation that has the account; False when it was there already.
 
-    None when none has it: it is counted, and not stored.  That the account was heard is written
-    unless a claim has its row just now: the next webhook will tell.
+    `recipient` as in `store_webhook`.  None when none has it: it is counted, and not stored.  That
+    the account was heard is written unless a claim has its row just now: the next webhook will
+    tell.
     """
     cursor = await conn.execute(
         """
@@ -100,8 +116,8 @@ async def route_webhook(
             update connected_accounts a set heard_at = %(now)s from quiet q
              where a.organization_id = q.organization_id and a.id = q.id),
         stored as (
-            insert into inbox_events (organization_id, key, payload, received_at)
-            select organization_id, %(key)s, %(payload)s, %(now)s from owner
+            insert into inbox_events (organization_id, key, payload, received_at, recipient)
+            select organization_id, %(key)s, %(payload)s, %(now)s, %(recipient)s from owner
                 on conflict (organization_id, key) do nothing
             returning organization_id)
         select (select count(*) from owner), (select count(*) from stored)
@@ -110,6 +126,7 @@ async def route_webhook(
             "account": unipile_account_id,
             "key": key,
             "payload": Jsonb(payload),
+            "recipient": recipient,
             "now": now,
             "every": HEARD_EVERY,
         },
