@@ -31,6 +31,7 @@ class InboxRow:
     id: int
     payload: dict[str, Any]
     received_at: datetime
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,15 @@ class Walk:
         """
         is_newest = self.replied_at is None or at > self.replied_at
         return is_newest and (self.started_at is None or at >= self.started_at - BEFORE)
+
+    def is_answered(self, at: datetime) -> bool:
+        """Whether a message written at `at` answers this walk, in whatever order they are heard.
+
+        One written at the very moment of the newest is that one, heard under another id.
+        """
+        if self.started_at is None:
+            return self.is_news(at)
+        return at >= self.started_at - BEFORE and at != self.replied_at
 
     def is_under_way(self, at: datetime) -> bool:
         """Whether the walk had begun, and not ended, when a message was written at `at`."""
@@ -158,7 +168,7 @@ async def lock_keys(
 ) -> Sequence[InboxRow]:
     """Lock and return the webhooks of these keys that are not applied; waits for who has them."""
     cursor = await conn.execute(
-        "select organization_id, id, payload, received_at from inbox_events"
+        "select organization_id, id, payload, received_at, key from inbox_events"
         " where organization_id = %s and key = any(%s) and applied_at is null"
         " order by id for update",
         (organization_id, list(keys)),
@@ -217,7 +227,7 @@ async def lock_webhooks(
     Inside the caller's transaction.  Rows that another process works on are passed over.
     """
     cursor = await conn.execute(
-        "select organization_id, id, payload, received_at from inbox_events"
+        "select organization_id, id, payload, received_at, key from inbox_events"
         " where applied_at is null and id > %s and (apply_at is null or apply_at <= %s)"
         " order by id limit %s for update skip locked",
         (after, now, most),

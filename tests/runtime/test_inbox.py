@@ -440,11 +440,12 @@ async def test_nothing_is_begun_for_whom_the_owner_wrote_to_before_it_is_applied
     [
         {"account_id": "another"},
         {"message_type": "INVITATION"},
+        {"message_type": []},
         {"is_group": True},
         {"attendees": [{"attendee_provider_id": person(2)}]},
         {"attendees": []},
     ],
-    ids=["another account's", "a note", "a group's", "to another", "to nobody"],
+    ids=["another account's", "a note", "of no kind", "a group's", "to another", "to nobody"],
 )
 async def test_what_cannot_be_the_owner_s_word_to_them_holds_nothing_back(
     conn: Conn, database: Database, fields: Json
