@@ -206,7 +206,8 @@ select account_id, operation, per_hour, per_day, per_week, per_month from rate_l
 # Asking once more for "what is left" would cost thirty times as much.  They are found by the lane's
 # number alone, in its order (`offset 0`): with the key asked for beside it, all leads of a campaign
 # were looked up for each lane.  Whether it is in flight is asked of each head (`offset 0` again): a
-# join reads all that the campaign has open, for every lane.  A head that somebody else has locked
+# join reads all that the campaign has open, for every lane; and of what is unheard, all that waits
+# in the inbox would be hashed.  A head that somebody else has locked
 # comes back without a lead: its holder wakes the lane when it commits, but nobody does when it is
 # rolled back.  `done_to` is the ledger's word on whom the node has reached already; `seen` tells
 # settle whether the row is still the one that was decided on.  What the person wrote and nobody has
@@ -234,7 +235,8 @@ select k.place, h.due_at, e.seen, e.workflow_version_id, {EXECUTION},
                 where o.organization_id = e.organization_id and o.recipient = e.provider_id
                   and o.applied_at is null
                   and o.payload ->> 'account_id' = k.unipile_account_id
-                  and o.received_at > %(now)s - interval '1 day') as is_unheard_own
+                  and o.received_at > %(now)s - interval '1 day'
+               offset 0) as is_unheard_own
   from {_LANES} as k(place int, organization_id uuid, campaign_id uuid, account_id uuid,
        operation text, lane bigint, take int, unipile_account_id text)
   left join lateral (
