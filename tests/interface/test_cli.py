@@ -311,7 +311,22 @@ def test_webhooks_are_registered_and_listed(clento: Clento) -> None:
     clento("webhook", "add", "--id", "crm", "--url", url, "--name", "CRM")
     assert clento.json("webhook", "add", "--url", url)["id"] != "crm"
     assert "registered" in clento("webhook", "add", "--id", "crm", "--url", url, status=1).err
-    assert {"id": "crm", "name": "CRM", "url": url} in clento.json("webhook", "list")
+    assert {"id": "crm", "name": "CRM", "url": url, "on": []} in clento.json("webhook", "list")
+
+
+def test_a_webhook_is_told_what_it_was_registered_for(clento: Clento) -> None:
+    url = "https://hooks.example/in"
+    told = ("--on", "taken_over", "--on", "replied", "--on", "replied")
+    added = clento.json("webhook", "add", "--id", "crm", "--url", url, *told)
+    assert added["on"] == ["replied", "taken_over"]
+    assert "replied, taken_over" in clento("webhook", "list").out
+    assert clento.json("webhook", "list")[0]["on"] == ["replied", "taken_over"]
+    clento("webhook", "add", "--id", "nodes", "--url", url)
+    assert "workflow nodes" in clento("webhook", "list").out
+    said = clento("webhook", "add", "--url", url, "--on", "birthday", status=2)
+    assert "'replied', 'taken_over', 'opted_out'" in said.err
+    inside = clento("webhook", "add", "--url", "http://10.0.0.1/in", "--on", "replied", status=1)
+    assert "is not a public address" in inside.err
 
 
 @pytest.mark.parametrize("host", ["169.254.169.254", "localhost:8080", "0x7f.1", "[::1]"])
