@@ -21,9 +21,10 @@ OUTCOMES = ("answered", "landed", "vanished")
 class Deaths:
     """How one play of a scenario was killed: plain values, since they travel between processes.
 
-    `single`: plays in which one process died; `double`: in which two did, one after the other, of
-    `pairs` that there are.  Deaths that leave the same are one first death of a pair: what follows
-    them is the same.
+    `single`: plays in which one process died; `elsewhere`: exchanges that only the play of the same
+    scenario whose answers all come is killed at; `double`: plays in which two died, one after the
+    other, of `pairs` that there are.  Deaths that leave the same are one first death of a pair:
+    what follows them is the same.
     """
 
     scenario: str
@@ -33,6 +34,7 @@ class Deaths:
     double: int = 0
     pairs: int = 0
     places: set[str] = field(default_factory=set)
+    elsewhere: int = 0
 
     def noted(self, note: Note) -> None:
         """Keep it on the test's report."""
@@ -67,9 +69,11 @@ def _deaths(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     outcomes = {each["outcome"] for each in found}
     places = {place for each in found for place in each["places"]}
     single, double = _total(found, "single"), _total(found, "double")
+    elsewhere = _total(found, "elsewhere")
+    all_of = f", of {single + elsewhere} there are" if elsewhere else ", all there are"
     yield (
         f"crash points: {len(places)} places of the engine, at {len(operations)} operations, with"
-        f" {len(outcomes)} outcomes: {single} kills, all there are; {double} of"
+        f" {len(outcomes)} outcomes: {single} kills{all_of}; {double} of"
         f" {_total(found, 'pairs')} pairs of kills; every one judged"
     )
 

@@ -36,6 +36,14 @@ def test_deaths_are_added_up_over_scenarios_and_outcomes() -> None:
     )
 
 
+def test_kills_left_to_the_play_whose_answers_all_come_are_not_said_to_be_done() -> None:
+    notes: list[tuple[str, Any]] = []
+    deaths = Deaths("visit", ["profile_visit"], "landed", 4, 2, 10, {"act.py:2"}, elsewhere=6)
+    deaths.noted(lambda name, value: notes.append((name, value)))
+    *_, total = told([report(*notes)])
+    assert "4 kills, of 10 there are; 2 of 10 pairs" in total
+
+
 def test_a_control_that_failed_was_not_caught() -> None:
     caught = report((CONTROL, "lease"))
     quiet = report((CONTROL, "budget"), outcome="failed")

@@ -4,14 +4,17 @@ import logging
 import os
 import socket
 import time
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from importlib.metadata import version
 from typing import Literal
 
 from clento_engine.runtime.world import World, surely
+from clento_engine.store.database import Lost
+from clento_engine.store.errors import DatabaseUnavailable
 from clento_engine.store.lanes import Wrong, mend_lanes
-from clento_engine.store.tickers import Ticker, beat
+from clento_engine.store.tickers import Ticker, beat, ended
 
 EVERY = timedelta(seconds=30)  # of real time
 
@@ -46,6 +49,12 @@ class Heartbeat:
             is_to_look = await beat(conn, ticker)
         if is_to_look:
             await mend(world)
+
+    async def end(self) -> None:
+        """Write that this process ended in order: an upgrade need not wait for its silence."""
+        with suppress(DatabaseUnavailable, Lost):  # then it falls silent by itself
+            async with self._world.database.connection() as conn:
+                await ended(conn, self._ticker)
 
 
 async def mend(world: World) -> list[Wrong]:

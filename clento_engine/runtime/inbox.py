@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from clento_engine.domain import execution as ex
 from clento_engine.domain.authorship import Author, Written, author, digest, may_echo
 from clento_engine.domain.lead import Identity, identity
+from clento_engine.domain.notice import Notice
 from clento_engine.domain.opt_out import is_opt_out
 from clento_engine.domain.outside import is_id
 from clento_engine.domain.suppression import Kind
@@ -39,6 +40,7 @@ from clento_engine.store.inbox import (
 )
 from clento_engine.store.members import young_store
 from clento_engine.store.opt_outs import opt_out_phrases
+from clento_engine.store.outbox import News, tell
 from clento_engine.store.settle import Learned, Report, apply
 from clento_engine.store.suppressions import suppress
 from clento_engine.store.sweeps import sweep_by
@@ -60,8 +62,8 @@ log = logging.getLogger(__name__)
 
 
 READ = "was_read"  # of a payload: what no webhook told, and a read of the store showed
-OWN_KINDS = frozenset({"MESSAGE", "INMAIL", "INMAIL_REPLY", None})  # that an owner writes by hand
-WAITS = (timedelta(minutes=1), timedelta(hours=1))  # for who wrote a message to be clear
+OWN_KINDS = ("MESSAGE", "INMAIL", "INMAIL_REPLY", None)  # that an owner writes by hand
+WAITS = (timedelta(minutes=1), timedelta(minutes=10))  # for who wrote a message to be clear
 
 
 def message_key(account: str, message: Message) -> str:
@@ -113,13 +115,28 @@ async def receive(world: World, payload: Mapping[str, Any]) -> bool | None:
     kept = {_storable(key): _storable(value) for key, value in payload.items()}
     key = _key(kept, now)
     async with world.database.connection() as conn:
-        return await route_webhook(conn, account_in(kept), key, kept, now)
+        return await route_webhook(
+            conn, account_in(kept), key, kept, now, recipient=recipient(kept)
+        )
 
 
 def account_in(payload: Mapping[str, Any]) -> str:
     """Return Unipile's id of the account that a webhook tells of; empty when it names none."""
     account = _mapping(payload.get("AccountStatus")).get("account_id", payload.get("account_id"))
     return _id(account) or ""
+
+
+def recipient(payload: Mapping[str, Any]) -> str | None:
+    """Return to whom alone the account wrote, where its owner may have done so by hand."""
+    if (
+        payload.get("event") != "message_received"
+        or payload.get("message_type") not in OWN_KINDS
+        or _is_of_nobody(payload)
+        or not _is_ours(payload)
+    ):
+        return None
+    others = set(_attendees(payload)) - {_own(payload), _sender(payload) or ""}
+    return others.pop() if len(others) == 1 else None
 
 
 def _storable(value: Any, levels: int = MOST_LEVELS) -> Any:  # noqa: ANN401  JSON
@@ -253,13 +270,14 @@ class _Heard:
     """What a batch of webhooks comes to.
 
     `strangers` are the ids of messages whose writer nobody is known to be, `unclear` those of ours
-    of which nobody can tell yet whether the owner wrote them.
+    of which nobody can tell yet whether the owner wrote them.  `news`: what endpoints may be told.
     """
 
     reports: list[tuple[bool, Report]] = field(default_factory=list)  # whether a read showed it
     strangers: set[int] = field(default_factory=set)
     unclear: set[int] = field(default_factory=set)
     opted_out: dict[tuple[UUID, str], None] = field(default_factory=dict)  # in order
+    news: list[News] = field(default_factory=list)
 
 
 async def _apply(
@@ -283,13 +301,25 @@ async def _apply(
             known = replace(report, event=None) if told in events else report
             heard.reports.append((row.payload.get(READ) is True, known))
             events.add(told)
+    outcomes: dict[tuple[UUID, UUID], ex.Outcome | None] = {}
     for was_read in (False, True):
         reports = [report for is_read, report in heard.reports if is_read is was_read]
-        await apply(conn, reports, now=now, actor="sweep" if was_read else "inbox")
+        settled = await apply(conn, reports, now=now, actor="sweep" if was_read else "inbox")
+        outcomes |= {
+            (run.campaign_id, run.lead_id): run.outcome
+            for run in (decision.execution for decision in settled.outcomes)
+        }
     for organization_id, name in heard.opted_out:
         reason = "asked to be left alone"
         kind = Kind.PERSON.value
         await suppress(conn, organization_id, kind, name, reason, now, actor="inbox")
+    news = [
+        each
+        for each in heard.news
+        if each.notice is not Notice.TAKEN_OVER  # unless the campaign goes on beside its owner
+        or outcomes.get((each.campaign_id, each.lead_id)) is ex.Outcome.TAKEN_OVER
+    ]
+    await tell(conn, news, now)
     for row, status in statuses:  # after the leads: their locks come before the accounts'
         await _account_status(conn, row, status, now)
     return heard
@@ -360,10 +390,13 @@ async def _message(conn: Conn, row: InboxRow, account_id: UUID, heard: _Heard) -
     """Read what a person wrote: a reply, and perhaps the wish to be left alone for good."""
     payload, sender = row.payload, _sender(row.payload)
     found = await walks_with(conn, row.organization_id, account_id, provider_ids=_known(sender))
+    at = _time(payload.get("timestamp"), row.received_at)
+    if answered := [walk for walk in _each(found) if walk.is_answered(at)]:
+        heard.news.append(_news(row, Notice.REPLIED, answered, at))
     if found and sender is not None and await _opts_out(conn, row):
         names = dict.fromkeys([sender, *(walk.identity for walk in _each(found))])
         heard.opted_out.update(dict.fromkeys((row.organization_id, name) for name in names))
-    at = _time(payload.get("timestamp"), row.received_at)
+        heard.news.append(_news(row, Notice.OPTED_OUT, _each(found), at))
     learned = Learned(chat_id=_chat_id(payload), replied_at=at)
     return [
         _report(walk, ex.Replied() if walk.is_news(at) else None, learned) for walk in _each(found)
@@ -375,12 +408,7 @@ async def _own_message(
 ) -> list[Report]:
     """Read a message of the account: the echo of a note, a step's own, or the owner's by hand."""
     payload, own = row.payload, _own(row.payload)
-    attendees = payload.get("attendees")
-    people = [
-        _id(_mapping(each).get("attendee_provider_id"))
-        for each in (attendees if isinstance(attendees, list) else [])
-    ]
-    ids = [each for each in people if each is not None and each != own]
+    ids = [each for each in _attendees(payload) if each != own]
     walks = _each(await walks_with(conn, row.organization_id, account_id, provider_ids=ids))
     at = _time(payload.get("timestamp"), row.received_at)
     running = [walk for walk in walks if walk.is_under_way(at)]
@@ -392,7 +420,8 @@ async def _own_message(
             running = [walk for walk in running if walk.connected]
         if running:
             whose = _author(payload, at, ledger)
-            is_owners = whose is Author.OWNER
+            if is_owners := whose is Author.OWNER:
+                heard.news.append(_news(row, Notice.TAKEN_OVER, running, at))
             if whose is Author.UNCLEAR:
                 heard.unclear.add(row.id)
     reports = []
@@ -409,6 +438,25 @@ async def _own_message(
         elif not accepts:
             reports.append(_report(walk, None, learned))
     return reports
+
+
+def _news(row: InboxRow, notice: Notice, walks: Sequence[Walk], at: datetime) -> News:
+    """Make the notice of a message: one, though several walks of the person may hear it.
+
+    It names the one under way that began last.
+    """
+    walk = max(walks, key=lambda each: (not each.finished, each.started_at or row.received_at))
+    is_once = notice is Notice.TAKEN_OVER  # a walk is; each message is a reply
+    return News(
+        row.organization_id,
+        notice,
+        f"{walk.campaign_id}/{walk.lead_id}" if is_once else row.key,
+        walk.campaign_id,
+        walk.lead_id,
+        walk.account_id,
+        _id(row.payload.get("message_id")),
+        at,
+    )
 
 
 def _author(payload: Mapping[str, Any], at: datetime, ledger: Sequence[Written]) -> Author:
@@ -446,10 +494,9 @@ def _is_of_nobody(payload: Mapping[str, Any]) -> bool:
 
 def _is_crowded(payload: Mapping[str, Any]) -> bool:
     """Whether more than one other person is in the chat; where we are unknown, more than two."""
-    attendees, own = payload.get("attendees"), _own(payload)
-    if not isinstance(attendees, list):
+    own, people = _own(payload), set[str | None](_attendees(payload))
+    if not people:
         return False
-    people = {_id(_mapping(each).get("attendee_provider_id")) for each in attendees}
     people |= {_sender(payload)} - {own} if not _is_ours(payload) else set()
     others = people - {None, own}
     return len(others) > (1 if own is not None else 2)
@@ -476,6 +523,13 @@ def _is_theirs(payload: Mapping[str, Any]) -> bool:
 
 def _sender(payload: Mapping[str, Any]) -> str | None:
     return _id(_mapping(payload.get("sender")).get("attendee_provider_id"))
+
+
+def _attendees(payload: Mapping[str, Any]) -> list[str]:
+    attendees = payload.get("attendees")
+    people = attendees if isinstance(attendees, list) else []
+    ids = (_id(_mapping(each).get("attendee_provider_id")) for each in people)
+    return [each for each in ids if each is not None]
 
 
 def _own(payload: Mapping[str, Any]) -> str | None:

@@ -193,7 +193,7 @@ async def _readiness(
     return check_ready(
         workflow,
         tiers={account.tier for account in accounts},
-        webhooks={each[0]: each[2] for each in await endpoints(conn, organization_id)},
+        webhooks={each.id: each.url for each in await endpoints(conn, organization_id)},
         columns=await list_columns(conn, organization_id, campaign.list_id),
         inmail_subject=campaign.inmail_subject,
         reach=reach,

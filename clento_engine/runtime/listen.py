@@ -13,7 +13,7 @@ from clento_engine.domain.failure import Fail, Failure, Pause, Retry, Skip, Wait
 from clento_engine.domain.operation import Operation
 from clento_engine.provider.port import Chat, Message
 from clento_engine.runtime.act import give_back
-from clento_engine.runtime.inbox import apply_rows, message_key, of_message
+from clento_engine.runtime.inbox import apply_rows, message_key, of_message, recipient
 from clento_engine.runtime.world import World, surely
 from clento_engine.store.database import Lost
 from clento_engine.store.errors import DatabaseUnavailable
@@ -96,7 +96,9 @@ async def _hear(
             message = news[key]
             person = people.get(message.chat_id)
             payload = of_message(account, message, phrases, person=person)
-            await store_webhook(conn, organization_id, key, payload, now)
+            await store_webhook(
+                conn, organization_id, key, payload, now, recipient=recipient(payload)
+            )
         rows = await lock_keys(conn, organization_id, list(news))
         await apply_rows(conn, rows, world.clock(), sending=sending)
 

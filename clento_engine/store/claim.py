@@ -206,12 +206,14 @@ select account_id, operation, per_hour, per_day, per_week, per_month from rate_l
 # Asking once more for "what is left" would cost thirty times as much.  They are found by the lane's
 # number alone, in its order (`offset 0`): with the key asked for beside it, all leads of a campaign
 # were looked up for each lane.  Whether it is in flight is asked of each head (`offset 0` again): a
-# join reads all that the campaign has open, for every lane.  A head that somebody else has locked
+# join reads all that the campaign has open, for every lane; and of what is unheard, all that waits
+# in the inbox would be hashed.  A head that somebody else has locked
 # comes back without a lead: its holder wakes the lane when it commits, but nobody does when it is
 # rolled back.  `done_to` is the ledger's word on whom the node has reached already; `seen` tells
 # settle whether the row is still the one that was decided on.  What the person wrote and nobody has
 # heard: `is_unheard`, it waits in the inbox; `wrote_at`, it came since the walk began, and nobody
-# knew then who they were.
+# knew then who they were.  What the account wrote to them, and may be its owner's by hand:
+# `is_unheard_own`, within a day, for of a step that nobody can find out about it stays unclear.
 _HEADS = f"""
 select k.place, h.due_at, e.seen, e.workflow_version_id, {EXECUTION},
        p.public_identifier, p.provider_id as listed_id, p.first_name, p.last_name, p.company,
@@ -228,7 +230,13 @@ select k.place, h.due_at, e.seen, e.workflow_version_id, {EXECUTION},
                 and x.state in ('intended', 'unknown', 'done')
                 and x.operation in ('comment_post', 'like_post', 'send_connection_request',
                                     'send_followup', 'send_inmail')) as done_to,
-       i.is_unheard, i.wrote_at
+       i.is_unheard, i.wrote_at,
+       exists (select from inbox_events o
+                where o.organization_id = e.organization_id and o.recipient = e.provider_id
+                  and o.applied_at is null
+                  and o.payload ->> 'account_id' = k.unipile_account_id
+                  and o.received_at > %(now)s - interval '1 day'
+               offset 0) as is_unheard_own
   from {_LANES} as k(place int, organization_id uuid, campaign_id uuid, account_id uuid,
        operation text, lane bigint, take int, unipile_account_id text)
   left join lateral (
@@ -527,7 +535,7 @@ async def _see(
             continue  # one that cannot be read
         lead_id = row["lead_id"]
         is_free = lead_id is not None and not (without and lead_id in without)
-        if is_free and not row["is_unheard"]:
+        if is_free and not _is_unheard(lane, row):
             lane.seen += 1
             lane.heads.append(row)
             version_id = row["workflow_version_id"]
@@ -547,6 +555,12 @@ async def _see(
         if not lane.operation.is_internal and lane.gate <= now and lane.heads
     }
     await _find_release(conn, spending, picker)
+
+
+def _is_unheard(lane: Lane, head: Mapping[str, Any]) -> bool:
+    """Whether something waits in the inbox that may end the walk."""
+    own = head["is_unheard_own"] and lane.row["stop_on_own_message"]
+    return bool(head["is_unheard"] or own)
 
 
 def _used(row: Sequence[Any]) -> tuple[BudgetKey, UUID, Caps, Used, int]:

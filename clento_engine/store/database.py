@@ -44,6 +44,7 @@ from clento_engine.store.connection import (
 from clento_engine.store.errors import (
     BadDatabaseUrl,
     DatabaseUnavailable,
+    SchemaAhead,
     SchemaBehind,
     ServerTooOld,
     UnsafeStorage,
@@ -57,6 +58,9 @@ PATIENCE = timedelta(seconds=30)  # a restart or a failover is over by then, or 
 GROWING = wait_random_exponential(multiplier=0.2, max=5)
 IDLE_S = 2.0  # a connection lent again within this is not asked whether it lives
 PREPARE_AFTER = 1  # uses of a statement before the server keeps its plan
+
+OURS = "clento"  # the name of our sessions, where the URL says no other
+OF_SCHEMA = "db"  # added to it by commands about the schema: they are no ticker
 
 _SCHEME = re.compile(r"^postgres(ql)?(\+\w+)?://")
 
@@ -105,7 +109,7 @@ def connection_string(url: str) -> str:
         reason = str(error).strip().replace(plain, "…")
         raise BadDatabaseUrl(f"DATABASE_URL cannot be read: {reason}") from None
     defaults: dict[str, Any] = {
-        "application_name": "clento",
+        "application_name": OURS,
         "connect_timeout": 10,
         # A host that vanished without a word is noticed in about 30 s, not in 2 hours.
         "keepalives_idle": 15,
@@ -116,6 +120,11 @@ def connection_string(url: str) -> str:
     if "," in str(given.get("host", "")):
         defaults["target_session_attrs"] = "read-write"
     return make_conninfo(**(defaults | given))
+
+
+def application_name(url: str) -> str:
+    """Return how the sessions of a process are named at `url`."""
+    return str(conninfo_to_dict(connection_string(url))["application_name"])
 
 
 def session_settings(*, statement_timeout: timedelta = STATEMENT_TIMEOUT) -> Mapping[str, str]:
@@ -277,11 +286,14 @@ def connect(
 ) -> PinnedSync[TupleRow]:
     """Return one connection in autocommit, set as the pool's are, for work outside an event loop.
 
+    Its name tells it from sessions that do what is due: see `migrate.upgrade`.
     A commit has the limit of any other statement: an operator sits in front of it, and that of a
     migration may wait for a large index to reach the disk.
     Raises what `Database.open` raises, and BadDatabaseUrl.
     """
-    conninfo = connection_string(url)
+    conninfo = make_conninfo(
+        connection_string(url), application_name=f"{application_name(url)} {OF_SCHEMA}"
+    )
     try:
         conn = Retrying(**_patiently(patience, wait))(_connect, conninfo)
     except psycopg.OperationalError as error:
@@ -337,13 +349,15 @@ async def server_time(conn: AsyncConnection[Any]) -> datetime:
 
 
 async def require_schema(conn: AsyncConnection[TupleRow]) -> None:
-    """Raise SchemaBehind when the database is behind this version of the code.
+    """Raise SchemaBehind or SchemaAhead unless the schema is the one of this version of the code.
 
-    Ahead is no fault: the old code runs on while the new one's migration is in.
+    Ahead is refused as well: what the newer version promises, the older one does not know.
     """
     found, needed = await schema_revision(conn), newest_revision()
     if found is None or found < needed:
         raise SchemaBehind(found, needed)
+    if found > needed:
+        raise SchemaAhead(found, needed)
 
 
 async def unsafe_settings(conn: AsyncConnection[Any]) -> list[str]:

@@ -119,6 +119,23 @@ class SchemaBehind(DatabaseUnsuitable):
         self.needed = needed
 
 
+class SchemaAhead(DatabaseUnsuitable):
+    """The schema is at revision `found`, of a newer version than this one, which has `known`."""
+
+    def __init__(self, found: str, known: str) -> None:
+        super().__init__(f"schema {found}, not {known}")
+        self.found = found
+        self.known = known
+
+
+class TickersAlive(Exception):
+    """A schema is not upgraded beside processes that work with it: `found`, one line each."""
+
+    def __init__(self, found: Sequence[str]) -> None:
+        super().__init__("; ".join(found))
+        self.found = tuple(found)
+
+
 class UnsafeStorage(Exception):
     """The server may forget what it committed: `settings` are off that keep it."""
 

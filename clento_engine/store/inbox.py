@@ -31,6 +31,7 @@ class InboxRow:
     id: int
     payload: dict[str, Any]
     received_at: datetime
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,30 +62,55 @@ class Walk:
         is_newest = self.replied_at is None or at > self.replied_at
         return is_newest and (self.started_at is None or at >= self.started_at - BEFORE)
 
+    def is_answered(self, at: datetime) -> bool:
+        """Whether a message written at `at` answers this walk, in whatever order they are heard.
+
+        One written at the very moment of the newest is that one, heard under another id.
+        """
+        if self.started_at is None:
+            return self.is_news(at)
+        return at >= self.started_at - BEFORE and at != self.replied_at
+
     def is_under_way(self, at: datetime) -> bool:
         """Whether the walk had begun, and not ended, when a message was written at `at`."""
         return not self.finished and self.started_at is not None and at >= self.started_at
 
 
 async def store_webhook(
-    conn: AsyncConnection[Any], organization_id: UUID, key: str, payload: object, now: datetime
+    conn: AsyncConnection[Any],
+    organization_id: UUID,
+    key: str,
+    payload: object,
+    now: datetime,
+    *,
+    recipient: str | None = None,
 ) -> bool:
-    """Store what a webhook should have told, under its key; False when it was there already."""
+    """Store what a webhook should have told, under its key; False when it was there already.
+
+    `recipient`: to whom the account's owner may have written it by hand.
+    """
     cursor = await conn.execute(
-        "insert into inbox_events (organization_id, key, payload, received_at)"
-        " values (%s, %s, %s, %s) on conflict (organization_id, key) do nothing",
-        (organization_id, key, Jsonb(payload), now),
+        "insert into inbox_events (organization_id, key, payload, received_at, recipient)"
+        " values (%s, %s, %s, %s, %s) on conflict (organization_id, key) do nothing",
+        (organization_id, key, Jsonb(payload), now, recipient),
     )
     return cursor.rowcount == 1
 
 
 async def route_webhook(
-    conn: AsyncConnection[Any], unipile_account_id: str, key: str, payload: object, now: datetime
+    conn: AsyncConnection[Any],
+    unipile_account_id: str,
+    key: str,
+    payload: object,
+    now: datetime,
+    *,
+    recipient: str | None = None,
 ) -> bool | None:
     """Store a webhook for the organisation that has the account; False when it was there already.
 
-    None when none has it: it is counted, and not stored.  That the account was heard is written
-    unless a claim has its row just now: the next webhook will tell.
+    `recipient` as in `store_webhook`.  None when none has it: it is counted, and not stored.  That
+    the account was heard is written unless a claim has its row just now: the next webhook will
+    tell.
     """
     cursor = await conn.execute(
         """
@@ -100,8 +126,8 @@ async def route_webhook(
             update connected_accounts a set heard_at = %(now)s from quiet q
              where a.organization_id = q.organization_id and a.id = q.id),
         stored as (
-            insert into inbox_events (organization_id, key, payload, received_at)
-            select organization_id, %(key)s, %(payload)s, %(now)s from owner
+            insert into inbox_events (organization_id, key, payload, received_at, recipient)
+            select organization_id, %(key)s, %(payload)s, %(now)s, %(recipient)s from owner
                 on conflict (organization_id, key) do nothing
             returning organization_id)
         select (select count(*) from owner), (select count(*) from stored)
@@ -110,6 +136,7 @@ async def route_webhook(
             "account": unipile_account_id,
             "key": key,
             "payload": Jsonb(payload),
+            "recipient": recipient,
             "now": now,
             "every": HEARD_EVERY,
         },
@@ -141,7 +168,7 @@ async def lock_keys(
 ) -> Sequence[InboxRow]:
     """Lock and return the webhooks of these keys that are not applied; waits for who has them."""
     cursor = await conn.execute(
-        "select organization_id, id, payload, received_at from inbox_events"
+        "select organization_id, id, payload, received_at, key from inbox_events"
         " where organization_id = %s and key = any(%s) and applied_at is null"
         " order by id for update",
         (organization_id, list(keys)),
@@ -200,7 +227,7 @@ async def lock_webhooks(
     Inside the caller's transaction.  Rows that another process works on are passed over.
     """
     cursor = await conn.execute(
-        "select organization_id, id, payload, received_at from inbox_events"
+        "select organization_id, id, payload, received_at, key from inbox_events"
         " where applied_at is null and id > %s and (apply_at is null or apply_at <= %s)"
         " order by id limit %s for update skip locked",
         (after, now, most),

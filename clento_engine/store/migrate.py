@@ -20,12 +20,19 @@ from tenacity import Retrying, retry_if_result, wait_fixed
 from tenacity.wait import WaitBaseT
 
 from clento_engine.store.connection import PinnedSync
-from clento_engine.store.database import connect, connection_string, migrations_folder
-from clento_engine.store.errors import DatabaseUnavailable
+from clento_engine.store.database import (
+    OURS,
+    application_name,
+    connect,
+    connection_string,
+    migrations_folder,
+)
+from clento_engine.store.errors import DatabaseUnavailable, SchemaAhead, TickersAlive
 from clento_engine.store.tables import metadata
 
 UPGRADE_LOCK = 0x636C656E746F  # "clento": the key of the lock an upgrade holds
 WAIT_FOR_THE_OTHER = wait_fixed(0.2)
+SILENT_AFTER = timedelta(minutes=2)  # four heartbeats of a `clento run`
 
 log = logging.getLogger(__name__)
 
@@ -76,25 +83,58 @@ where not exists (select from pg_constraint c where c.conindid = i.indexrelid an
 """
 
 
+# Whoever may be doing what is due: every session of ours but those about the schema.
+_SESSIONS = """
+select format('a session named %%s%%s (backend %%s, since %%s UTC)', application_name,
+              ' from ' || host(client_addr), pid,
+              to_char(backend_start at time zone 'UTC', 'HH24:MI:SS'))
+  from pg_stat_activity
+ where datname = current_database() and pid <> pg_backend_pid()
+   and application_name in (%s, %s)
+ order by backend_start, pid
+"""
+
+# A pooler may name sessions otherwise, or end them between transactions.  One that ended in order
+# has no process any more; a tick's heartbeat tells of none that is still there.
+_HEARTBEATS = """
+select format('clento %%s on host %%s, process %%s, seen at %%s UTC', kind, host, pid,
+              to_char(seen_at at time zone 'UTC', 'HH24:MI:SS'))
+  from tickers
+ where kind = 'run' and pid <> 0
+   and seen_at between clock_timestamp() - %s and clock_timestamp() + %s
+ order by seen_at desc, host
+"""
+
+
 def upgrade(
     url: str,
     revision: str = "head",
     *,
     wait: WaitBaseT = WAIT_FOR_THE_OTHER,
     say: Callable[[str], None] = log.info,
+    tickers_have_ended: bool = False,
 ) -> list[str]:
     """Bring the database to `revision`; return the revisions applied, oldest first.
 
-    `say` hears what people must know of what a migration found.
+    `say` hears what people must know of what a migration found; `tickers_have_ended`: the caller
+    knows that they have, whatever it looks like.
 
     Each migration is a transaction of its own, so that a failed one leaves those before it.  Of
     several upgrades at once one works and the others wait, then find nothing to do.
-    Raises DatabaseUnavailable when a table stays in use by others: what was done before stays done.
+    Raises DatabaseUnavailable when a table stays in use by others: what was done before stays done;
+    TickersAlive, before anything is done, where something is to do and another process of ours
+    seems to work with the database; SchemaAhead when a newer version upgraded it.
     """
     config = _config()
     script = ScriptDirectory.from_config(config)
     with connection(url) as conn, _alone(conn, wait):
         before = MigrationContext.configure(conn).get_current_revision()
+        wanted = script.as_revision_number(revision)
+        if before is not None and isinstance(wanted, str):
+            if before > (newest := newest_known(script)):
+                raise SchemaAhead(before, newest)
+            if before < wanted and not tickers_have_ended:
+                _require_no_tickers(conn, url)
         conn.rollback()  # ends the transaction of that look
         config.attributes["connection"] = conn
         config.attributes["say"] = say
@@ -110,6 +150,22 @@ def upgrade(
     if after == before:
         return []
     return [step.revision for step in script.iterate_revisions(after, before)][::-1]
+
+
+def newest_known(script: ScriptDirectory) -> str:
+    """Return the newest revision of `script`."""
+    return max(script.get_heads())
+
+
+def _require_no_tickers(conn: Connection, url: str) -> None:
+    """Raise TickersAlive when another process of ours has a session, or was seen lately."""
+    found = conn.exec_driver_sql(_SESSIONS, (OURS, application_name(url))).scalars().all()
+    alive = list(found)
+    if conn.exec_driver_sql("select to_regclass('tickers') is not null").scalar_one():
+        seen = conn.exec_driver_sql(_HEARTBEATS, (SILENT_AFTER, SILENT_AFTER))
+        alive += seen.scalars().all()
+    if alive:
+        raise TickersAlive(alive)
 
 
 def current(url: str) -> str | None:

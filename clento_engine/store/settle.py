@@ -36,6 +36,7 @@ from clento_engine.domain.transition import decide
 from clento_engine.domain.workflow import Workflow
 from clento_engine.store.accounts import lock_lanes, set_lanes
 from clento_engine.store.moves import Move, count, move
+from clento_engine.store.outbox import CAMPAIGN, LEAD, tell_late
 from clento_engine.store.refusals import Judged, count_refusals
 from clento_engine.store.rests import note_silence, wake_up
 from clento_engine.store.rows import EXECUTION, RULES, execution, recordset, rules
@@ -380,19 +381,16 @@ update actions a
    and a.lead_id = r.lead_id and a.state = 'unknown'
 """
 
-_NOTIFY = """
+_NOTIFY = f"""
 insert into webhook_deliveries (organization_id, id, campaign_id, lead_id, node_id, url, payload,
                                 next_attempt_at)
 select r.organization_id, r.id, r.campaign_id, r.lead_id, r.node_id, coalesce(w.url, r.url),
        jsonb_build_object(
          'event', 'lead.step', 'id', r.id, 'at', %(now)s, 'organizationId', r.organization_id,
-         'campaign', jsonb_build_object('id', c.id, 'name', c.name),
+         'campaign', {CAMPAIGN},
          'nodeId', r.node_id,
          'execution', r.execution,
-         'lead', jsonb_build_object(
-           'id', p.id, 'firstName', p.first_name, 'lastName', p.last_name, 'company', p.company,
-           'jobTitle', p.job_title, 'email', p.email, 'profileUrl', p.profile_url,
-           'publicIdentifier', p.public_identifier, 'fields', p.fields)),
+         'lead', {LEAD}),
        %(now)s
   from json_to_recordset(%(rows)s) as r(organization_id uuid, id uuid, campaign_id uuid,
        lead_id uuid, node_id text, webhook_id text, url text, execution jsonb)
@@ -629,6 +627,7 @@ async def decide_all(
     history: list[dict[str, Any]] = []
     moves: list[Move] = []
     effects: list[tuple[Report, ex.Effect, Execution]] = []
+    late_replies: list[dict[str, UUID]] = []
     for report in held:
         key = (report.campaign_id, report.lead_id)
         run = runs.get(key)
@@ -643,6 +642,8 @@ async def decide_all(
         settled.outcomes.append(decision)
         effects += [(report, effect, decision.execution) for effect in decision.effects]
         history.append(_recorded(report, run, event, decision))
+        if isinstance(event, ex.Replied) and report.stood is not None:  # the claim found it
+            late_replies.append({**_walk(report), "account_id": report.account_id})
         if not run.status.is_final:  # what is heard after the end moves nobody
             moves.append(move(report.organization_id, run, decision))
         settled.finished += decision.execution.status.is_final and not run.status.is_final
@@ -673,6 +674,8 @@ async def decide_all(
         lambda report: versions[locked[report.campaign_id, report.lead_id]["workflow_version_id"]],
         now,
     )
+    if late_replies:
+        await tell_late(conn, late_replies, now)
     for report, effect, _ in effects:
         if isinstance(effect, ex.PauseAccount):
             await _pause(conn, report, effect, now, actor)
@@ -739,6 +742,7 @@ def guess(reports: Sequence[Report], now: datetime) -> tuple[list[Guess], list[R
         if (
             basis is None
             or report.event is None
+            or isinstance(report.event, ex.Replied)  # somebody may have asked to be told
             or not (report.ticket is None or report.state in ("done", "refused"))
             or (report.ticket is not None and report.recovering)
             or report.errors

@@ -40,6 +40,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from clento_engine.domain.execution import FINAL, OnMissing, Outcome, Result, Status
 from clento_engine.domain.limits import Tier
+from clento_engine.domain.notice import Notice
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.store.accounts import LANE_RUNS
 
@@ -150,7 +151,7 @@ tickers = Table(
     # who looks for what is due, of no tenant: the last of each host and kind, and when it did
     Column("host", Text, primary_key=True),
     Column("kind", Text, primary_key=True),
-    Column("pid", Integer, nullable=False),
+    Column("pid", Integer, nullable=False),  # 0: ended in order
     Column("version", Text, nullable=False),
     Column("provider", Text),  # the origin of its DSN: scheme, host, port
     _at("started_at", nullable=False),
@@ -908,6 +909,9 @@ inbox_events = Table(
     Column("result", Text),
     # not before: who wrote it can be told only once a step that is under way is settled
     _at("apply_at"),
+    # of a message that the account itself may have written by hand: the provider's id of the only
+    # other person in its chat
+    Column("recipient", Text),
     PrimaryKeyConstraint("organization_id", "id"),
     UniqueConstraint("organization_id", "key", name="inbox_events_key_key"),
     ForeignKeyConstraint(["organization_id"], ["organizations.id"]),
@@ -920,8 +924,16 @@ inbox_events = Table(
         text("((payload -> 'sender') ->> 'attendee_provider_id')"),
         postgresql_where=text("applied_at IS NULL OR result = 'nobody known'"),
     ),
+    # and: did the account write to this person, and nobody knows yet whether by hand
+    Index(
+        "inbox_events_unheard_own",
+        "organization_id",
+        "recipient",
+        postgresql_where=text("applied_at IS NULL AND recipient IS NOT NULL"),
+    ),
 )
 
+_WORDS_OF_NOTICES = ", ".join(f"'{notice}'" for notice in Notice)
 webhook_endpoints = Table(
     "webhook_endpoints",
     metadata,
@@ -929,9 +941,12 @@ webhook_endpoints = Table(
     Column("id", Text, nullable=False),  # the `webhookId` of a workflow's node
     Column("name", Text, nullable=False),
     Column("url", Text, nullable=False),
+    # what it is told besides the steps of those nodes
+    Column("notices", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
     _created(),
     PrimaryKeyConstraint("organization_id", "id"),
     ForeignKeyConstraint(["organization_id"], ["organizations.id"]),
+    CheckConstraint(f"notices <@ ARRAY[{_WORDS_OF_NOTICES}]::text[]", name="notices"),
 )
 
 webhook_deliveries = Table(
@@ -942,7 +957,7 @@ webhook_deliveries = Table(
     Column("id", Uuid, nullable=False),
     Column("campaign_id", Uuid, nullable=False),
     Column("lead_id", Uuid, nullable=False),
-    Column("node_id", Text, nullable=False),
+    Column("node_id", Text),  # none: not a node's, but what an endpoint is told
     Column("url", Text, nullable=False),
     Column("payload", JSONB, nullable=False),
     Column("attempt", SmallInteger, nullable=False, server_default="0"),

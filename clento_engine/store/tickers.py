@@ -14,7 +14,10 @@ LANES_EVERY = timedelta(minutes=10)  # lanes are held against their heads, by on
 
 @dataclass(frozen=True, slots=True)
 class Ticker:
-    """A host's tickers of one kind, by the last that was seen; `provider`: scheme, host, port."""
+    """A host's tickers of one kind, by the last that was seen; `provider`: scheme, host, port.
+
+    `pid`: 0 once it ended in order.
+    """
 
     host: str
     kind: str
@@ -75,6 +78,14 @@ async def beat(conn: AsyncConnection[Any], ticker: Ticker) -> bool:
             of,
         )
     return cursor.rowcount > 0
+
+
+async def ended(conn: AsyncConnection[Any], ticker: Ticker) -> None:
+    """Write that a ticker ended in order, unless another of its host and kind was seen since."""
+    await conn.execute(
+        "update tickers set pid = 0 where host = %s and kind = %s and pid = %s",
+        (ticker.host, ticker.kind, ticker.pid),
+    )
 
 
 async def tickers(conn: AsyncConnection[Any]) -> list[Ticker]:

@@ -96,13 +96,17 @@ async def paused_by_provider(
     return [row[0] for row in await cursor.fetchall()]
 
 
-async def edit_by_hand(conn: AsyncConnection[Any], organization_id: UUID, edit: str) -> bool:
-    """Change a row as somebody with a shell might, past every rule of ours; whether one was there.
+async def edit_by_hand(
+    conn: AsyncConnection[Any], organization_id: UUID, edit: str
+) -> set[UUID] | None:
+    """Change rows as somebody with a shell might, past every rule of ours; None: none was there.
 
-    `edit` is a key of `HAND_EDITS`.
+    `edit` is a key of `HAND_EDITS`.  Returns the leads whose own moment was changed.
     """
     cursor = await conn.execute(HAND_EDITS[edit].encode(), {"organization_id": organization_id})
-    return cursor.rowcount > 0
+    if cursor.rowcount == 0:
+        return None
+    return {row[0] for row in await cursor.fetchall()} if cursor.description else set()
 
 
 async def unsettled(conn: AsyncConnection[Any], organization_id: UUID) -> int:
@@ -130,6 +134,7 @@ HAND_EDITS = {
         update campaign_executions
            set next_run_at = next_run_at + (random() - 0.7) * '20 min'::interval
          where {_IS_ITS} {_A_LANE} and outcome is null and next_run_at is not null
+        returning lead_id
     """,
 }
 _IN_FLIGHT = """

@@ -100,6 +100,33 @@ def test_an_upgrade_says_which_senders_people_must_decide_on(
     assert "Acme" not in lea["pause_reason"]
 
 
+def test_an_upgrade_beside_a_ticker_is_refused_by_name_until_people_know_better(
+    empty_dsn: str, tmp_path: Path
+) -> None:
+    migrate.upgrade(empty_dsn, "0012")
+    clento = Clento({"DATABASE_URL": empty_dsn}, tmp_path)
+    with psycopg.connect(empty_dsn, application_name="clento") as ticker:  # as older versions too
+        said = clento("db", "upgrade", status=1)
+        assert "tickers seem alive" in said.err
+        assert f"a session named clento (backend {ticker.info.backend_pid}, since " in said.err
+        assert "Fix: end every `clento run`, stop cron" in said.err
+        assert "--tickers-have-ended" in clento.json("db", "upgrade", status=1)["fix"]
+        assert clento.json("db", "current")["current"] == "0012"
+        assert clento.json("db", "upgrade", "--tickers-have-ended")["applied"]
+        assert "nothing to do" in clento("db", "upgrade").out
+
+
+def test_a_database_of_a_newer_version_is_worked_with_by_no_older_one(clento: Clento) -> None:
+    with psycopg.connect(clento.environment["DATABASE_URL"], autocommit=True) as conn:
+        conn.execute("update alembic_version set version_num = '9999'")
+    clento.environment |= {"UNIPILE_DSN": "http://127.0.0.1:9", "UNIPILE_ACCESS_TOKEN": "any"}
+    for words in (("tick",), ("run",), ("db", "upgrade"), ("org", "list")):
+        said = clento(*words, status=1)
+        assert "the database is at revision 9999 and this version knows " in said.err
+        assert "Fix: install the version that upgraded it" in said.err
+    assert "install the version that upgraded it" in clento("db", "current").out
+
+
 def test_db_check_shows_what_differs(bare: Clento) -> None:
     assert "no difference" in bare("db", "check").out
     with psycopg.connect(bare.environment["DATABASE_URL"]) as conn:
@@ -284,7 +311,22 @@ def test_webhooks_are_registered_and_listed(clento: Clento) -> None:
     clento("webhook", "add", "--id", "crm", "--url", url, "--name", "CRM")
     assert clento.json("webhook", "add", "--url", url)["id"] != "crm"
     assert "registered" in clento("webhook", "add", "--id", "crm", "--url", url, status=1).err
-    assert {"id": "crm", "name": "CRM", "url": url} in clento.json("webhook", "list")
+    assert {"id": "crm", "name": "CRM", "url": url, "on": []} in clento.json("webhook", "list")
+
+
+def test_a_webhook_is_told_what_it_was_registered_for(clento: Clento) -> None:
+    url = "https://hooks.example/in"
+    told = ("--on", "taken_over", "--on", "replied", "--on", "replied")
+    added = clento.json("webhook", "add", "--id", "crm", "--url", url, *told)
+    assert added["on"] == ["replied", "taken_over"]
+    assert "replied, taken_over" in clento("webhook", "list").out
+    assert clento.json("webhook", "list")[0]["on"] == ["replied", "taken_over"]
+    clento("webhook", "add", "--id", "nodes", "--url", url)
+    assert "workflow nodes" in clento("webhook", "list").out
+    said = clento("webhook", "add", "--url", url, "--on", "birthday", status=2)
+    assert "'replied', 'taken_over', 'opted_out'" in said.err
+    inside = clento("webhook", "add", "--url", "http://10.0.0.1/in", "--on", "replied", status=1)
+    assert "is not a public address" in inside.err
 
 
 @pytest.mark.parametrize("host", ["169.254.169.254", "localhost:8080", "0x7f.1", "[::1]"])

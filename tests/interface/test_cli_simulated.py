@@ -13,18 +13,25 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psycopg
 import pytest
 from commanded import INVITE, TRUSTING, VISIT, Clento, Simulated, simulating
+from psycopg import AsyncCursor
 
 from clento_engine.config import Settings as Environment
 from clento_engine.config import clock_for
+from clento_engine.interface.cli import db as db_commands
+from clento_engine.interface.cli import status as status_command
+from clento_engine.runtime import sweep as sweeping
 from clento_engine.runtime.clock import SpeedClock, VirtualClock, system_clock
 from clento_engine.simulator.people import Chances
 from clento_engine.simulator.server import Settings
 from clento_engine.simulator.world import Reliability
+
+guard = pytest.mark.parametrize("is_on", [True, False], ids=["on", "off"])
 
 CLENTO = Path(sys.executable).with_name("clento")
 PLAIN = Chances(
@@ -253,20 +260,37 @@ def test_pausing_a_sender_waits_for_what_is_in_flight(clento: Clento, simulated:
         run.communicate(timeout=READY_WITHIN_S)
 
 
-def test_a_sender_that_cannot_be_swept_is_a_warning(clento: Clento, simulated: Simulated) -> None:
+@guard
+def test_a_sender_that_cannot_be_swept_is_a_warning(
+    clento: Clento, simulated: Simulated, monkeypatch: pytest.MonkeyPatch, is_on: bool
+) -> None:
+    async def forgotten(*_given: object, **_named: object) -> None:
+        """Write nothing of it, as it was."""
+
+    if not is_on:
+        monkeypatch.setattr(sweeping, "sweep_failed", forgotten)
     simulated.fault(kind="unavailable", route="GET /users/relations")
     clento.without_gaps()
     clento.leads("lea-moreau")
     clento.draft(VISIT, "spring", "--hours", "always")
     clento("campaign", "start", "spring")
-    told = clento.json("tick", status=3)
-    assert told["swept"] == 0
-    [failed] = told["sweeps_failed"]
-    assert (failed["name"], failed["failures"]) == ("Lea", 1)
 
-    said = clento("status", status=3)
-    assert "warning: Lea could not be swept" in said.out
-    assert clento.json("status", status=3)["tickers"][0]["kind"] == "tick"
+    def judged() -> None:
+        told = clento.json("tick", status=3)
+        assert told["swept"] == 0
+        [failed] = told["sweeps_failed"]
+        assert (failed["name"], failed["failures"]) == ("Lea", 1)
+
+        said = clento("status", status=3)
+        assert "warning: Lea could not be swept" in said.out
+        assert clento.json("status", status=3)["tickers"][0]["kind"] == "tick"
+
+    if is_on:
+        judged()
+    else:
+        with pytest.raises(AssertionError, match=r'status=0.*"swept": 1'):
+            judged()
+        assert clento.json("status")["warnings"] == []  # nobody hears of it
 
 
 def test_a_sender_with_many_invitations_pending_is_a_warning(
@@ -287,7 +311,12 @@ def test_a_sender_with_many_invitations_pending_is_a_warning(
     assert (full["name"], full["pending"]) == ("Lea", 500)
 
 
-def test_a_campaign_that_nobody_ticks_says_so(clento: Clento, simulated: Simulated) -> None:
+@guard
+def test_a_campaign_that_nobody_ticks_says_so(
+    clento: Clento, simulated: Simulated, monkeypatch: pytest.MonkeyPatch, is_on: bool
+) -> None:
+    if not is_on:
+        monkeypatch.setattr(status_command, "SILENT", timedelta.max)
     assert "no ticker was ever seen" in clento("status").out
     clento.leads("lea-moreau")
     clento.draft(VISIT, "spring", "--hours", "always")
@@ -296,10 +325,92 @@ def test_a_campaign_that_nobody_ticks_says_so(clento: Clento, simulated: Simulat
     clento("tick")
     assert clento.json("status")["warnings"] == []
     simulated.advance(simulated.now() + timedelta(hours=3))
-    assert "no ticker for 3 h" in clento("status", status=3).out
+
+    def judged() -> None:
+        assert "no ticker for 3 h" in clento("status", status=3).out
+        with psycopg.connect(clento.environment["DATABASE_URL"]) as conn:
+            conn.execute("update campaigns set status = 'running', completed_at = null")
+        assert "no ticker for 3 h" in clento("campaign", "status", "spring").out
+
+    if is_on:
+        judged()
+    else:
+        with pytest.raises(AssertionError, match="status=0"):
+            judged()
+
+
+STILL_HELD = """
+           and blocked_until > %(now)s"""
+
+
+@guard
+def test_what_is_held_back_is_shown_with_its_end_and_reason_while_it_is(
+    clento: Clento, simulated: Simulated, monkeypatch: pytest.MonkeyPatch, is_on: bool
+) -> None:
+    simulated.fault(
+        kind="too_many_requests", route="GET /users/lea-moreau", times=1, retry_after=7200
+    )
+    clento.without_gaps()
+    clento.leads("lea-moreau", "hugo-legoff")
+    clento.draft(VISIT, "spring", "--hours", "always")
+    clento("campaign", "start", "spring", "--lead-processing-delay", "0s")
+    clento("tick")
+    [lea] = clento.json("campaign", "status", "spring")["senders"]
+    [held] = lea["held_back"]
+    until = datetime.fromisoformat(held["until"])
+    assert held.keys() == {"budget", "until", "reason"}
+    assert timedelta(hours=2) <= until - simulated.now() < timedelta(hours=3)
+    assert held["reason"]
+    said = " ".join(clento("campaign", "status", "spring").out.split())
+    what = held["budget"] or "all that it does"
+    assert f"{what}: held back until {until:%Y-%m-%d %H:%M:%S} UTC: {held['reason']}" in said
+
+    simulated.advance(until + timedelta(seconds=1))
+    if not is_on:  # whatever was held back once is shown
+
+        async def unbounded(self: AsyncCursor[Any], query: Any, *given: Any, **named: Any) -> Any:
+            if isinstance(query, str):
+                query = query.replace(STILL_HELD, "\n           and blocked_until is not null")
+            return await execute(self, query, *given, **named)
+
+        execute = AsyncCursor.execute
+        monkeypatch.setattr(AsyncCursor, "execute", unbounded)
+    [lea] = clento.json("campaign", "status", "spring")["senders"]
+    assert (lea["held_back"] == []) is is_on
+    assert ("held back" not in clento("campaign", "status", "spring").out) is is_on
+
+
+@guard
+def test_db_recount_refuses_where_history_is_shorter_than_the_walks(
+    clento: Clento, simulated: Simulated, monkeypatch: pytest.MonkeyPatch, is_on: bool
+) -> None:
+    async def whole(_conn: object) -> int:
+        return 0
+
+    if not is_on:
+        monkeypatch.setattr(db_commands, "shortened_histories", whole)
+    clento.without_gaps()
+    clento.leads("lea-moreau", "hugo-legoff")
+    clento.draft(VISIT, "spring", "--hours", "always")
+    clento("campaign", "start", "spring", "--lead-processing-delay", "0s")
+    clento("tick")
+    simulated.advance(simulated.now() + timedelta(hours=1))
+    clento("tick")
+    before = clento.json("campaign", "status", "spring")["nodes"]
+    assert [(node["entered"], node["done"]) for node in before] == [(2, 2)]
+    assert clento.json("db", "recount") == {"mended": 0}
     with psycopg.connect(clento.environment["DATABASE_URL"]) as conn:
-        conn.execute("update campaigns set status = 'running', completed_at = null")
-    assert "no ticker for 3 h" in clento("campaign", "status", "spring").out
+        conn.execute("delete from events")
+        conn.execute("delete from actions")
+
+    if is_on:
+        said = clento("db", "recount", status=1)
+        assert "histories lack 4 steps that were counted" in said.err
+        assert "Fix: leave the counts as they are" in said.err
+    else:
+        clento("db", "recount")
+    after = clento.json("campaign", "status", "spring")["nodes"]
+    assert (after == before) is is_on
 
 
 def test_a_suppression_waits_for_what_is_in_flight(clento: Clento, simulated: Simulated) -> None:
@@ -356,9 +467,12 @@ def test_run_works_until_sigterm_on_a_simulator_that_runs_by_itself(
         clento("campaign", "start", "spring")
         with ending(process(clento, "run", "--listen", "127.0.0.1:0", "--interval", "1s")) as run:
             until(lambda: clento.json("campaign", "list")[0]["finished"] == 1)
+            refused_beside(clento)
             run.send_signal(signal.SIGTERM)
             out, err = run.communicate(timeout=READY_WITHIN_S)
             assert (run.returncode, out) == (0, "stopped\n"), err
+        [seen] = clento.json("status")["tickers"]
+        assert (seen["kind"], seen["pid"]) == ("run", 0)  # it ended in order
         lines = [json.loads(line) for line in err.splitlines()]
         assert {"at", "level", "logger", "message"} <= lines[0].keys()
         assert [line["webhook"] for line in lines if line["message"] == "webhook registered"]
@@ -366,6 +480,17 @@ def test_run_works_until_sigterm_on_a_simulator_that_runs_by_itself(
         simulator.send_signal(signal.SIGTERM)
         simulator.communicate(timeout=READY_WITHIN_S)
         assert simulator.returncode == 0
+
+
+def refused_beside(clento: Clento) -> None:
+    """Demand that no upgrade is begun beside a process of ours that works."""
+    with psycopg.connect(clento.environment["DATABASE_URL"], autocommit=True) as conn:
+        [(newest,)] = conn.execute("table alembic_version").fetchall()
+        conn.execute("update alembic_version set version_num = '0012'")
+        said = clento("db", "upgrade", status=1)
+        assert "tickers seem alive" in said.err
+        assert "a session named clento" in said.err
+        conn.execute("update alembic_version set version_num = %s", (newest,))
 
 
 SLOW = 2_000

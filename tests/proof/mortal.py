@@ -60,10 +60,14 @@ class Death:
 
 @dataclass(slots=True)
 class Life:
-    """What a process has done so far; `places` says where in the engine each exchange was."""
+    """What a process has done so far; `places` says where in the engine each exchange was.
+
+    `unanswered`: the numbers of the requests that got no answer.
+    """
 
     death: Death | None = None
     places: list[str] = field(default_factory=list)
+    unanswered: list[int] = field(default_factory=list)
     dead: bool = False
     connections: "list[Mortal]" = field(default_factory=list)
 
@@ -205,4 +209,9 @@ class Wire(httpx.AsyncBaseTransport):
         self._life = life
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        return await self._life.exchange(lambda: self._inner.handle_async_request(request))
+        number = len(self._life.places) + 1
+        try:
+            return await self._life.exchange(lambda: self._inner.handle_async_request(request))
+        except Exception:
+            self._life.unanswered.append(number)
+            raise

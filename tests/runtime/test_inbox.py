@@ -25,6 +25,7 @@ from clento_engine.runtime.act import event_report
 from clento_engine.runtime.clock import VirtualClock
 from clento_engine.runtime.inbox import apply_inbox, receive
 from clento_engine.runtime.world import World
+from clento_engine.store import claim as module
 from clento_engine.store.accounts import create_organization, pause_account
 from clento_engine.store.campaigns import create_campaign, start_campaign, stop_campaign
 from clento_engine.store.database import Database
@@ -407,6 +408,87 @@ async def test_nothing_is_begun_for_whoever_wrote_before_it_is_heard(
     assert lane["ready_at"] == NOW + AGAIN
     await apply_inbox(scene.world)
     assert (await scene.run())["outcome"] == "replied"
+
+
+@pytest.mark.parametrize("is_on", [True, False], ids=["on", "off"])
+async def test_nothing_is_begun_for_whom_the_owner_wrote_to_before_it_is_applied(
+    conn: Conn, database: Database, monkeypatch: pytest.MonkeyPatch, is_on: bool
+) -> None:
+    scene = await set_scene(conn, database, leads=2)
+    for number in (0, 1):
+        await scene.stage.stand(
+            FOLLOWUP,
+            "n1",
+            provider_id=person(number + 1),
+            leads=[scene.stage.leads[number]],
+            started_at=NOW - DAY,
+            connected=True,
+        )
+    if not is_on:
+        monkeypatch.setattr(module, "_is_unheard", lambda _lane, head: head["is_unheard"])
+    await receive(scene.world, message(1, ours=True))
+    begun = {item.run.lead_id for item in await scene.stage.claim()}
+    assert begun == set(scene.stage.leads[1:] if is_on else scene.stage.leads)
+    if is_on:
+        assert (await scene.stage.lane(FOLLOWUP))["ready_at"] == NOW + AGAIN
+        await apply_inbox(scene.world)
+        assert (await scene.run())["outcome"] == "taken_over"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"account_id": "another"},
+        {"message_type": "INVITATION"},
+        {"message_type": []},
+        {"is_group": True},
+        {"attendees": [{"attendee_provider_id": person(2)}]},
+        {"attendees": []},
+    ],
+    ids=["another account's", "a note", "of no kind", "a group's", "to another", "to nobody"],
+)
+async def test_what_cannot_be_the_owner_s_word_to_them_holds_nothing_back(
+    conn: Conn, database: Database, fields: Json
+) -> None:
+    scene = await set_scene(conn, database)
+    await scene.stage.stand(FOLLOWUP, "n1", provider_id=person())
+    await receive(scene.world, message(ours=True) | fields)
+    assert len(await scene.stage.claim()) == 1
+
+
+async def test_where_the_owner_may_write_beside_the_campaign_nothing_is_held_back(
+    conn: Conn, database: Database
+) -> None:
+    scene = await set_scene(conn, database)
+    await scene.stage.change("campaigns", stop_on_own_message=False)
+    await scene.stage.stand(FOLLOWUP, "n1", provider_id=person())
+    await receive(scene.world, message(ours=True))
+    assert len(await scene.stage.claim()) == 1
+
+
+async def test_an_echo_of_the_engine_s_own_message_holds_the_lead_until_it_is_applied(
+    conn: Conn, database: Database
+) -> None:
+    scene = await set_scene(conn, database)
+    await wrote(scene.stage, "done")
+    await scene.stage.stand(FOLLOWUP, "n1", provider_id=person())
+    await receive(scene.world, message(ours=True, message="Hello"))
+    assert await scene.stage.claim() == []
+    await apply_inbox(scene.world)
+    scene.stage.now += AGAIN
+    [item] = await scene.stage.claim()
+    assert item.run.lead_id == scene.stage.leads[0]
+
+
+async def test_what_stays_unclear_holds_nobody_longer_than_a_day(
+    conn: Conn, database: Database
+) -> None:
+    scene = await set_scene(conn, database)
+    await scene.stage.stand(FOLLOWUP, "n1", provider_id=person())
+    await receive(scene.world, message(ours=True))
+    for later, begun in ((DAY - AGAIN, 0), (DAY, 1)):
+        scene.stage.now = NOW + later
+        assert len(await scene.stage.claim()) == begun
 
 
 async def test_a_message_to_another_account_of_ours_holds_nothing_back(

@@ -13,10 +13,12 @@ from test_accidents import line
 from clento_engine.domain import authorship
 from clento_engine.domain.authorship import Author, Written
 from clento_engine.provider import decode
-from clento_engine.runtime import inbox, listen, sweep, ticker
+from clento_engine.runtime import inbox, listen, sweep, ticker, work
+from clento_engine.runtime.world import World
 from clento_engine.simulator.faults import FaultKind, Rule
 from clento_engine.simulator.ledger import Effect
 from clento_engine.simulator.world import Reliability
+from clento_engine.store import claim
 from clento_engine.store import inbox as stored
 from clento_engine.store.database import Database
 from clento_engine.store.suppressions import suppressions
@@ -216,6 +218,32 @@ async def test_whom_the_owner_writes_to_is_left_to_the_owner(
     verdict = await play.verdict()
     assert (verdict.after_owner == ()) is is_on
     assert (await outcome(play) == "taken_over") is is_on
+
+
+@guard
+async def test_nobody_is_written_to_while_the_owner_s_message_waits_in_the_inbox(
+    database: Database, monkeypatch: pytest.MonkeyPatch, is_on: bool
+) -> None:
+    """It was stored, and whoever applies it is slow."""
+    play = await play_of(database, messages(3))
+    later = 3 * HOUR - timedelta(minutes=8)
+    after_first(play, later, lambda a, t: play.simulated.write_by_hand(a, t, "Shall we talk?"))
+    if not is_on:
+        monkeypatch.setattr(claim, "_is_unheard", lambda _lane, head: head["is_unheard"])
+    applies = inbox.apply_inbox
+
+    async def slowly(world: World, **given: Any) -> int:
+        first = play.entries(Effect.MESSAGE)[:1]
+        passed = play.clock() - first[0].at if first else timedelta(0)
+        is_slow = HOUR < passed < 3 * HOUR + timedelta(minutes=5)
+        return 0 if is_slow else await applies(world, **given)
+
+    monkeypatch.setattr(work, "apply_inbox", slowly)
+    await play.run(days=1)
+    assert (sent(play) == 1) is is_on
+    assert ((await play.verdict()).after_owner == ()) is is_on
+    if is_on:
+        assert await outcome(play) == "taken_over"
 
 
 async def test_a_campaign_may_go_on_beside_its_owner(database: Database) -> None:

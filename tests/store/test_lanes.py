@@ -1,19 +1,26 @@
 """Lanes edited or deleted by hand leave nobody waiting: found by a view, mended by any ticker."""
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from builders import DAY, NOW, Conn, Stage, line, set_stage
+from psycopg import AsyncCursor
 from psycopg.errors import CheckViolation
 
 from clento_engine.domain.operation import Operation
+from clento_engine.runtime import heartbeat as beating
 from clento_engine.runtime.clock import VirtualClock
 from clento_engine.runtime.heartbeat import Heartbeat
 from clento_engine.runtime.world import World
+from clento_engine.store import lanes as holding
 from clento_engine.store.campaigns import complete_campaigns, pause_campaign
 from clento_engine.store.database import Database
 from clento_engine.store.lanes import mend_lanes, wrong_lanes
 from clento_engine.store.tickers import LANES_EVERY, tickers
+
+guard = pytest.mark.parametrize("is_on", [True, False], ids=["on", "off"])
 
 WRITE = line(Operation.SEND_FOLLOWUP, text="Hello")
 
@@ -69,6 +76,38 @@ async def test_what_a_hand_did_to_lanes_is_found_and_mended(
         assert len(await stage.claim()) == 3
 
 
+@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
+async def test_what_a_hand_did_to_lanes_stays_when_nothing_is_mended(
+    conn: Conn, monkeypatch: pytest.MonkeyPatch, edit: tuple[str, str]
+) -> None:
+    """The control of the one above: the view goes on to list it, and the leads sleep on."""
+    monkeypatch.setattr(holding, "_mend", nothing)
+    stage = await waiting(conn)
+    query, problem = edit
+    await conn.execute(query.encode())
+    await mend_lanes(conn, NOW)
+    assert problem in "; ".join(each.problem for each in await wrong_lanes(conn, NOW))
+    stage.now = NOW + 30 * DAY
+    if problem != "another budget":
+        assert await stage.claim() == []
+
+
+async def nothing(*_given: object) -> None:
+    """Stand for a guard that is off."""
+
+
+def without(part: str) -> Callable[..., Awaitable[Any]]:
+    """Return a cursor's `execute` that leaves `part` out of every statement."""
+    execute = AsyncCursor.execute
+
+    async def edited(self: AsyncCursor[Any], query: Any, *given: Any, **named: Any) -> Any:
+        if isinstance(query, str):
+            query = query.replace(part, "")
+        return await execute(self, query, *given, **named)
+
+    return edited
+
+
 async def test_a_paused_campaign_and_what_waits_for_its_time_are_right(conn: Conn) -> None:
     stage = await waiting(conn, hours="Mon-Fri 09:00-18:00")
     await stage.stand(Operation.SEND_FOLLOWUP, at=NOW + 20 * DAY)
@@ -79,10 +118,22 @@ async def test_a_paused_campaign_and_what_waits_for_its_time_are_right(conn: Con
     assert await mend_lanes(conn, NOW) == []
 
 
-async def test_a_campaign_with_deleted_lanes_is_not_completed(conn: Conn) -> None:
+EVERY_LEAD = """
+               and not exists (
+                   select from campaign_executions e
+                    where e.organization_id = c.organization_id and e.campaign_id = c.id
+                      and e.outcome is null)"""
+
+
+@guard
+async def test_a_campaign_with_deleted_lanes_is_not_completed(
+    conn: Conn, monkeypatch: pytest.MonkeyPatch, is_on: bool
+) -> None:
+    if not is_on:  # its lanes alone are looked at
+        monkeypatch.setattr(AsyncCursor, "execute", without(EVERY_LEAD))
     await waiting(conn)
     await conn.execute("delete from lanes")
-    assert await complete_campaigns(conn, NOW) == []
+    assert (await complete_campaigns(conn, NOW) == []) is is_on
 
 
 @pytest.mark.parametrize("moment", ["infinity", "-infinity", "0044-01-01 BC", "12000-01-01"])
@@ -98,7 +149,12 @@ async def test_a_moment_that_nobody_can_read_is_refused(conn: Conn, moment: str)
             await conn.execute(f"update {table} set {column} = '{moment}'".encode())
 
 
-async def test_any_ticker_mends_lanes_every_ten_minutes(conn: Conn, database: Database) -> None:
+@guard
+async def test_any_ticker_mends_lanes_every_ten_minutes(
+    conn: Conn, database: Database, monkeypatch: pytest.MonkeyPatch, is_on: bool
+) -> None:
+    if not is_on:
+        monkeypatch.setattr(beating, "mend", nothing)
     stage = await waiting(conn)
     clock = VirtualClock(NOW)
     world = World(database, None, clock)  # type: ignore[arg-type]  # nothing is asked
@@ -110,8 +166,8 @@ async def test_any_ticker_mends_lanes_every_ten_minutes(conn: Conn, database: Da
 
     clock.move_to(NOW + LANES_EVERY)
     await Heartbeat(world, "run").beat()
-    stage.now = clock()
-    assert len(await stage.claim()) == 3
+    stage.now = clock() if is_on else NOW + 30 * DAY
+    assert (len(await stage.claim()) == 3) is is_on
     assert [each.kind for each in await tickers(conn)] == ["run", "tick"]
 
 

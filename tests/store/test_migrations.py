@@ -1,13 +1,30 @@
 """The migrations make exactly the schema that store/tables.py describes."""
 
+import asyncio
+import os
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from shutil import copytree
 
+import pytest
 from sqlalchemy import Column, MetaData, Table, Text
 
+from clento_engine.runtime.clock import system_clock
+from clento_engine.runtime.heartbeat import Heartbeat
+from clento_engine.runtime.world import World
 from clento_engine.store import migrate
-from clento_engine.store.database import Database, connect, newest_revision, schema_revision
+from clento_engine.store.database import (
+    Database,
+    connect,
+    migrations_folder,
+    newest_revision,
+    schema_revision,
+)
+from clento_engine.store.errors import SchemaAhead, TickersAlive
 from clento_engine.store.tables import metadata
+from clento_engine.store.tickers import tickers
 
 
 def test_a_migrated_database_is_what_tables_py_describes(dsn: str) -> None:
@@ -298,3 +315,121 @@ async def test_the_code_knows_which_revision_a_database_is_at(
         assert await schema_revision(conn) == newest_revision()
     async with Database(empty_dsn) as empty, empty.connection() as conn:
         assert await schema_revision(conn) is None
+
+
+# --- beside tickers ------------------------------------------------------------------------------
+
+LATER = "9999"
+A_LATER_ONE = f"""
+revision, down_revision = "{LATER}", "{newest_revision()}"
+
+
+def upgrade() -> None:
+    pass
+"""
+
+
+@pytest.fixture
+def later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let there be a newer revision than that of the tests' databases."""
+    folder = tmp_path / "migrations"
+    copytree(migrations_folder(), folder)
+    (folder / "versions" / f"{LATER}_later.py").write_text(A_LATER_ONE)
+    monkeypatch.setattr(migrate, "migrations_folder", lambda: folder)
+
+
+BEAT = """
+insert into tickers (host, kind, pid, version, started_at, seen_at)
+values ('far-away', %s, %s, '0', now() - interval '1 day', now() - %s)
+"""
+
+
+async def refused(dsn: str) -> str:
+    """Return why an upgrade of `dsn` is refused; nothing is applied."""
+    before = migrate.current(dsn)
+    with pytest.raises(TickersAlive) as refusal:
+        await asyncio.to_thread(migrate.upgrade, dsn)
+    assert migrate.current(dsn) == before
+    return str(refusal.value)
+
+
+@pytest.mark.parametrize("name", ["", "&application_name=outreach"])
+async def test_a_schema_is_not_upgraded_beside_a_session_of_a_ticker(
+    empty_dsn: str, name: str
+) -> None:
+    dsn = empty_dsn + name if "?" in empty_dsn else empty_dsn + name.replace("&", "?")
+    async with Database(dsn):  # an empty one has no ticker that could know it
+        await asyncio.to_thread(migrate.upgrade, dsn, "0012")
+    async with Database(dsn) as ticker, ticker.connection() as conn:
+        said = await refused(dsn)
+        assert f"backend {conn.info.backend_pid}" in said
+        assert ("outreach" if name else "clento") in said
+    assert migrate.upgrade(dsn) == [newest_revision()]
+    async with Database(dsn):
+        assert await asyncio.to_thread(migrate.upgrade, dsn) == []  # nothing is to do
+
+
+async def test_whoever_knows_that_tickers_have_ended_may_say_so(empty_dsn: str) -> None:
+    await asyncio.to_thread(migrate.upgrade, empty_dsn, "0012")
+    async with Database(empty_dsn):
+        await refused(empty_dsn)
+        upgrade = partial(migrate.upgrade, empty_dsn, tickers_have_ended=True)
+        assert await asyncio.to_thread(upgrade) == [newest_revision()]
+
+
+def test_without_the_look_a_schema_is_upgraded_beside_a_ticker(
+    empty_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control of the two above."""
+    migrate.upgrade(empty_dsn, "0012")
+    monkeypatch.setattr(migrate, "_require_no_tickers", lambda *_: None)
+
+    async def judged() -> None:
+        async with Database(empty_dsn):
+            await refused(empty_dsn)
+
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        asyncio.run(judged())
+    assert migrate.current(empty_dsn) == newest_revision()
+
+
+@pytest.mark.usefixtures("later")
+async def test_where_a_pooler_hides_sessions_a_heartbeat_tells_of_them(dsn: str) -> None:
+    with connect(dsn) as conn:
+        conn.execute(BEAT, ("run", 4711, timedelta(seconds=30)))
+        said = await refused(dsn)
+        assert "clento run on host far-away, process 4711, seen at " in said
+        for kind, pid, ago in (
+            ("run", 4711, migrate.SILENT_AFTER + timedelta(seconds=1)),  # it was killed
+            ("run", 0, timedelta(seconds=30)),  # it ended in order
+            ("tick", 4711, timedelta(seconds=30)),  # it had a session, and has none any more
+        ):
+            conn.execute("delete from tickers")
+            conn.execute(BEAT, (kind, pid, ago))
+            conn.execute("update alembic_version set version_num = %s", (newest_revision(),))
+            assert await asyncio.to_thread(migrate.upgrade, dsn) == [LATER]
+
+
+async def test_a_run_that_ended_in_order_is_not_waited_for(dsn: str, database: Database) -> None:
+    world = World(database, None, system_clock)  # type: ignore[arg-type]  # nothing is asked
+    heartbeat, other = Heartbeat(world, "run"), Heartbeat(world, "tick")
+    await heartbeat.beat()
+    await other.beat()
+    await heartbeat.end()
+    async with database.connection() as conn:
+        pids = {each.kind: each.pid for each in await tickers(conn)}
+    assert pids == {"run": 0, "tick": os.getpid()}
+
+
+@pytest.mark.usefixtures("later")
+async def test_two_upgrades_do_not_take_each_other_for_tickers(dsn: str) -> None:
+    both = await asyncio.gather(*(asyncio.to_thread(migrate.upgrade, dsn) for _ in range(2)))
+    assert sorted(both) == [[], [LATER]]
+
+
+def test_a_schema_that_a_newer_version_has_upgraded_is_let_alone(dsn: str) -> None:
+    with connect(dsn) as conn:
+        conn.execute("update alembic_version set version_num = '9999'")
+    known = newest_revision()
+    with pytest.raises(SchemaAhead, match=f"9999, not {known}"):
+        migrate.upgrade(dsn)

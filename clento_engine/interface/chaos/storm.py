@@ -133,6 +133,8 @@ class Done:
     suppressed: dict[str, datetime] = field(default_factory=dict)
     # from when on campaigns were not to run (it was answered), or might again (it was asked for)
     turns: list[Turned] = field(default_factory=list)
+    # leads whose moment a hand changed: no history tells of it until they go on
+    moved: set[UUID] = field(default_factory=set)
     # what was to be refused and was not, in words
     allowed: list[str] = field(default_factory=list)
 
@@ -544,8 +546,10 @@ class Storm:
     async def edit(self, edit: str) -> None:
         """Change lanes or leads by hand, as somebody with a shell does in a hurry."""
         async with self.database.connection() as conn:
-            if await edit_by_hand(conn, self._any_organization(), edit):
-                self.done.faults[BY_HAND + edit] += 1
+            moved = await edit_by_hand(conn, self._any_organization(), edit)
+        if moved is not None:
+            self.done.faults[BY_HAND + edit] += 1
+            self.done.moved |= moved
 
     async def suppress(self) -> None:
         """Leave somebody alone from now on, best somebody who is being written to right now."""

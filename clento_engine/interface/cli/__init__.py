@@ -68,10 +68,12 @@ COMMANDS: Mapping[str, Command | Group] = {
         },
     ),
     "webhook": Group(
-        "Our outgoing webhooks, which workflow nodes name.",
+        "Our outgoing webhooks: notices of workflow nodes, and of what leads do.",
         {
-            "add": Command("webhook:add", "Register where a workflow's webhook nodes deliver."),
-            "list": Command("webhook:list_", "List the registered webhooks."),
+            "add": Command("webhook:add", "Register where notices are posted."),
+            "list": Command(
+                "webhook:list_", "List the registered webhooks, and what each is told of."
+            ),
         },
     ),
     "leads": Group(

@@ -14,21 +14,32 @@ from clento_engine.store.moves import shortened_histories
 
 
 @click.command()
+@click.option(
+    "--tickers-have-ended",
+    is_flag=True,
+    help="Go on although some seem alive: a pooler's idle session, a `clento run` that was killed.",
+)
 @json_option
-def upgrade(as_json: bool) -> None:
+def upgrade(tickers_have_ended: bool, as_json: bool) -> None:
     """Bring the database to the schema this version needs.
 
-    Safe to run again, by several hosts at once, and while tickers run: each migration is small,
-    and what is done stays done.  CHANGELOG.md says what to run once the old tickers have ended,
-    and before which upgrades they must.  What a migration found that people must decide on is
-    listed.
+    Until 0.1.0, end every `clento run` and stop cron's `clento tick` before, and start the new
+    version's after it.  Where one seems alive (a session of ours at this database, a heartbeat of
+    the last two minutes) nothing is done, and it is named.  An empty database needs no look, nor
+    one where nothing is to do.
+
+    Safe to run again and by several hosts at once: each migration is small, and what is done stays
+    done.  CHANGELOG.md says what to run after it.  What a migration found that people must decide
+    on is listed.
 
     \b
     Example:
       DATABASE_URL=postgresql://clento@db/clento clento db upgrade
     """
     notes: list[str] = []
-    applied = migrate.upgrade(database_url(read_settings()), say=notes.append)
+    applied = migrate.upgrade(
+        database_url(read_settings()), say=notes.append, tickers_have_ended=tickers_have_ended
+    )
     said = f"applied {', '.join(applied)}" if applied else "nothing to do"
     answer(
         as_json, {"applied": applied, "current": newest_revision(), "notes": notes}, said, *notes
@@ -49,6 +60,8 @@ def current(as_json: bool) -> None:
         said = "empty: run `clento db upgrade`"
     elif found < newest:
         said = f"{found}, and {newest} is needed: run `clento db upgrade`"
+    elif found > newest:
+        said = f"{found}, and this version knows {newest}: install the version that upgraded it"
     else:
         said = f"{found}, as this version needs"
     answer(as_json, {"current": found, "newest": newest}, said)

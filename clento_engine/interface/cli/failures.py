@@ -32,10 +32,12 @@ from clento_engine.store.errors import (
     NobodyToContact,
     NotFound,
     Noun,
+    SchemaAhead,
     SchemaBehind,
     ServerTooOld,
     StillUnknown,
     StillWalked,
+    TickersAlive,
     UnsafeStorage,
     WrongState,
 )
@@ -132,6 +134,11 @@ def explained(error: BaseException) -> Failure | None:
             return Failure(
                 f"this server is PostgreSQL {error.found}", f"{error.needed} or later is needed"
             )
+        case SchemaAhead():
+            return Failure(
+                f"the database is at revision {error.found} and this version knows {error.known}",
+                "install the version that upgraded it",
+            )
         case SchemaBehind(found=None):
             return Failure("the database is empty", "run `clento db upgrade`")
         case SchemaBehind():
@@ -152,6 +159,12 @@ def explained(error: BaseException) -> Failure | None:
             )
         case BadDatabaseUrl():
             return Failure(str(error), "set DATABASE_URL, or leave it out for a server of our own")
+        case TickersAlive():
+            return Failure(
+                f"tickers seem alive, and an upgrade needs that all have ended: {error}",
+                "end every `clento run`, stop cron and timers of `clento tick`, then try again; or"
+                " say --tickers-have-ended where you know that they have",
+            )
         case DatabaseUnavailable():
             return Failure(str(error), "see that the server runs and DATABASE_URL names it")
         case ClockSkew():

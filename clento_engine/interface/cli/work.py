@@ -145,6 +145,7 @@ def run(
         ):
             heartbeat = Heartbeat(world, "run")
             await daemon.run(world, outbox, stop=stop, interval=interval, heartbeat=heartbeat)
+            await heartbeat.end()
 
     run_async(ran(), settings, level=logging.INFO)
     answer(as_json, {"stopped": True}, "stopped")
