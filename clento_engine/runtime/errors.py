@@ -93,6 +93,7 @@ class ClockSkew(Exception):
     """The clock cannot be trusted: it is `skew` ahead of `whose`; None: it was set while we ran."""
 
     def __init__(self, skew: timedelta, whose: str | None = None) -> None:
-        super().__init__(f"this host's clock is {skew.total_seconds():+.0f} s ahead of {whose}")
+        how = "jumped" if whose is None else f"differs from {whose}"
+        super().__init__(f"this host's clock {how} by {skew.total_seconds():+.0f} s")
         self.skew = skew
         self.whose = whose

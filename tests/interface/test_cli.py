@@ -757,7 +757,7 @@ def test_a_held_lead_is_released_to_try_again(peopled: Clento) -> None:
     history = peopled.json("lead", "history", who)["history"]
     assert [(each["kind"], each["actor"]) for each in history] == [("Released", "operator")]
     again = peopled("lead", "release", who, "--campaign", "spring", status=1)
-    assert "the lead is waiting: only one that is held can be released" in again.err
+    assert "the lead is waiting\n  Fix: only one that is held can be released" in again.err
     assert "no lead" in peopled("lead", "release", "nobody-x", "--campaign", "spring", status=1).err
 
 

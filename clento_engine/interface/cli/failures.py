@@ -168,12 +168,7 @@ def explained(error: BaseException) -> Failure | None:
         case DatabaseUnavailable():
             return Failure(str(error), "see that the server runs and DATABASE_URL names it")
         case ClockSkew():
-            seconds = f"{error.skew.total_seconds():+.0f} s"
-            how = f"differs from {error.whose} by" if error.whose is not None else "jumped by"
-            return Failure(
-                f"this host's clock {how} {seconds}",
-                "let NTP keep the clocks of all hosts, then start again",
-            )
+            return Failure(str(error), "let NTP keep the clocks of all hosts, then start again")
         case NotAdded(is_unknown=True):
             return Failure(error.reason, "`clento account add --help`; UNIPILE_DSN says where")
         case NotAdded():
