@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from uuid import UUID
 
+from clento_engine.domain.account import PausedBy
 from clento_engine.domain.failure import Fail, Failure, Pause, Retry, Skip
 from clento_engine.domain.limits import Tier
 from clento_engine.provider.port import Account
@@ -108,7 +109,7 @@ async def confirm(
                     conn,
                     organization_id,
                     account_id,
-                    by="provider",
+                    by=PausedBy.PROVIDER,
                     reason=reason,
                     now=world.clock(),
                 )

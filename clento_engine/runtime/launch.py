@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from clento_engine.domain.campaign import START
 from clento_engine.domain.editor import read_workflow
 from clento_engine.domain.execution import OnMissing
 from clento_engine.domain.failure import REFUSALS_IN_A_ROW
@@ -128,8 +129,8 @@ async def start(
     """
     async with conn.transaction():
         campaign = await find_campaign(conn, organization_id, name)
-        if campaign.status != "draft":
-            raise WrongState(Noun.CAMPAIGN, campaign.status, ["draft"])
+        if campaign.status not in START.before:
+            raise WrongState(Noun.CAMPAIGN, campaign.status, START.before)
         version_id = campaign.workflow_version_id
         saved = await version(conn, organization_id, version_id)
         compiled = await load_workflows(conn, [(organization_id, version_id)])

@@ -3,6 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
+from clento_engine.domain.action import ActionState
 from clento_engine.domain.execution import Execution, Released, Status
 from clento_engine.store.database import Conn
 from clento_engine.store.errors import ChangedMeanwhile, Noun, WrongState
@@ -35,7 +36,7 @@ async def release(
         lead.account_id,
         event=Released(skip=skip),
         ticket=lead.ticket,
-        state=None if lead.ticket is None else "done" if skip else "absent",
+        state=None if lead.ticket is None else ActionState.DONE if skip else ActionState.ABSENT,
         reason=None if lead.ticket is None else "by the word of an operator",
     )
     settled = await settle(conn, [report], now=now, actor="operator")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from clento_engine.domain import execution as ex
+from clento_engine.domain.account import PausedBy
 from clento_engine.domain.failure import Fail, Failure, Means, Pause, Retry, Skip, Wait
 from clento_engine.domain.limits import MOST_PENDING, PENDING_WARNED, Spacing, spacing_after
 from clento_engine.domain.operation import Budget
@@ -109,7 +110,7 @@ async def sweep(world: World, *, most: int = 50, may_go_on: MayGoOn = always) ->
 
 async def _sweep(world: World, row: SweepRow) -> None:
     now = world.clock()
-    if row.own_provider_id is None or row.paused_by == "provider":
+    if row.own_provider_id is None or row.paused_by is PausedBy.PROVIDER:
         failure = await confirm(world, row.organization_id, row.account_id, row.unipile_account_id)
         if failure is not None:
             await _try_later(world, row, failure, ACCOUNT_AGAIN)
@@ -280,7 +281,7 @@ async def _try_later(world: World, row: SweepRow, failure: Failure, again: Spaci
                     conn,
                     row.organization_id,
                     row.account_id,
-                    by="provider",
+                    by=PausedBy.PROVIDER,
                     reason=failure.reason,
                     now=now,
                 )

@@ -11,6 +11,15 @@ from psycopg.errors import UniqueViolation
 from psycopg.rows import dict_row
 from uuid_utils.compat import uuid7
 
+from clento_engine.domain.campaign import (
+    COMPLETE,
+    PAUSE,
+    RESUME,
+    START,
+    STOP,
+    CampaignStatus,
+    Change,
+)
 from clento_engine.domain.execution import OnMissing
 from clento_engine.domain.failure import REFUSALS_IN_A_ROW
 from clento_engine.domain.operation import Operation
@@ -25,6 +34,7 @@ from clento_engine.store.errors import (
     WrongState,
 )
 from clento_engine.store.inbox import NOBODY_KNOWN
+from clento_engine.store.literals import ACTIVE, COMPLETED, DRAFT, INTENDED, RUNNING, STOPPED
 from clento_engine.store.moves import count_enrolled
 from clento_engine.store.rows import RULES
 from clento_engine.store.suppressions import is_about
@@ -50,7 +60,7 @@ class CampaignRow:
 
     id: UUID
     name: str
-    status: str
+    status: CampaignStatus
     workflow_version_id: UUID
     list_id: UUID
     working_hours: str
@@ -145,7 +155,7 @@ async def campaigns(conn: AsyncConnection[Any], organization_id: UUID) -> list[C
     """List an organisation's campaigns, oldest first."""
     cursor = conn.cursor(row_factory=dict_row)
     await cursor.execute(f"{_CAMPAIGN} order by c.id", {"organization_id": organization_id})
-    return [CampaignRow(**row) for row in await cursor.fetchall()]
+    return [_campaign(row) for row in await cursor.fetchall()]
 
 
 async def find_campaign(
@@ -160,7 +170,11 @@ async def find_campaign(
     row = await cursor.fetchone()
     if row is None:
         raise NotFound(Noun.CAMPAIGN, name_or_id)
-    return CampaignRow(**row)
+    return _campaign(row)
+
+
+def _campaign(row: dict[str, Any]) -> CampaignRow:
+    return CampaignRow(**{**row, "status": CampaignStatus(row["status"])})
 
 
 async def start_campaign(
@@ -182,10 +196,10 @@ async def start_campaign(
     """
     async with conn.transaction():
         cursor = await conn.execute(
-            "update campaigns set status = 'running', started_at = %s, start_at = %s,"
+            f"update campaigns set status = {RUNNING}, started_at = %s, start_at = %s,"
             " next_start_at = %s, workflow_version_id = %s, max_concurrent_leads = %s,"
             " lead_processing_delay = %s, leads_per_day = %s"
-            " where organization_id = %s and id = %s and status = 'draft'",
+            f" where organization_id = %s and id = %s and status = {DRAFT}",
             (
                 now,
                 start_at,
@@ -200,7 +214,7 @@ async def start_campaign(
         )
         if cursor.rowcount == 0:
             status = await _status(conn, organization_id, campaign_id)
-            raise WrongState(Noun.CAMPAIGN, status, ["draft"])
+            raise WrongState(Noun.CAMPAIGN, status, START.before)
         of = {
             "organization_id": organization_id,
             "campaign_id": campaign_id,
@@ -225,7 +239,7 @@ async def start_campaign(
             " and a.id = s.account_id",
             of,
         )
-        await record(conn, organization_id, campaign_id, "CampaignStarted", "operator", now, None)
+        await record(conn, organization_id, campaign_id, START.event, "operator", now, None)
     return enrolled
 
 
@@ -240,7 +254,7 @@ select distinct on (e.account_id, e.lead_id)
                   and o.id <> c.id
   join campaign_executions e on e.organization_id = o.organization_id and e.campaign_id = o.id
                             and e.provider_id is not null
-                            and (e.outcome is not null or o.status = 'stopped')
+                            and (e.outcome is not null or o.status = {STOPPED})
   join connected_accounts a on a.organization_id = e.organization_id and a.id = e.account_id
  cross join lateral (
        select max(i.received_at) as at from inbox_events i
@@ -324,11 +338,11 @@ async def _make_lanes(conn: AsyncConnection[Any], workflow: Workflow, of: dict[s
         of,
     )
     await conn.execute(
-        """
+        f"""
         insert into lanes (organization_id, campaign_id, account_id, operation, budget, active,
                            ready_at)
         select s.organization_id, s.campaign_id, s.account_id, o.operation, o.budget,
-               a.status = 'active', case when o.operation = 'start' then %(start_at)s end
+               a.status = {ACTIVE}, case when o.operation = 'start' then %(start_at)s end
           from campaign_senders s
           join connected_accounts a on a.organization_id = s.organization_id
                                    and a.id = s.account_id
@@ -355,7 +369,7 @@ async def pause_campaign(
 
     What is in flight goes on; `in_flight` counts it.  Raises WrongState when it is not running.
     """
-    await _change(conn, organization_id, campaign_id, "running", "paused", now, actor)
+    await _change(conn, organization_id, campaign_id, PAUSE, now, actor)
 
 
 async def resume_campaign(
@@ -370,7 +384,7 @@ async def resume_campaign(
 
     Raises WrongState when it is not paused.
     """
-    await _change(conn, organization_id, campaign_id, "paused", "running", now, actor)
+    await _change(conn, organization_id, campaign_id, RESUME, now, actor)
 
 
 async def stop_campaign(
@@ -385,15 +399,14 @@ async def stop_campaign(
 
     Raises WrongState when it is neither running nor paused.
     """
-    await _change(conn, organization_id, campaign_id, "running paused", "stopped", now, actor)
+    await _change(conn, organization_id, campaign_id, STOP, now, actor)
 
 
 async def _change(
     conn: AsyncConnection[Any],
     organization_id: UUID,
     campaign_id: UUID,
-    before: str,
-    after: str,
+    change: Change,
     now: datetime,
     actor: str,
 ) -> None:
@@ -401,14 +414,13 @@ async def _change(
         cursor = await conn.execute(
             "update campaigns set status = %s"
             " where organization_id = %s and id = %s and status = any(%s)",
-            (after, organization_id, campaign_id, before.split()),
+            (change.after, organization_id, campaign_id, list(change.before)),
         )
         if cursor.rowcount == 0:
             status = await _status(conn, organization_id, campaign_id)
-            raise WrongState(Noun.CAMPAIGN, status, before.split())
+            raise WrongState(Noun.CAMPAIGN, status, change.before)
         await set_lanes(conn, organization_id, campaign_id=campaign_id)
-        kind = f"Campaign{'Resumed' if after == 'running' else after.capitalize()}"
-        await record(conn, organization_id, campaign_id, kind, actor, now, None)
+        await record(conn, organization_id, campaign_id, change.event, actor, now, None)
 
 
 async def _status(conn: AsyncConnection[Any], organization_id: UUID, campaign_id: UUID) -> str:
@@ -429,7 +441,7 @@ async def in_flight(
     """
     cursor = await conn.execute(
         "select count(*) from actions where organization_id = %s and campaign_id = %s"
-        " and state = 'intended' and check_at > %s",
+        f" and state = {INTENDED} and check_at > %s",
         (organization_id, campaign_id, now),
     )
     row = await cursor.fetchone()
@@ -444,10 +456,10 @@ async def complete_campaigns(conn: AsyncConnection[Any], now: datetime) -> list[
     """
     async with conn.transaction():
         cursor = await conn.execute(
-            """
+            f"""
             with emptied as materialized (
             select c.organization_id, c.id from campaigns c
-             where c.status = 'running'
+             where c.status = {RUNNING}
                and not exists (
                    select from lanes l
                     cross join lateral (
@@ -459,10 +471,10 @@ async def complete_campaigns(conn: AsyncConnection[Any], now: datetime) -> list[
                              and e.operation = l.operation
                            limit 1) e
                     where l.organization_id = c.organization_id and l.campaign_id = c.id))
-            update campaigns c set status = 'completed', completed_at = %(now)s
+            update campaigns c set status = {COMPLETED}, completed_at = %(now)s
               from emptied
              where c.organization_id = emptied.organization_id and c.id = emptied.id
-               and c.status = 'running'
+               and c.status = {RUNNING}
                and not exists (
                    select from campaign_executions e
                     where e.organization_id = c.organization_id and e.campaign_id = c.id
@@ -474,17 +486,15 @@ async def complete_campaigns(conn: AsyncConnection[Any], now: datetime) -> list[
         done = await cursor.fetchall()
         for organization_id, campaign_id in done:
             await set_lanes(conn, organization_id, campaign_id=campaign_id)
-            await record(
-                conn, organization_id, campaign_id, "CampaignCompleted", "ticker", now, None
-            )
+            await record(conn, organization_id, campaign_id, COMPLETE.event, "ticker", now, None)
     return [campaign_id for _, campaign_id in done]
 
 
 async def is_over(conn: AsyncConnection[Any], organization_id: UUID, campaign_id: UUID) -> bool:
     """Whether the campaign is completed and every notice of it arrived or was given up."""
     cursor = await conn.execute(
-        """
-        select c.status = 'completed'
+        f"""
+        select c.status = {COMPLETED}
                and not exists (select 1 from webhook_deliveries d
                                 where d.organization_id = c.organization_id
                                   and d.campaign_id = c.id and d.next_attempt_at is not null)

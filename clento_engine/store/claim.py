@@ -37,6 +37,7 @@ from clento_engine.domain.limits import (
 )
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.store.inbox import NOBODY_KNOWN
+from clento_engine.store.literals import ACTIVE, HAPPENED, INTENDED, OPEN, RUNNING
 from clento_engine.store.pick import (
     BudgetKey,
     Claimed,
@@ -89,7 +90,7 @@ _READY = f"""
                         and b.account_id = l.account_id and b.operation = l.budget
       join campaigns c on c.organization_id = l.organization_id and c.id = l.campaign_id
       join lead_lists t on t.organization_id = c.organization_id and t.id = c.list_id
-     where l.active and l.ready_at <= %(now)s and a.status = 'active' and c.status = 'running'
+     where l.active and l.ready_at <= %(now)s and a.status = {ACTIVE} and c.status = {RUNNING}
        and not {IS_RESTING}
 """
 
@@ -171,7 +172,7 @@ flying as materialized (
     select organization_id, campaign_id, count(*) as leads
       from (select distinct organization_id, campaign_id from asked where is_alone) k
       join actions x using (organization_id, campaign_id)
-     where x.state = 'intended'
+     where x.state = {INTENDED}
      group by 1, 2)
 select k.organization_id, k.account_id, k.budget, k.campaign_id,
        b.per_hour, b.per_day, b.per_week, b.per_month, u.hour, u.day, u.week, u.month,
@@ -227,7 +228,7 @@ select k.place, h.due_at, e.seen, e.workflow_version_id, {EXECUTION},
               where x.organization_id = e.organization_id and x.campaign_id = e.campaign_id
                 and x.lead_id = e.lead_id and x.node_id = e.node_id
                 and x.operation = e.operation
-                and x.state in ('intended', 'unknown', 'done')
+                and x.state in {HAPPENED}
                 and x.operation in ('comment_post', 'like_post', 'send_connection_request',
                                     'send_followup', 'send_inmail')) as done_to,
        i.is_unheard, i.wrote_at,
@@ -250,7 +251,7 @@ select k.place, h.due_at, e.seen, e.workflow_version_id, {EXECUTION},
           and not exists (select 1 from actions x
                            where x.organization_id = e.organization_id
                              and x.campaign_id = e.campaign_id and x.lead_id = e.lead_id
-                             and x.state in ('intended', 'unknown')
+                             and x.state in {OPEN}
                           offset 0)
         order by e.next_run_at, e.lead_id
         limit k.take + 1) h on true
@@ -289,13 +290,13 @@ select organization_id, account_id, operation, bucket_at, used
 #
 # Whoever may answer what is about to be done is known by the provider's id before it is done.  A
 # mere visit is not worth a row: the few who write because of one are heard by `wrote_at`.
-_WRITE = """
+_WRITE = f"""
 with intended as (
     insert into actions (organization_id, campaign_id, lead_id, account_id, node_id, operation,
                          budgets, bucket_at, state, token, check_at, target, text, subject,
                          intended_at)
     select r.organization_id, r.campaign_id, r.lead_id, r.account_id, r.node_id, r.operation,
-           r.budgets, %(bucket)s, 'intended', %(token)s, %(check_at)s, r.target, r.text, r.subject,
+           r.budgets, %(bucket)s, {INTENDED}, %(token)s, %(check_at)s, r.target, r.text, r.subject,
            %(now)s
       from json_to_recordset(%(intents)s) as r(organization_id uuid, campaign_id uuid,
            lead_id uuid, account_id uuid, node_id text, operation text, budgets text[],

@@ -10,11 +10,12 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row, dict_row
 
 from clento_engine.domain.lead import Identity
-from clento_engine.domain.limits import Caps, Tier
+from clento_engine.domain.limits import Caps
 from clento_engine.domain.operation import Budget, Operation
-from clento_engine.store.accounts import ACCOUNT, AccountRow, accounts, limits, used
+from clento_engine.store.accounts import ACCOUNT, AccountRow, account_row, accounts, limits, used
 from clento_engine.store.connection import snapshot
 from clento_engine.store.errors import Ambiguous, NotFound, Noun
+from clento_engine.store.literals import INTENDED, OPEN
 from clento_engine.store.refusals import HeldLane, held_lanes
 from clento_engine.store.rests import Rest, rest
 from clento_engine.store.settle import Ticket
@@ -116,7 +117,7 @@ async def senders(
         " where s.organization_id = %s and s.campaign_id = %s order by s.position",
         (organization_id, campaign_id),
     )
-    return [AccountRow(**{**row, "tier": Tier(row["tier"])}) for row in await cursor.fetchall()]
+    return [account_row(row) for row in await cursor.fetchall()]
 
 
 # --- lists of people
@@ -415,9 +416,9 @@ select f.node_id, sum(f.entered)::int as entered, sum(f.done)::int as done,
  group by f.node_id order by f.node_id
 """
 
-_MOMENT = """
+_MOMENT = f"""
 select (select count(*) from actions a where a.organization_id = c.organization_id
-           and a.campaign_id = c.id and a.state = 'intended' and a.check_at > %(now)s),
+           and a.campaign_id = c.id and a.state = {INTENDED} and a.check_at > %(now)s),
        (select min(l.ready_at) from lanes l where l.organization_id = c.organization_id
            and l.campaign_id = c.id and l.active),
        w.name || ' v' || w.version, p.name
@@ -578,7 +579,7 @@ async def history(
     """Return everything that happened to these leads, oldest first."""
     async with conn.cursor(row_factory=class_row(Happening)) as cursor:
         await cursor.execute(
-            """
+            f"""
             with told as (
                 select v.at, 1 as place, v.id as number, v.kind, v.campaign_id, v.actor, v.node_id,
                        null as state, v.result, v.entered, null::timestamptz as settled_at,
@@ -591,13 +592,13 @@ async def history(
                    and (%(campaign_id)s::uuid is null or v.campaign_id = %(campaign_id)s)
                 union all
                 select a.intended_at, 2, 0, a.operation, a.campaign_id, s.name, a.node_id, a.state,
-                       null, null, a.settled_at, a.reference, a.reason, a.text, '{}'::jsonb
+                       null, null, a.settled_at, a.reference, a.reason, a.text, '{{}}'::jsonb
                   from campaign_executions e
                  cross join lateral (
                        select * from actions o
                         where o.organization_id = e.organization_id
                           and o.campaign_id = e.campaign_id and o.lead_id = e.lead_id
-                          and o.state in ('intended', 'unknown')
+                          and o.state in {OPEN}
                         union all
                        select * from actions o
                         where o.organization_id = e.organization_id
@@ -641,13 +642,13 @@ async def walk(
 ) -> WalkRow:
     """Return a lead's walk in a campaign.  Raises NotFound."""
     cursor = await conn.execute(
-        """
+        f"""
         select e.account_id, e.status, e.reason, a.token, a.node_id, a.operation, a.budgets,
                a.bucket_at
           from campaign_executions e
           left join actions a on a.organization_id = e.organization_id
                              and a.campaign_id = e.campaign_id and a.lead_id = e.lead_id
-                             and a.state in ('intended', 'unknown')
+                             and a.state in {OPEN}
          where e.organization_id = %s and e.campaign_id = %s and e.lead_id = %s
         """,
         (organization_id, campaign_id, lead_id),

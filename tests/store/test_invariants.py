@@ -11,6 +11,8 @@ from psycopg.rows import TupleRow
 
 from clento_engine.domain import execution as ex
 from clento_engine.domain import failure as on
+from clento_engine.domain.account import PausedBy
+from clento_engine.domain.action import ActionState
 from clento_engine.domain.limits import LEASE, Caps
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.workflow import Branch, Edge, Node
@@ -191,7 +193,7 @@ class Fate:
             event=event,
             stood=(action.ticket.node_id, operation),
             ticket=action.ticket,
-            state=state,
+            state=ActionState(state),
             check_at=later if state == "unknown" else None,
         )
 
@@ -220,7 +222,7 @@ class Fate:
                 self.stage.conn,
                 self.stage.organization_id,
                 account,
-                by=self.random.choice(["operator", "provider"]),
+                by=self.random.choice(list(PausedBy)),
                 reason="?",
                 now=self.stage.now,
             )
@@ -232,7 +234,7 @@ class Fate:
                 self.stage.conn,
                 self.stage.organization_id,
                 account,
-                by="operator",
+                by=PausedBy.OPERATOR,
                 now=self.stage.now,
             )
 
@@ -272,7 +274,7 @@ async def all_goes_well(stage: Stage) -> None:
                     event=ex.Absent(),
                     stood=(each.ticket.node_id, each.ticket.operation),
                     ticket=each.ticket,
-                    state="absent",
+                    state=ActionState.ABSENT,
                 )
                 for each in taken
             )

@@ -20,6 +20,7 @@ from builders import (
 from psycopg import AsyncConnection
 from psycopg.errors import CheckViolation, ForeignKeyViolation, UniqueViolation
 
+from clento_engine.domain.account import PausedBy
 from clento_engine.domain.limits import Tier
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.store.accounts import (
@@ -148,18 +149,18 @@ async def test_a_new_account_acts_once_its_member_is_known(conn: Conn) -> None:
 async def test_an_operators_pause_stands_over_what_unipile_shows(conn: Conn) -> None:
     ours = await create_organization(conn, "Acme")
     account_id = await added(conn, ours, "u-1")
-    await pause_account(conn, ours, account_id, by="operator", reason="x", now=NOW)
+    await pause_account(conn, ours, account_id, by=PausedBy.OPERATOR, reason="x", now=NOW)
     await bound(conn, ours, account_id, "u-1")
     assert (await row(conn, account_id))[:4] == ("paused", "operator", "x", LEA)
-    assert await resume_account(conn, ours, account_id, by="operator", now=NOW + HOUR)
+    assert await resume_account(conn, ours, account_id, by=PausedBy.OPERATOR, now=NOW + HOUR)
     assert (await row(conn, account_id))[5] == NOW + HOUR  # the store may be young since
 
 
 async def test_nobody_resumes_an_account_without_a_member(conn: Conn) -> None:
     ours = await create_organization(conn, "Acme")
     account_id = await added(conn, ours, "u-1")
-    await pause_account(conn, ours, account_id, by="operator", reason="x", now=NOW)
-    for by in ("operator", "provider"):
+    await pause_account(conn, ours, account_id, by=PausedBy.OPERATOR, reason="x", now=NOW)
+    for by in PausedBy:
         assert not await resume_account(conn, ours, account_id, by=by, now=NOW)
     assert await look_up_again(conn, ours, account_id)
     assert (await row(conn, account_id))[:3] == ("paused", "provider", NOT_LOOKED_UP)
@@ -256,7 +257,9 @@ async def test_a_member_signed_in_anew_goes_on_with_the_old_accounts_leads_and_b
     await stage.walk()
     member = (await row(conn, old))[3]
     spent = await stage.used(Budget.PROFILE)
-    await pause_account(conn, stage.organization_id, old, by="provider", reason="DELETED", now=NOW)
+    await pause_account(
+        conn, stage.organization_id, old, by=PausedBy.PROVIDER, reason="DELETED", now=NOW
+    )
     await conn.execute("update contacts set chat_id = 'chat-of-old'")
     new = await added(conn, stage.organization_id, "u-new")
 
@@ -479,5 +482,7 @@ async def test_a_removed_account_leaves_drafts_and_nobody_can_resume_it(conn: Co
         (stage.accounts[1], 0),
         (stage.accounts[2], 1),
     ]
-    assert not await resume_account(conn, stage.organization_id, gone, by="operator", now=NOW)
+    assert not await resume_account(
+        conn, stage.organization_id, gone, by=PausedBy.OPERATOR, now=NOW
+    )
     assert not await look_up_again(conn, stage.organization_id, gone)

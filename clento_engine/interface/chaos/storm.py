@@ -18,6 +18,7 @@ from uuid import UUID
 
 import httpx
 
+from clento_engine.domain.account import PausedBy
 from clento_engine.domain.limits import LEASE
 from clento_engine.interface.chaos.faults import GATEWAY_PAGES
 from clento_engine.interface.chaos.gateway import Gateway
@@ -596,7 +597,9 @@ class Storm:
             organization_id = self._any_organization()
             for account_id in await paused_by_provider(conn, organization_id, 1):
                 now = await self.simulator.now()
-                await resume_account(conn, organization_id, account_id, by="operator", now=now)
+                await resume_account(
+                    conn, organization_id, account_id, by=PausedBy.OPERATOR, now=now
+                )
 
     async def _leads(self, most: int, organization_id: UUID | None = None) -> Sequence[Troubled]:
         """Return people with an action in flight, or due next."""

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from clento_engine.config import read_settings
+from clento_engine.domain.campaign import CampaignStatus
 from clento_engine.domain.execution import OnMissing
 from clento_engine.domain.failure import REFUSALS_IN_A_ROW
 from clento_engine.domain.finding import Severity
@@ -260,7 +261,7 @@ def pause(name: str, no_wait: bool, org: str | None, as_json: bool) -> None:
     Example:
       clento campaign pause spring
     """
-    _settle(name, org, pause_campaign, "paused", wait=not no_wait, as_json=as_json)
+    _settle(name, org, pause_campaign, CampaignStatus.PAUSED, wait=not no_wait, as_json=as_json)
 
 
 @click.command()
@@ -276,7 +277,7 @@ def resume(name: str, org: str | None, as_json: bool) -> None:
     Example:
       clento campaign resume spring
     """
-    _settle(name, org, resume_campaign, "running", wait=False, as_json=as_json)
+    _settle(name, org, resume_campaign, CampaignStatus.RUNNING, wait=False, as_json=as_json)
 
 
 @click.command()
@@ -294,7 +295,7 @@ def stop(name: str, no_wait: bool, org: str | None, as_json: bool) -> None:
     Example:
       clento campaign stop spring
     """
-    _settle(name, org, stop_campaign, "stopped", wait=not no_wait, as_json=as_json)
+    _settle(name, org, stop_campaign, CampaignStatus.STOPPED, wait=not no_wait, as_json=as_json)
 
 
 @click.command()
@@ -401,7 +402,7 @@ async def _warnings(here: Here, campaign: CampaignRow, stands: Standing) -> list
     senders = {use.account.id for use in stands.senders}
     failing = await failing_sweeps(here.conn, organization_id=here.organization_id)
     return [
-        *silence(seen, now, is_running=campaign.status == "running"),
+        *silence(seen, now, is_running=campaign.status == CampaignStatus.RUNNING),
         *(sweep_warning(each) for each in failing if each.account_id in senders),
     ]
 
@@ -480,7 +481,7 @@ def _status(
         parts.append(f"  {stands.in_flight:,} actions in flight")
     if stands.replied:
         parts.append(f"  {stands.replied:,} leads wrote to their senders")
-    if campaign.status == "running":
+    if campaign.status == CampaignStatus.RUNNING:
         waits = any(each.status in ("waiting", "awaiting") for each in stands.counts)
         nothing = "no time: `clento db mend` looks why, leads wait" if waits else "nothing waits"
         parts.append(f"  next at {moment(stands.next_at)}" if stands.next_at else f"  {nothing}")
@@ -538,5 +539,7 @@ def _settle(
     if wait and left:
         raise still_in_flight(f"{campaign.name} is {now_is}", left)
     told = {"id": campaign.id, "name": campaign.name, "status": now_is, "in_flight": left}
-    flying = f"; {left:,} actions are in flight" if left and now_is != "running" else ""
+    flying = (
+        f"; {left:,} actions are in flight" if left and now_is != CampaignStatus.RUNNING else ""
+    )
     answer(as_json, told, f"{campaign.name} is {now_is}{flying}")
