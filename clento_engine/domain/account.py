@@ -1,4 +1,4 @@
-"""A sender's status: whether it acts, and who stopped it."""
+"""A sender: what kind of account it is, whether it acts, and who stopped it."""
 
 from enum import StrEnum
 
@@ -18,3 +18,12 @@ class PausedBy(StrEnum):
 
     OPERATOR = "operator"  # until an operator resumes it
     PROVIDER = "provider"  # until the provider says that it is in order, or an operator does
+
+
+class Tier(StrEnum):
+    """What kind of LinkedIn account a sender is, as far as limits differ."""
+
+    NEW = "new"  # under 3 months old or under 150 connections
+    FREE = "free"
+    PREMIUM = "premium"
+    SALES_NAVIGATOR = "sales_navigator"  # and any account long trusted

@@ -18,8 +18,8 @@ from datetime import timedelta
 from typing import Any
 
 from clento_engine.domain import template
+from clento_engine.domain.account import Tier
 from clento_engine.domain.finding import Finding, Report, Severity
-from clento_engine.domain.limits import Tier
 from clento_engine.domain.operation import Operation
 from clento_engine.domain.reach import masked
 from clento_engine.domain.soundness import connected

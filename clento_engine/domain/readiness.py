@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
 from clento_engine.domain import template
+from clento_engine.domain.account import Tier
 from clento_engine.domain.finding import Finding, Severity
-from clento_engine.domain.limits import Tier
 from clento_engine.domain.operation import Operation
 from clento_engine.domain.reach import PUBLIC, Reach, has_credentials, misplaced
 from clento_engine.domain.workflow import Node, Workflow

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from traceback import format_tb
 
 from clento_engine.domain import execution as ex
+from clento_engine.domain.account import Tier
 from clento_engine.domain.action import ActionState
 from clento_engine.domain.failure import (
     Fail,
@@ -19,7 +20,7 @@ from clento_engine.domain.failure import (
     Wait,
 )
 from clento_engine.domain.intent import MAX_POSTS_READ, Intent
-from clento_engine.domain.limits import DAY, Tier
+from clento_engine.domain.limits import DAY
 from clento_engine.domain.operation import Operation
 from clento_engine.domain.workflow import Node
 from clento_engine.provider.port import Post, Profile, Provider, Sent

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from clento_engine.domain.account import PausedBy
+from clento_engine.domain.account import PausedBy, Tier
 from clento_engine.domain.failure import Fail, Failure, Pause, Retry, Skip
-from clento_engine.domain.limits import Tier
 from clento_engine.provider.port import Account
 from clento_engine.runtime.errors import NotAdded
 from clento_engine.runtime.guard import require_stamp

@@ -163,7 +163,7 @@ async def _ask(world: World, action: Doubtful) -> Report:
     if operation is Operation.PROFILE_VISIT:
         # nothing can be asked; a visit too few is better than one too many
         return _report(action, ActionState.DONE, ex.Done(), world.clock())
-    if not operation.is_write:
+    if not operation.traits.writes:
         return _report(action, ActionState.ABSENT, ex.Absent(), world.clock())
     question = _Question(world, action)
     answer = await question.ask()

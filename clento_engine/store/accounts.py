@@ -11,7 +11,7 @@ from psycopg.errors import UniqueViolation
 from psycopg.rows import dict_row
 from uuid_utils.compat import uuid7
 
-from clento_engine.domain.account import AccountStatus, PausedBy
+from clento_engine.domain.account import AccountStatus, PausedBy, Tier
 from clento_engine.domain.limits import (
     ACCOUNT_SPACING,
     DAY,
@@ -21,7 +21,6 @@ from clento_engine.domain.limits import (
     WEEK,
     Caps,
     Spacing,
-    Tier,
     counted_since,
     default_limits,
 )

@@ -34,13 +34,18 @@ from clento_engine.store.errors import (
     WrongState,
 )
 from clento_engine.store.inbox import NOBODY_KNOWN
-from clento_engine.store.literals import ACTIVE, COMPLETED, DRAFT, INTENDED, RUNNING, STOPPED
+from clento_engine.store.literals import (
+    ACTIVE,
+    COMPLETED,
+    DRAFT,
+    INTENDED,
+    RUNNING,
+    STARTS,
+    STOPPED,
+)
 from clento_engine.store.moves import count_enrolled
 from clento_engine.store.rows import RULES
 from clento_engine.store.suppressions import is_about
-
-# What a node may need besides its own operation.
-_PREPARATIONS = (Operation.PROFILE_LOOKUP, Operation.FIND_POSTS, Operation.CHECK_ACCEPTANCE)
 
 ENROLLED = "Enrolled"  # the event that tells what was known of a lead already
 
@@ -273,7 +278,7 @@ select distinct on (e.account_id, e.lead_id)
 _ENROLL = f"""
 insert into campaign_executions (organization_id, campaign_id, lead_id, account_id,
        workflow_version_id, status, operation, next_run_at, provider_id, connected, replied)
-select p.organization_id, c.id, p.id, s.account_id, c.workflow_version_id, 'waiting', 'start',
+select p.organization_id, c.id, p.id, s.account_id, c.workflow_version_id, 'waiting', {STARTS},
        %(start_at)s, t.provider_id, t.connected_at is not null, t.replied_at is not null
   from campaigns c
   join (select l.organization_id, l.id, l.list_id,
@@ -321,7 +326,7 @@ select e.organization_id, e.lead_id, e.campaign_id, %(now)s, '{ENROLLED}', 'oper
 
 async def _make_lanes(conn: AsyncConnection[Any], workflow: Workflow, of: dict[str, Any]) -> None:
     """Make every lane the walk may need: later, no lane is made under a pause that missed it."""
-    needed = {Operation.START, *_PREPARATIONS}
+    needed = {Operation.START, *(each for each in Operation if each.traits.is_preparation)}
     needed |= {node.operation for node in workflow.nodes.values()}
     operations = sorted(needed)
     # In order, and as strong as the update that follows: two starts would wait for each other.
@@ -342,7 +347,7 @@ async def _make_lanes(conn: AsyncConnection[Any], workflow: Workflow, of: dict[s
         insert into lanes (organization_id, campaign_id, account_id, operation, budget, active,
                            ready_at)
         select s.organization_id, s.campaign_id, s.account_id, o.operation, o.budget,
-               a.status = {ACTIVE}, case when o.operation = 'start' then %(start_at)s end
+               a.status = {ACTIVE}, case when o.operation = {STARTS} then %(start_at)s end
           from campaign_senders s
           join connected_accounts a on a.organization_id = s.organization_id
                                    and a.id = s.account_id

@@ -28,16 +28,25 @@ from clento_engine.domain.limits import (
     MONTH,
     WEEK,
     Caps,
-    Tier,
     Used,
     allowance,
     bucket_at,
     counted_since,
     frees_at,
 )
-from clento_engine.domain.operation import Budget, Operation
+from clento_engine.domain.operation import TRAITS, Budget, Operation
 from clento_engine.store.inbox import NOBODY_KNOWN
-from clento_engine.store.literals import ACTIVE, HAPPENED, INTENDED, OPEN, RUNNING
+from clento_engine.store.literals import (
+    ACTIVE,
+    HAPPENED,
+    INTENDED,
+    OPEN,
+    RECEIVED,
+    RUNNING,
+    STARTS,
+    WEBHOOK,
+    literal,
+)
 from clento_engine.store.pick import (
     BudgetKey,
     Claimed,
@@ -80,9 +89,9 @@ _READY = f"""
            b.next_free_at, b.blocked_until,
            c.working_hours, c.max_concurrent_leads, c.lead_processing_delay, c.leads_per_day,
            c.workflow_version_id, {RULES}, c.inmail_subject, t.columns,
-           l.operation = 'start' or c.max_concurrent_leads < {MANY_LEADS} as is_alone,
-           case when l.operation = 'webhook' then false
-                when l.operation = 'start' then c.lead_processing_delay > '0'
+           l.operation = {STARTS} or c.max_concurrent_leads < {MANY_LEADS} as is_alone,
+           case when l.operation = {WEBHOOK} then false
+                when l.operation = {STARTS} then c.lead_processing_delay > '0'
                 else greatest(a.spacing_longest, b.spacing_longest) > '0' end as spaced
       from lanes l
       join connected_accounts a on a.organization_id = l.organization_id and a.id = l.account_id
@@ -153,6 +162,14 @@ select taken.* from taken, told
 # not set when there was nothing to lock; empty once a transaction set it
 _LANES = "json_to_recordset(nullif(current_setting('clento.lanes', true), '')::json)"
 
+_SECOND = " ".join(
+    f"when k.operation = {literal(operation)}"
+    + (f" and k.tier = {literal(traits.second_of)}" if traits.second_of is not None else "")
+    + f" then {literal(traits.second_budget)}"
+    for operation, traits in TRAITS.items()
+    if traits.second_budget is not None
+)
+
 # What each budget gave, what it is capped at, and how many leads its campaign has in flight, where
 # their most may be reached: counting them reads what was in flight lately as well.
 # An action may take a unit of a second budget; its account is locked, so nobody else spends it.
@@ -163,9 +180,7 @@ with asked as materialized (
            budget text, tier text, since timestamptz, is_alone boolean)
      cross join lateral (values
            (k.budget, k.since),
-           (case when k.operation = 'send_connection_request' then '{Budget.NOTE.value}'
-                 when k.operation = 'send_inmail' and k.tier = '{Tier.SALES_NAVIGATOR.value}'
-                 then '{Budget.PROFILE.value}' end, %(month)s)) x(budget, since)
+           (case {_SECOND} end, %(month)s)) x(budget, since)
      where x.budget <> '{Budget.NONE.value}'
      group by 1, 2, 3, 4, 5),
 flying as materialized (
@@ -229,8 +244,7 @@ select k.place, h.due_at, e.seen, e.workflow_version_id, {EXECUTION},
                 and x.lead_id = e.lead_id and x.node_id = e.node_id
                 and x.operation = e.operation
                 and x.state in {HAPPENED}
-                and x.operation in ('comment_post', 'like_post', 'send_connection_request',
-                                    'send_followup', 'send_inmail')) as done_to,
+                and x.operation in {RECEIVED}) as done_to,
        i.is_unheard, i.wrote_at,
        exists (select from inbox_events o
                 where o.organization_id = e.organization_id and o.recipient = e.provider_id
@@ -638,7 +652,7 @@ async def _write(conn: AsyncConnection[Any], lanes: Sequence[Lane], picker: Pick
                     "provider_id": item.run.provider_id,
                 }
                 for item in acting
-                if item.run.operation.can_be_answered and item.run.provider_id is not None
+                if item.run.operation.traits.is_received and item.run.provider_id is not None
             ),
             "units": recordset(
                 {**dict(zip(budget, key, strict=True)), "used": purse.spent}

@@ -18,7 +18,7 @@ from psycopg.rows import dict_row
 from uuid_utils.compat import uuid4
 
 from clento_engine.domain.operation import Operation
-from clento_engine.store.literals import DONE, OPEN, UNKNOWN
+from clento_engine.store.literals import COMMENT, DONE, FOLLOWUP, MESSAGES, OPEN, UNKNOWN
 from clento_engine.store.rests import IS_RESTING
 from clento_engine.store.rows import recordset
 from clento_engine.store.settle import Progress, Ticket
@@ -109,7 +109,7 @@ select r.place, x.operation, x.target, x.text, x.reference, x.settled_at
           and k.provider_id = r.person) p(lead_id)
   join actions x on x.organization_id = r.organization_id and x.lead_id = p.lead_id
                 and x.number is not null and x.account_id = r.account_id
- where x.state = {DONE} and x.operation in ('send_followup', 'send_inmail')
+ where x.state = {DONE} and x.operation in {MESSAGES}
  order by x.number desc
 """
 
@@ -119,7 +119,7 @@ select r.place, x.operation, x.target, x.text, x.reference, x.settled_at
  cross join lateral (
        select x.* from actions x
         where x.organization_id = r.organization_id and x.account_id = r.account_id
-          and x.operation = 'comment_post' and x.state = {DONE}
+          and x.operation = {COMMENT} and x.state = {DONE}
         order by x.number desc
         limit %(most)s) x
  order by x.number desc
@@ -130,7 +130,7 @@ select k.chat_id,
        array(select x.reference from actions x
               where x.organization_id = k.organization_id and x.lead_id = k.lead_id
                 and x.number is not null and x.account_id = k.account_id
-                and x.state = {DONE} and x.operation = 'send_followup'
+                and x.state = {DONE} and x.operation = {FOLLOWUP}
                 and x.reference is not null and x.settled_at <= %(before)s
               order by x.number desc
               limit 3) as messages

@@ -7,6 +7,7 @@ from clento_engine.domain import action, campaign
 from clento_engine.domain.account import AccountStatus, PausedBy
 from clento_engine.domain.action import ActionState
 from clento_engine.domain.campaign import CampaignStatus
+from clento_engine.domain.operation import TRAITS, Operation
 
 
 def one_of(words: Iterable[StrEnum]) -> str:
@@ -37,3 +38,17 @@ ACTIVE = literal(AccountStatus.ACTIVE)
 ACCOUNT_PAUSED = literal(AccountStatus.PAUSED)
 BY_OPERATOR = literal(PausedBy.OPERATOR)
 BY_PROVIDER = literal(PausedBy.PROVIDER)
+
+STARTS = literal(Operation.START)
+WEBHOOK = literal(Operation.WEBHOOK)
+COMMENT = literal(Operation.COMMENT_POST)
+FOLLOWUP = literal(Operation.SEND_FOLLOWUP)
+INVITE = literal(Operation.SEND_CONNECTION_REQUEST)
+RECEIVED = one_of(sorted(each for each in Operation if each.traits.is_received))
+MESSAGES = one_of(sorted(each for each in Operation if each.traits.is_message))
+# what is in a chat, an invitation by its note
+WRITTEN = one_of(
+    each
+    for each in TRAITS
+    if each.traits.is_message or (each.traits.sends_text and not each.traits.on_posts)
+)

@@ -36,7 +36,15 @@ from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.transition import decide
 from clento_engine.domain.workflow import Workflow
 from clento_engine.store.accounts import lock_lanes, set_lanes
-from clento_engine.store.literals import ABSENT, ACCOUNT_PAUSED, ACTIVE, BY_PROVIDER, OPEN, UNKNOWN
+from clento_engine.store.literals import (
+    ABSENT,
+    ACCOUNT_PAUSED,
+    ACTIVE,
+    BY_PROVIDER,
+    OPEN,
+    STARTS,
+    UNKNOWN,
+)
 from clento_engine.store.moves import Move, count, move
 from clento_engine.store.outbox import CAMPAIGN, LEAD, tell_late
 from clento_engine.store.refusals import Judged, count_refusals
@@ -408,10 +416,10 @@ select r.organization_id, r.id, r.campaign_id, r.lead_id, r.node_id, coalesce(w.
 # counted twice, and begins once.  Should midnight be between, the new day has one start more.
 # Lanes of the campaign that found the day's number used up look again: they are locked first, as a
 # claim does.
-_WAKE_STARTS = """
+_WAKE_STARTS = f"""
 update lanes l set ready_at = %(now)s
   from (select organization_id, campaign_id, account_id, operation from lanes
-         where operation = 'start' and ready_at > %(now)s
+         where operation = {STARTS} and ready_at > %(now)s
            and (organization_id, campaign_id) in (
                  select organization_id, campaign_id
                    from json_to_recordset(%(rows)s) as r(organization_id uuid, campaign_id uuid))

@@ -38,22 +38,23 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from clento_engine.domain.account import AccountStatus, PausedBy
+from clento_engine.domain.account import AccountStatus, PausedBy, Tier
 from clento_engine.domain.action import ActionState
 from clento_engine.domain.campaign import CampaignStatus
 from clento_engine.domain.execution import FINAL, OnMissing, Outcome, Result, Status
-from clento_engine.domain.limits import Tier
 from clento_engine.domain.notice import Notice
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.store.accounts import LANE_RUNS
 from clento_engine.store.literals import (
     ACCOUNT_PAUSED,
     BY_OPERATOR,
+    COMMENT,
     COMPLETED,
     DONE,
     DRAFT,
     HAPPENED,
     OPEN,
+    RECEIVED,
     UNKNOWN,
 )
 
@@ -762,10 +763,7 @@ actions = Table(
         "node_id",
         "target",
         unique=True,
-        postgresql_where=text(
-            f"state IN {HAPPENED} AND operation IN ('comment_post',"
-            " 'like_post', 'send_connection_request', 'send_followup', 'send_inmail')"
-        ),
+        postgresql_where=text(f"state IN {HAPPENED} AND operation IN {RECEIVED}"),
     ),
     # what was done to a lead
     Index(
@@ -782,7 +780,7 @@ actions = Table(
         "organization_id",
         "account_id",
         "number",
-        postgresql_where=text(f"state = {DONE} AND operation = 'comment_post'"),
+        postgresql_where=text(f"state = {DONE} AND operation = {COMMENT}"),
     ),
     _readable("check_at"),
     # written twice: on one page its end is logged as what differs from its beginning

@@ -6,7 +6,14 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
-from clento_engine.store.literals import ACCOUNT_PAUSED, BY_PROVIDER, COMPLETED, OPEN, RUNNING
+from clento_engine.store.literals import (
+    ACCOUNT_PAUSED,
+    BY_PROVIDER,
+    COMMENT,
+    COMPLETED,
+    OPEN,
+    RUNNING,
+)
 
 Troubled = tuple[str, str, str]  # the account by the provider's id, the person's identity, e-mail
 
@@ -159,7 +166,7 @@ select a.unipile_account_id, p.identity, p.email
 _COMMENTED = f"""
 select target
   from actions
- where organization_id = %s and operation = 'comment_post' and target <> ''
+ where organization_id = %s and operation = {COMMENT} and target <> ''
  order by state not in {OPEN}, intended_at desc
  limit %s
 """

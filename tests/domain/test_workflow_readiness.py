@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
+from clento_engine.domain.account import Tier
 from clento_engine.domain.finding import Finding, Severity
-from clento_engine.domain.limits import Tier
 from clento_engine.domain.operation import Operation
 from clento_engine.domain.reach import PUBLIC, Reach, read_reach
 from clento_engine.domain.readiness import check_ready, skip_unready

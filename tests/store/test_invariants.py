@@ -180,7 +180,7 @@ class Fate:
         operation = action.ticket.operation
         later = self.stage.now + HOUR
         answers: list[tuple[str, ex.Event | None]] = [("unknown", None)]
-        if operation.is_write:
+        if operation.traits.writes:
             answers += [("done", ex.Done()), ("unknown", ex.Unknowable("nobody can tell"))]
         if operation is not Operation.PROFILE_VISIT:
             answers += [("absent", ex.Absent())]

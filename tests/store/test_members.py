@@ -20,8 +20,7 @@ from builders import (
 from psycopg import AsyncConnection
 from psycopg.errors import CheckViolation, ForeignKeyViolation, UniqueViolation
 
-from clento_engine.domain.account import PausedBy
-from clento_engine.domain.limits import Tier
+from clento_engine.domain.account import PausedBy, Tier
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.store.accounts import (
     NOT_LOOKED_UP,

@@ -6,8 +6,8 @@ from uuid import UUID
 
 import click
 
-from clento_engine.domain.account import PausedBy
-from clento_engine.domain.limits import ESTABLISHED, Caps, Tier, ramp
+from clento_engine.domain.account import PausedBy, Tier
+from clento_engine.domain.limits import ESTABLISHED, Caps, ramp
 from clento_engine.domain.operation import Budget
 from clento_engine.interface.cli.output import Table, answer
 from clento_engine.interface.cli.session import Here, json_option, org_option, within

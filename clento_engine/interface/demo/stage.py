@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
+from clento_engine.domain.account import Tier
 from clento_engine.domain.editor import read_workflow
 from clento_engine.domain.execution import OnMissing
 from clento_engine.domain.lead import LeadRow
-from clento_engine.domain.limits import Tier
 from clento_engine.domain.schedule import WorkingHours
 from clento_engine.domain.workflow import Workflow
 from clento_engine.interface.demo.receiver import LOCAL
