@@ -22,8 +22,8 @@ from clento_engine.domain.workflow import Branch, Edge, Node, Workflow
 from clento_engine.store.accounts import NOT_LOOKED_UP, add_account, create_organization
 from clento_engine.store.campaigns import Pace, create_campaign, start_campaign
 from clento_engine.store.claim import Wanted, claim
+from clento_engine.store.claimed import Claimed
 from clento_engine.store.moves import recount
-from clento_engine.store.pick import Claimed
 from clento_engine.store.settle import Learned, Report, Settled
 from clento_engine.store.turn import turn
 from clento_engine.store.workflows import save_workflow

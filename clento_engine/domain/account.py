@@ -1,6 +1,10 @@
 """A sender: what kind of account it is, whether it acts, and who stopped it."""
 
+from datetime import datetime
 from enum import StrEnum
+from uuid import UUID
+
+from msgspec import Struct
 
 
 class AccountStatus(StrEnum):
@@ -27,3 +31,17 @@ class Tier(StrEnum):
     FREE = "free"
     PREMIUM = "premium"
     SALES_NAVIGATOR = "sales_navigator"  # and any account long trusted
+
+
+class Sender(Struct, frozen=True):
+    """The account that acts, as the provider and the templates know it.
+
+    `heard_at`: when a webhook told anything of it, about a minute exact; None: never.
+    """
+
+    account_id: UUID
+    unipile_account_id: str
+    tier: Tier
+    provider_id: str | None
+    troubled: bool  # errors or throttles are counted against the account or its budget
+    heard_at: datetime | None = None

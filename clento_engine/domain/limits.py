@@ -246,6 +246,11 @@ def frees_at(caps: Caps, buckets: Sequence[tuple[datetime, int]], now: datetime)
     return frees
 
 
+def longest_window(caps: Caps) -> timedelta:
+    """Return the longest window that has a cap; an hour where none has."""
+    return max((window for _, window in _windows(caps)), default=HOUR)
+
+
 def _windows(caps: Caps) -> list[tuple[int, timedelta]]:
     """Return the windows that have a cap."""
     pairs = ((caps.hour, HOUR), (caps.day, DAY), (caps.week, WEEK), (caps.month, MONTH))

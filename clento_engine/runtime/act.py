@@ -27,7 +27,7 @@ from clento_engine.provider.port import Post, Profile, Provider, Sent
 from clento_engine.runtime.absent import whose_absence
 from clento_engine.runtime.clock import Clock
 from clento_engine.runtime.errors import ClockSkew
-from clento_engine.store.pick import Claimed
+from clento_engine.store.claimed import Claimed
 from clento_engine.store.settle import FORGOTTEN, Learned, Report
 
 # The provider says how much of LinkedIn's own allowance is used when it crosses a threshold;

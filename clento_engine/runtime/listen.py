@@ -14,11 +14,11 @@ from clento_engine.provider.port import Chat, Message
 from clento_engine.runtime.act import give_back
 from clento_engine.runtime.inbox import apply_rows, message_key, of_message, recipient
 from clento_engine.runtime.world import World, surely
+from clento_engine.store.claimed import Claimed
 from clento_engine.store.database import Lost
 from clento_engine.store.errors import DatabaseUnavailable
 from clento_engine.store.inbox import lock_keys, store_webhook, unseen
 from clento_engine.store.opt_outs import opt_out_phrases
-from clento_engine.store.pick import Claimed
 from clento_engine.store.settle import Report
 from clento_engine.store.suppressions import is_left_alone
 

@@ -20,7 +20,19 @@ from uuid import UUID
 
 from psycopg import AsyncConnection, AsyncCursor
 from psycopg.rows import dict_row
+from uuid_utils.compat import uuid4
 
+from clento_engine.domain.execution import Unknowable
+from clento_engine.domain.lane import (
+    BudgetKey,
+    CampaignKey,
+    Lane,
+    LaneKey,
+    caps_today,
+    free_again_at,
+    gate,
+    today,
+)
 from clento_engine.domain.limits import (
     DAY,
     HOUR,
@@ -32,9 +44,28 @@ from clento_engine.domain.limits import (
     allowance,
     bucket_at,
     counted_since,
-    frees_at,
+    longest_window,
 )
 from clento_engine.domain.operation import TRAITS, Budget, Operation
+from clento_engine.domain.picking import (
+    Allowance,
+    Picked,
+    Room,
+    Starts,
+    Step,
+    begun_today,
+    pick,
+    starts_left,
+)
+from clento_engine.domain.workflow import Workflow
+from clento_engine.store.claimed import (
+    Claimed,
+    Front,
+    claimed,
+    read_fronts,
+    read_lane,
+    read_queue,
+)
 from clento_engine.store.inbox import NOBODY_KNOWN
 from clento_engine.store.literals import (
     ACTIVE,
@@ -46,19 +77,6 @@ from clento_engine.store.literals import (
     STARTS,
     WEBHOOK,
     literal,
-)
-from clento_engine.store.pick import (
-    BudgetKey,
-    Claimed,
-    Lane,
-    Picker,
-    Purse,
-    Unreadable,
-    effective_caps,
-    longest_window,
-    ramped,
-    starts_left,
-    today,
 )
 from clento_engine.store.rests import IS_RESTING
 from clento_engine.store.rows import EXECUTION, RULES, recordset
@@ -492,157 +510,168 @@ async def take(
     The leads `without` are not to be had: the caller, who has not said yet what became of them,
     wakes their lanes.
     """
+    now = wanted.now
     locked = await asked.lanes.fetchall()
-    lanes, unreadable = _read_lanes(locked, wanted.now)
+    lanes, unreadable = _read_lanes(locked)
     if unreadable:
-        await conn.execute(_HOLD, {"now": wanted.now, "lanes": recordset(unreadable)})
+        await conn.execute(_HOLD, {"now": now, "lanes": recordset(unreadable)})
     if not lanes:
         return Claim([], len(locked))
-    picker = Picker(wanted.now, wanted.slots, wanted.lease, wanted.request_limit)
-    await _see(conn, lanes, picker, asked, without)
-    picker.pick(lane for lane in lanes if lane.gate <= wanted.now)
-    await _write(conn, lanes, picker)
-    return Claim(picker.claimed, len(lanes), sum(1 for lane in lanes if lane.passed))
+    lane_of = {lane.account: lane for lane in lanes.values()}
+    allowances, in_flight = {}, {}
+    for row in await asked.used.fetchall():
+        budget, campaign, caps, used = _used(row)
+        if (of_account := lane_of.get(budget[:2])) is None:
+            continue  # of lanes that cannot be read
+        caps = caps_today(of_account, budget[2], caps, now)
+        allowances[budget] = Allowance(allowance(caps, used))
+        in_flight[campaign] = row[-1]
+    fronts = read_fronts(lanes, await asked.heads.fetchall(), now, without)
+    starting = [
+        lane
+        for lane in lanes.values()
+        if lane.operation is Operation.START and gate(lane, now) <= now
+    ]
+    workflows = await load_workflows(conn, _versions(starting, fronts))
+    starts, left = await _look_at_starts(conn, starting, workflows, now)
+    allowances |= await _find_release(conn, fronts, allowances, now)
+    room = Room(
+        now, wanted.slots, wanted.lease, wanted.request_limit, allowances, in_flight, starts, left
+    )
+    picked = pick([read_queue(front, workflows) for front in fronts], room)
+    _warn(picked.steps)
+    token, bucket = uuid4(), bucket_at(now)
+    taken = [claimed(step, token, bucket) for step in picked.steps]
+    await _write(conn, room, picked, taken, token)
+    if picked.began:
+        await _write_starts(conn, room, picked)
+    return Claim(taken, len(lanes), picked.gave)
 
 
 def _read_lanes(
-    rows: Sequence[dict[str, Any]], now: datetime
-) -> tuple[list[Lane], list[dict[str, Any]]]:
-    """Read what was locked; return the lanes, and of those that cannot be read the key and why.
+    rows: Sequence[dict[str, Any]],
+) -> tuple[dict[int, Lane], list[dict[str, Any]]]:
+    """Read what was locked; return the lanes by place, and of others the key and why.
 
     Hours or a zone that somebody edited hold their own lanes, and no other.
     """
-    lanes, unreadable = [], []
+    lanes, unreadable = {}, []
     for row in rows:
-        try:
-            lanes.append(Lane(row, now))
-        except Unreadable as error:
-            key = {name: row[name] for name in _LANE_KEY}
-            log.warning(
-                "lane held",
-                extra={**{k: str(v) for k, v in key.items()}, "reason": str(error), "alert": True},
-            )
-            unreadable.append({**key, "reason": str(error)})
+        lane = read_lane(row)
+        if isinstance(lane, Lane):
+            lanes[row["place"]] = lane
+            continue
+        key = {name: row[name] for name in _LANE_KEY}
+        log.warning(
+            "lane held",
+            extra={**{k: str(v) for k, v in key.items()}, "reason": lane.reason, "alert": True},
+        )
+        unreadable.append({**key, "reason": lane.reason})
     return lanes, unreadable
 
 
-async def _see(
-    conn: AsyncConnection[Any],
-    lanes: Sequence[Lane],
-    picker: Picker,
-    asked: Asked,
-    without: Collection[UUID],
-) -> None:
-    """Read, under the locks, what is used, in flight and begun, and the heads of the lanes."""
-    now = picker.now
-    of_place = {lane.row["place"]: lane for lane in lanes}
-    of_account = {lane.account: lane for lane in lanes}
-    for budget, campaign_id, caps, used, flying in map(_used, await asked.used.fetchall()):
-        if budget[:2] not in of_account:
-            continue  # of a lane that cannot be read
-        row = of_account[budget[:2]].row
-        left = allowance(ramped(row, budget[2], caps, now), used)
-        picker.purses[budget] = Purse(left)
-        picker.crowds[budget[0], campaign_id].flying = flying
-    versions: dict[int, tuple[UUID, UUID]] = {}
-    for row in await asked.heads.fetchall():
-        if (lane := of_place.get(row["place"])) is None:
-            continue  # one that cannot be read
-        lead_id = row["lead_id"]
-        is_free = lead_id is not None and not (without and lead_id in without)
-        if is_free and not _is_unheard(lane, row):
-            lane.seen += 1
-            lane.heads.append(row)
-            version_id = row["workflow_version_id"]
-            if version_id.int not in versions:
-                versions[version_id.int] = (lane.key[0], version_id)
-        elif row["due_at"] is not None:
-            lane.seen += 1
-            lane.locked_at = lane.locked_at or row["due_at"]
-    starting = [lane for lane in lanes if lane.operation is Operation.START and lane.gate <= now]
-    wanted = {(lane.key[0], lane.row["workflow_version_id"]) for lane in starting}
-    picker.workflows = await load_workflows(conn, wanted.union(versions.values()))
-    if starting:
-        await _look_at_starts(conn, starting, picker)
-    spending = {
-        lane.budget: lane
-        for lane in lanes
-        if not lane.operation.is_internal and lane.gate <= now and lane.heads
-    }
-    await _find_release(conn, spending, picker)
+def _used(row: Sequence[Any]) -> tuple[BudgetKey, CampaignKey, Caps, Used]:
+    organization_id, account_id, budget, campaign_id, *numbers, _ = row
+    key = (organization_id, account_id, Budget(budget))
+    return key, (organization_id, campaign_id), Caps(*numbers[:4]), Used(*numbers[4:])
 
 
-def _is_unheard(lane: Lane, head: Mapping[str, Any]) -> bool:
-    """Whether something waits in the inbox that may end the walk."""
-    own = head["is_unheard_own"] and lane.row["stop_on_own_message"]
-    return bool(head["is_unheard"] or own)
+def _versions(starting: Iterable[Lane], fronts: Iterable[Front]) -> set[tuple[UUID, UUID]]:
+    """Return the workflow versions (organisation, version) that leads walk or begin with."""
+    versions = {(lane.key[0], lane.workflow_version_id) for lane in starting}
+    last = None
+    for front in fronts:
+        for row in front.due:
+            if (version_id := row["workflow_version_id"]) != last:
+                versions.add((front.lane.key[0], version_id))
+                last = version_id
+    return versions
 
 
-def _used(row: Sequence[Any]) -> tuple[BudgetKey, UUID, Caps, Used, int]:
-    organization_id, account_id, budget, campaign_id, *numbers, flying = row
-    key = (organization_id, account_id, budget)
-    return key, campaign_id, Caps(*numbers[:4]), Used(*numbers[4:]), flying
+def _warn(steps: Iterable[Step]) -> None:
+    """Log the leads that cannot be read, and are held for it."""
+    for step in steps:
+        if isinstance(step.next, Unknowable):
+            log.warning(
+                "step cannot be prepared",
+                extra={
+                    "lead_id": str(step.head.run.lead_id),
+                    "reason": step.next.reason,
+                    "alert": True,
+                },
+            )
 
 
 async def _look_at_starts(
-    conn: AsyncConnection[Any], lanes: Sequence[Lane], picker: Picker
-) -> None:
+    conn: AsyncConnection[Any],
+    lanes: Sequence[Lane],
+    workflows: Mapping[UUID, Workflow],
+    now: datetime,
+) -> tuple[dict[tuple[UUID, UUID], Starts], dict[LaneKey, int]]:
     """Read how many leads each sender has begun today, and what its account can carry."""
+    if not lanes:
+        return {}, {}
     of = {"organizations": list({lane.key[0] for lane in lanes})}
-    senders, limits = conn.cursor(row_factory=dict_row), conn.cursor()
+    senders, limits = conn.cursor(), conn.cursor()
     await senders.execute(_SENDERS, {**of, "campaigns": [lane.key[1] for lane in lanes]})
     await limits.execute(_ACCOUNT_LIMITS, {**of, "accounts": [lane.key[2] for lane in lanes]})
-    picker.senders = {
-        (row["campaign_id"], row["account_id"]): row for row in await senders.fetchall()
+    starts = {
+        (campaign_id, account_id): Starts(day, count, zone)
+        for campaign_id, account_id, _, day, count, zone in await senders.fetchall()
     }
     limits_of: dict[UUID, dict[Budget, Caps]] = defaultdict(dict)
     for account_id, budget, *caps in await limits.fetchall():
         limits_of[account_id][Budget(budget)] = Caps(*caps)
-    picker.starts = starts_left(lanes, picker, limits_of)
+    return starts, starts_left(lanes, starts, limits_of, workflows, now)
 
 
 async def _find_release(
-    conn: AsyncConnection[Any], budgets: Mapping[BudgetKey, Lane], picker: Picker
-) -> None:
-    """For budgets that are spent, find when the next unit is free."""
-    spent = [key for key in budgets if picker.purses[key].allowance == 0]
+    conn: AsyncConnection[Any],
+    fronts: Iterable[Front],
+    allowances: Mapping[BudgetKey, Allowance],
+    now: datetime,
+) -> dict[BudgetKey, Allowance]:
+    """Return the budgets that are spent, with the moment when their next unit is free."""
+    spent = {
+        front.lane.budget: front.lane
+        for front in fronts
+        if front.due
+        and not front.lane.operation.is_internal
+        and allowances[front.lane.budget].units == 0
+        and gate(front.lane, now) <= now
+    }
     if not spent:
-        return
+        return {}
     cursor = await conn.execute(
         _BUCKETS,
         {
             "organizations": [key[0] for key in spent],
             "accounts": [key[1] for key in spent],
             "operations": [key[2] for key in spent],
-            "since": counted_since(
-                max(longest_window(budgets[key].row) for key in spent), picker.now
-            ),
+            "since": counted_since(max(longest_window(lane.caps) for lane in spent.values()), now),
         },
     )
-    buckets: dict[BudgetKey, list[tuple[datetime, int]]] = defaultdict(list)
-    for organization_id, account_id, operation, start, used in await cursor.fetchall():
-        buckets[organization_id, account_id, operation].append((start, used))
-    for key in spent:
-        caps = effective_caps(budgets[key].row, picker.now)
-        frees = frees_at(caps, buckets[key], picker.now)
-        # caps vary by day: never sleep past the next one's
-        tomorrow = picker.now + DAY
-        picker.purses[key].frees_at = tomorrow if frees is None else min(frees, tomorrow)
+    buckets: dict[tuple[UUID, UUID, str], list[tuple[datetime, int]]] = defaultdict(list)
+    for organization_id, account_id, budget, start, used in await cursor.fetchall():
+        buckets[organization_id, account_id, budget].append((start, used))
+    return {
+        key: Allowance(0, free_again_at(lane, buckets[key], now)) for key, lane in spent.items()
+    }
 
 
-async def _write(conn: AsyncConnection[Any], lanes: Sequence[Lane], picker: Picker) -> None:
+async def _write(
+    conn: AsyncConnection[Any], room: Room, picked: Picked, taken: Iterable[Claimed], token: UUID
+) -> None:
     """Write intents, units, gaps and the lanes' next moments, set-wise."""
-    now = picker.now
-    acting = [c for c in picker.claimed if c.intent is not None and c.ticket is not None]
+    acting = [c for c in taken if c.intent is not None and c.ticket is not None]
     budget = ("organization_id", "account_id", "operation")
-    lane_key = ("organization_id", "campaign_id", "account_id", "operation")
     await conn.execute(
         _WRITE,
         {
-            "now": now,
-            "bucket": bucket_at(now),
-            "token": picker.token,
-            "check_at": now + picker.lease,
+            "now": room.now,
+            "bucket": bucket_at(room.now),
+            "token": token,
+            "check_at": room.now + room.lease,
             "intents": recordset(_intended(item) for item in acting),
             "met": recordset(
                 {
@@ -655,53 +684,47 @@ async def _write(conn: AsyncConnection[Any], lanes: Sequence[Lane], picker: Pick
                 if item.run.operation.traits.is_received and item.run.provider_id is not None
             ),
             "units": recordset(
-                {**dict(zip(budget, key, strict=True)), "used": purse.spent}
-                for key, purse in picker.purses.items()
-                if purse.spent
+                {**dict(zip(budget, key, strict=True)), "used": used}
+                for key, used in picked.spent.items()
             ),
             "accounts": recordset(
-                {"organization_id": key[0], "id": key[1], "free_at": account.free_at}
-                for key, account in picker.accounts.items()
-                if account.free_at is not None
+                {"organization_id": key[0], "id": key[1], "free_at": free_at}
+                for key, free_at in picked.accounts_free_at.items()
             ),
             "budgets": recordset(
-                {**dict(zip(budget, key, strict=True)), "free_at": purse.free_at}
-                for key, purse in picker.purses.items()
-                if purse.free_at is not None
+                {**dict(zip(budget, key, strict=True)), "free_at": free_at}
+                for key, free_at in picked.budgets_free_at.items()
             ),
             "lanes": recordset(
-                {**dict(zip(lane_key, lane.key, strict=True)), "ready_at": picker.ready_at(lane)}
-                for lane in lanes
+                {**dict(zip(_LANE_KEY, key, strict=True)), "ready_at": ready_at}
+                for key, ready_at in picked.ready_at.items()
             ),
         },
     )
-    if picker.began:
-        await _write_starts(conn, lanes, picker)
 
 
-async def _write_starts(conn: AsyncConnection[Any], lanes: Iterable[Lane], picker: Picker) -> None:
-    starting = [lane for lane in lanes if lane.key in picker.began]
+async def _write_starts(conn: AsyncConnection[Any], room: Room, picked: Picked) -> None:
+    """Write how many leads each sender began today, and when their campaigns begin the next."""
     rows = []
-    for lane in starting:
-        sender = picker.senders[lane.key[1], lane.key[2]]
-        day = today(lane.row, picker.now)
-        before = sender["starts"] if sender["starts_on"] == day else 0
+    for key, began in picked.began.items():
+        organization_id, campaign_id, account_id, _ = key
+        starts = room.starts[campaign_id, account_id]
         rows.append(
             {
-                "organization_id": lane.key[0],
-                "campaign_id": lane.key[1],
-                "account_id": lane.key[2],
-                "starts_on": day,
-                "starts": before + picker.began[lane.key],
+                "organization_id": organization_id,
+                "campaign_id": campaign_id,
+                "account_id": account_id,
+                "starts_on": today(starts.zone, room.now),
+                "starts": begun_today(starts, room.now) + began,
             }
         )
     await conn.execute(_STARTS, {"rows": recordset(rows)})
     await conn.execute(
         _PACE,
         {
-            "now": picker.now,
-            "organizations": list({lane.key[0] for lane in starting}),
-            "campaigns": list({lane.key[1] for lane in starting}),
+            "now": room.now,
+            "organizations": list({key[0] for key in picked.began}),
+            "campaigns": list({key[1] for key in picked.began}),
         },
     )
 

@@ -30,9 +30,9 @@ from clento_engine.simulator.world import Reliability
 from clento_engine.simulator.world import World as Simulated
 from clento_engine.store.accounts import add_account, create_organization
 from clento_engine.store.campaigns import Pace, create_campaign, start_campaign
+from clento_engine.store.claimed import Claimed
 from clento_engine.store.database import Conn, Database
 from clento_engine.store.leads import import_leads
-from clento_engine.store.pick import Claimed
 from clento_engine.store.replay import replay_walks
 from clento_engine.store.settle import Report
 from clento_engine.store.tables import metadata

@@ -32,7 +32,7 @@ from clento_engine.runtime.clock import Clock
 from clento_engine.runtime.world import World
 from clento_engine.simulator.ledger import Effect
 from clento_engine.store import claim as claiming
-from clento_engine.store.pick import Claimed
+from clento_engine.store.claimed import Claimed
 from clento_engine.store.settle import Report
 from clento_engine.store.turn import Turned, turn
 

@@ -71,10 +71,10 @@ from clento_engine.store import suppressions
 from clento_engine.store.accounts import pause_account, resume_account, set_limit
 from clento_engine.store.campaigns import pause_campaign, resume_campaign, stop_campaign
 from clento_engine.store.claim import Wanted, claim
+from clento_engine.store.claimed import Claimed
 from clento_engine.store.database import Database
 from clento_engine.store.due import due
 from clento_engine.store.errors import CannotDo
-from clento_engine.store.pick import Claimed
 from clento_engine.store.settle import Report, settle
 
 T = TypeVar("T")
@@ -695,8 +695,9 @@ def windows_are_not_judged_wider(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def it_is_always_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clento_engine.store.pick.opens_at", lambda _hours, at, _zone: at)
-    monkeypatch.setattr("clento_engine.store.pick.closes_at", lambda _hours, _at, _zone: None)
+    for module in ("lane", "picking"):
+        monkeypatch.setattr(f"clento_engine.domain.{module}.opens_at", lambda _hours, at, _zone: at)
+    monkeypatch.setattr("clento_engine.domain.picking.closes_at", lambda _hours, _at, _zone: None)
 
 
 def a_pause_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import cast
 from uuid import uuid4
 
-from clento_engine.domain.account import Tier
+from clento_engine.domain.account import Sender, Tier
 from clento_engine.domain.execution import Execution, Failed
 from clento_engine.domain.failure import Failure, Retry, Wait
 from clento_engine.domain.intent import Intent
@@ -14,7 +14,7 @@ from clento_engine.domain.workflow import Workflow
 from clento_engine.provider.port import Profile, Provider, Sent
 from clento_engine.runtime.act import act
 from clento_engine.runtime.clock import VirtualClock
-from clento_engine.store.pick import Claimed, Sender
+from clento_engine.store.claimed import Claimed
 from clento_engine.store.settle import Basis, Ticket
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)

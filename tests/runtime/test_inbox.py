@@ -19,6 +19,7 @@ from psycopg.conninfo import make_conninfo
 from clento_engine.domain import execution as ex
 from clento_engine.domain.account import PausedBy
 from clento_engine.domain.operation import Operation
+from clento_engine.domain.picking import AGAIN
 from clento_engine.domain.schedule import parse_hours
 from clento_engine.domain.workflow import Branch, Node
 from clento_engine.provider.unipile import UnipileClient
@@ -32,7 +33,6 @@ from clento_engine.store.campaigns import create_campaign, start_campaign, stop_
 from clento_engine.store.database import Database
 from clento_engine.store.inbox import NOBODY_KNOWN, lock_webhooks
 from clento_engine.store.members import remove_account
-from clento_engine.store.pick import AGAIN
 from clento_engine.store.settle import Learned, Report
 
 ACCOUNT = "unipile-campaign-1"

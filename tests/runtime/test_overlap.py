@@ -21,8 +21,8 @@ from clento_engine.runtime.ticker import tick
 from clento_engine.simulator.people import Chances
 from clento_engine.simulator.world import Reliability
 from clento_engine.store.claim import Wanted
+from clento_engine.store.claimed import Claimed
 from clento_engine.store.database import Conn, Database
-from clento_engine.store.pick import Claimed
 from clento_engine.store.settle import Report
 from clento_engine.store.turn import Turned, turn
 

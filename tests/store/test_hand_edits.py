@@ -8,7 +8,7 @@ import pytest
 from builders import Conn, begun, line, set_stage
 
 from clento_engine.domain.operation import Operation
-from clento_engine.store import pick
+from clento_engine.store import claimed
 
 ULM = {"fields": json.dumps({"city": "Ulm"})}
 TEXT = line(Operation.SEND_FOLLOWUP, text="Hello {{first_name}} {{city}}")
@@ -135,9 +135,10 @@ async def test_control_without_the_guard_one_row_stops_every_claim(
     await conn.execute("alter table leads drop constraint leads_fields_check")
     await conn.execute("update leads set fields = '7' where id = %s", (stage.leads[0],))
 
-    def unguarded(error: Exception) -> str:
-        raise error
+    class Unguarded:
+        def __init__(self, reason: str) -> None:
+            raise ValueError(reason)
 
-    monkeypatch.setattr(pick, "_unreadable", unguarded)
+    monkeypatch.setattr(claimed, "Unreadable", Unguarded)
     with pytest.raises(ValueError, match="fields"):
         await stage.claim()

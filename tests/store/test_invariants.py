@@ -18,10 +18,10 @@ from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.workflow import Branch, Edge, Node
 from clento_engine.store.accounts import pause_account, resume_account
 from clento_engine.store.campaigns import Pace, pause_campaign, resume_campaign
+from clento_engine.store.claimed import Claimed
 from clento_engine.store.doubtful import Doubtful, take_doubtful
 from clento_engine.store.errors import CannotDo
 from clento_engine.store.moves import miscounted
-from clento_engine.store.pick import Claimed
 from clento_engine.store.settle import Learned, Report
 
 Conn = AsyncConnection[TupleRow]

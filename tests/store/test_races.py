@@ -29,6 +29,7 @@ from clento_engine.domain import failure as on
 from clento_engine.domain.account import PausedBy
 from clento_engine.domain.limits import LEASE, Caps, bucket_at
 from clento_engine.domain.operation import Budget, Operation
+from clento_engine.domain.picking import AGAIN
 from clento_engine.store import claim as claiming
 from clento_engine.store import database, migrate
 from clento_engine.store.accounts import (
@@ -45,10 +46,10 @@ from clento_engine.store.campaigns import (
     stop_campaign,
 )
 from clento_engine.store.claim import MANY_LEADS
+from clento_engine.store.claimed import Claimed
 from clento_engine.store.database import Undone, migrations_folder, newest_revision, schema_revision
 from clento_engine.store.doubtful import take_doubtful
 from clento_engine.store.errors import DatabaseUnavailable
-from clento_engine.store.pick import AGAIN, Claimed
 from clento_engine.store.settle import Guess, guess, settle_guessed, write_unchanged
 from clento_engine.store.suppressions import in_flight, suppress
 from clento_engine.store.tables import metadata
