@@ -100,8 +100,17 @@ def free_again_at(lane: Lane, buckets: Sequence[tuple[datetime, int]], now: date
     `buckets` are (start, units), oldest first, at least those of its longest window.
     """
     frees = frees_at(caps_today(lane, lane.budget[2], lane.caps, now), buckets, now)
-    next_day = now + DAY  # caps vary by day: never sleep past the next one's
-    return next_day if frees is None else min(frees, next_day)
+    changes = caps_change_at(lane, now)  # never sleep past larger caps
+    return changes if frees is None else min(frees, changes)
+
+
+def caps_change_at(lane: Lane, now: datetime) -> datetime:
+    """Return when `caps_today` may say something else: on the next day, or as the ramp goes on."""
+    next_day, started_at = tomorrow(lane.zone, now), lane.warmup.started_at
+    if started_at is None or ramp(started_at, now, lane.warmup.days) >= 1:
+        return next_day
+    passed = max(0, (now - started_at) // DAY)
+    return min(next_day, started_at + (passed + 1) * DAY)
 
 
 def second_budget(lane: Lane) -> BudgetKey | None:

@@ -4,6 +4,7 @@ Pure: the locks have been taken, and what is asked here was read under them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -20,6 +21,7 @@ from clento_engine.domain.lane import (
     CampaignKey,
     Lane,
     LaneKey,
+    caps_change_at,
     caps_today,
     gate,
     second_budget,
@@ -34,6 +36,9 @@ from clento_engine.domain.workflow import Node, Workflow
 # until a lane is looked at again whose head is locked, or whose campaign has its most in flight
 AGAIN = timedelta(seconds=5)
 NO_LOOK = timedelta(hours=1)  # until an InMail that needs a profile retrieval looks for one again
+
+
+NO_ZONE = (KeyError, ValueError, OSError)  # what a zone that cannot be read raises
 
 
 class Unreadable(Struct, frozen=True):
@@ -134,7 +139,7 @@ def begun_today(starts: Starts, now: datetime) -> int:
     """Return how many leads a sender began today, each sender's day being its own zone's."""
     try:
         is_today = starts.day == today(starts.zone, now)
-    except (KeyError, ValueError, OSError):  # another sender's zone: its own lanes wait for that
+    except NO_ZONE:  # another sender's: its own lanes wait for that
         is_today = starts.day is not None
     return starts.count if is_today else 0
 
@@ -221,6 +226,7 @@ class _Picker:
         self._budgets: dict[BudgetKey, _Budget] = {}
         self._accounts: dict[AccountKey, _Account] = {}
         self._campaigns: dict[CampaignKey, _Campaign] = {}
+        self._next_days: dict[UUID, datetime] = {}
 
     def budget(self, key: BudgetKey) -> _Budget | None:
         """Return the budget; None where it was not looked at, as of steps that spend nothing."""
@@ -237,6 +243,21 @@ class _Picker:
         if key not in self._campaigns:
             self._campaigns[key] = _Campaign(self.room.in_flight.get(key, 0))
         return self._campaigns[key]
+
+    def next_starts_at(self, lane: Lane) -> datetime:
+        """Return when a lane that has begun its leads of today may begin more."""
+        now, campaign_id = self.room.now, lane.key[1]
+        if lane.pace.leads_per_day is None:
+            return caps_change_at(lane, now)
+        # the number is the campaign's: what other senders began counts until their own days end
+        if campaign_id not in self._next_days:
+            zones = {each.zone for (of, _), each in self.room.starts.items() if of == campaign_id}
+            days = [tomorrow(lane.zone, now)]
+            for zone in zones:
+                with suppress(*NO_ZONE):
+                    days.append(tomorrow(zone, now))
+            self._next_days[campaign_id] = min(days)
+        return self._next_days[campaign_id]
 
     def order(self, queue: Queue) -> tuple[bool, int, int, datetime, UUID]:
         lane, first = queue.lane, queue.heads[0]
@@ -338,7 +359,7 @@ class _Taking:
         if lane.operation is Operation.START:
             if (next_start := self._campaign.next_start) is not None and next_start > now:
                 return next_start
-            return tomorrow(lane.zone, now) if picker.starts_left.get(lane.key, 0) <= 0 else None
+            return picker.next_starts_at(lane) if picker.starts_left.get(lane.key, 0) <= 0 else None
         if self._campaign.in_flight >= lane.pace.max_concurrent_leads:
             return now + AGAIN
         for free_at in (self._account.free_at, self._budget.free_at):

@@ -41,6 +41,7 @@ HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 CONNECT = Operation.SEND_CONNECTION_REQUEST
 VISITING = Operation.PROFILE_VISIT
 FOLLOWUP = Operation.SEND_FOLLOWUP
+MIDNIGHT = NOW.replace(hour=0) + DAY  # the senders are in UTC
 WIDER = LEASE + BUCKET  # than its window is what a cap counts
 
 
@@ -253,7 +254,7 @@ async def test_no_window_holds_more_than_its_cap(conn: Conn, caps: Caps, window:
     assert await stage.claim() == []
     frees = bucket_at(NOW) + window + WIDER
     ready_at = (await stage.lane(VISITING))["ready_at"]
-    assert ready_at == min(frees, stage.now + DAY)  # caps vary by day: looked at each day
+    assert ready_at == min(frees, MIDNIGHT)  # caps vary by day: looked at each day
     await stage.stand(VISITING, expires_at=None)
     stage.now = frees - timedelta(seconds=1)
     await stage.change("lanes", ready_at=stage.now)
@@ -284,7 +285,7 @@ async def test_a_cap_of_nothing_is_looked_at_once_a_day(conn: Conn) -> None:
     stage = await begun(conn, VISIT, VISITING)
     await stage.cap(Budget.PROFILE, Caps(day=0))
     assert await stage.claim() == []
-    assert (await stage.lane(VISITING))["ready_at"] == NOW + DAY
+    assert (await stage.lane(VISITING))["ready_at"] == MIDNIGHT
 
 
 async def test_without_notes_left_an_invitation_goes_bare(conn: Conn) -> None:
