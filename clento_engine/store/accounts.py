@@ -1,6 +1,5 @@
-"""Organisations and the senders that belong to them: limits, pausing, what they used."""
+"""Organisations and the senders that belong to them: added, paused, resumed."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,27 +11,17 @@ from psycopg.rows import dict_row
 from uuid_utils.compat import uuid7
 
 from clento_engine.domain.account import AccountStatus, PausedBy, Tier
-from clento_engine.domain.limits import (
-    ACCOUNT_SPACING,
-    DAY,
-    HOUR,
-    MONTH,
-    WARMUP_DAYS,
-    WEEK,
-    Caps,
-    Spacing,
-    counted_since,
-    default_limits,
-)
-from clento_engine.domain.operation import Budget
+from clento_engine.domain.limits import ACCOUNT_SPACING, WARMUP_DAYS, Spacing
+from clento_engine.store.budgets import add_limits
 from clento_engine.store.errors import AlreadyExists, Noun
+from clento_engine.store.history import record
+from clento_engine.store.lanes import lock_lanes, set_lanes, wake_lanes
 from clento_engine.store.literals import (
     ACCOUNT_PAUSED,
     ACTIVE,
     BY_OPERATOR,
     BY_PROVIDER,
     INTENDED,
-    RUNNING,
 )
 
 
@@ -64,10 +53,6 @@ class AccountRow:
 ACCOUNT = """a.id, a.unipile_account_id, a.name, a.tier, a.time_zone, a.status, a.paused_by,
        a.pause_reason, a.warmup_days, a.warmup_started_at, a.blocked_until, a.provider_id,
        a.removed_at"""
-# Whether a lane is to be active, of its campaign `c` and its account `a`: said here, and once more
-# in the migration that makes the view `invariants.lanes`.
-BOTH_RUN = f"c.status = {RUNNING} and a.status = {ACTIVE}"
-LANE_RUNS = f"{BOTH_RUN} and l.held_reason is null"
 NOT_LOOKED_UP = "not yet looked up at Unipile"
 _NOT_YET = (AccountStatus.PAUSED, PausedBy.PROVIDER, NOT_LOOKED_UP)
 _IN_ORDER = (AccountStatus.ACTIVE, None, None)
@@ -145,23 +130,7 @@ async def add_account(
             )
         except UniqueViolation:
             raise AlreadyExists(Noun.ACCOUNT, unipile_account_id) from None
-        for budget, limit in default_limits(tier).items():
-            await conn.execute(
-                "insert into rate_limits (organization_id, account_id, operation, per_hour,"
-                " per_day, per_week, per_month, spacing_shortest, spacing_longest)"
-                " values (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
-                (
-                    organization_id,
-                    account_id,
-                    budget.value,
-                    limit.caps.hour,
-                    limit.caps.day,
-                    limit.caps.week,
-                    limit.caps.month,
-                    limit.spacing.shortest,
-                    limit.spacing.longest,
-                ),
-            )
+        await add_limits(conn, organization_id, account_id, tier)
     return account_id
 
 
@@ -193,95 +162,6 @@ async def accounts(conn: AsyncConnection[Any], organization_id: UUID) -> list[Ac
         (organization_id,),
     )
     return [account_row(row) for row in await cursor.fetchall()]
-
-
-async def limits(
-    conn: AsyncConnection[Any], organization_id: UUID, account_id: UUID
-) -> Mapping[Budget, Caps]:
-    """Return an account's caps."""
-    cursor = await conn.execute(
-        "select operation, per_hour, per_day, per_week, per_month from rate_limits"
-        " where organization_id = %s and account_id = %s order by operation",
-        (organization_id, account_id),
-    )
-    return {Budget(row[0]): Caps(*row[1:]) for row in await cursor.fetchall()}
-
-
-async def set_limit(
-    conn: AsyncConnection[Any],
-    organization_id: UUID,
-    account_id: UUID,
-    budget: Budget,
-    caps: Caps,
-    *,
-    now: datetime,
-) -> None:
-    """Replace the caps of one budget, and let its lanes look again: they may run sooner now."""
-    async with conn.transaction():
-        # lock, then look: a claim under the old caps may be putting a lane to sleep right now
-        await lock_lanes(conn, organization_id, account_id=account_id)
-        await conn.execute(
-            "update lanes set ready_at = %(now)s"
-            " where organization_id = %(organization_id)s and account_id = %(account_id)s"
-            " and ready_at > %(now)s",
-            {"organization_id": organization_id, "account_id": account_id, "now": now},
-        )
-        await conn.execute(
-            "update rate_limits set per_hour = %s, per_day = %s, per_week = %s, per_month = %s"
-            " where organization_id = %s and account_id = %s and operation = %s",
-            (
-                caps.hour,
-                caps.day,
-                caps.week,
-                caps.month,
-                organization_id,
-                account_id,
-                budget.value,
-            ),
-        )
-
-
-async def set_spacing(
-    conn: AsyncConnection[Any], organization_id: UUID, account_id: UUID, spacing: Spacing
-) -> None:
-    """Set the gap between any two actions of an account, and between two of one operation."""
-    async with conn.transaction():
-        await conn.execute(
-            "update connected_accounts set spacing_shortest = %s, spacing_longest = %s"
-            " where organization_id = %s and id = %s",
-            (spacing.shortest, spacing.longest, organization_id, account_id),
-        )
-        await conn.execute(
-            "update rate_limits set spacing_shortest = %s, spacing_longest = %s"
-            " where organization_id = %s and account_id = %s and operation <> 'none'",
-            (spacing.shortest, spacing.longest, organization_id, account_id),
-        )
-
-
-async def used(
-    conn: AsyncConnection[Any], organization_id: UUID, account_id: UUID, now: datetime
-) -> dict[Budget, dict[str, int]]:
-    """Return the units an account used, by budget and window (hour, day, week, month)."""
-    cursor = await conn.execute(
-        "select operation, coalesce(sum(used) filter (where bucket_at > %s), 0),"
-        " coalesce(sum(used) filter (where bucket_at > %s), 0),"
-        " coalesce(sum(used) filter (where bucket_at > %s), 0), coalesce(sum(used), 0)"
-        " from rate_counters where organization_id = %s and account_id = %s and bucket_at > %s"
-        " group by operation",
-        (
-            counted_since(HOUR, now),
-            counted_since(DAY, now),
-            counted_since(WEEK, now),
-            organization_id,
-            account_id,
-            counted_since(MONTH, now),
-        ),
-    )
-    names = ("hour", "day", "week", "month")
-    return {
-        Budget(row[0]): dict(zip(names, (int(n) for n in row[1:]), strict=True))
-        for row in await cursor.fetchall()
-    }
 
 
 async def pause_account(
@@ -362,54 +242,16 @@ async def _lift_throttle(
     conn: AsyncConnection[Any], organization_id: UUID, account_id: UUID, now: datetime
 ) -> bool:
     """Forget until when the provider wanted the account to wait.  Its lanes are locked."""
-    of = {"organization_id": organization_id, "account_id": account_id, "now": now}
     cursor = await conn.execute(
         "update connected_accounts set blocked_until = null, throttles = 0, errors_in_a_row = 0"
         " where organization_id = %(organization_id)s and id = %(account_id)s"
         " and blocked_until > %(now)s",
-        of,
+        {"organization_id": organization_id, "account_id": account_id, "now": now},
     )
     if cursor.rowcount == 0:
         return False
-    await conn.execute(
-        "update lanes set ready_at = %(now)s where organization_id = %(organization_id)s"
-        " and account_id = %(account_id)s and ready_at > %(now)s",
-        of,
-    )
+    await wake_lanes(conn, organization_id, account_id, now)
     return True
-
-
-async def set_lanes(
-    conn: AsyncConnection[Any],
-    organization_id: UUID,
-    *,
-    campaign_id: UUID | None = None,
-    account_id: UUID | None = None,
-) -> None:
-    """Make the lanes of a campaign or an account active exactly where both run, and none is held.
-
-    Waits for claims that hold them: when this is committed, no later claim takes a step there.
-    """
-    # lock, then look: in one statement, a pause committed while we waited would be overwritten
-    await lock_lanes(conn, organization_id, campaign_id=campaign_id, account_id=account_id)
-    await conn.execute(
-        f"""
-        update lanes l
-           set active = not l.active
-          from campaigns c, connected_accounts a
-         where c.organization_id = l.organization_id and c.id = l.campaign_id
-           and a.organization_id = l.organization_id and a.id = l.account_id
-           and l.organization_id = %(organization_id)s
-           and (%(campaign_id)s::uuid is null or l.campaign_id = %(campaign_id)s)
-           and (%(account_id)s::uuid is null or l.account_id = %(account_id)s)
-           and l.active <> ({LANE_RUNS})
-        """,
-        {
-            "organization_id": organization_id,
-            "campaign_id": campaign_id,
-            "account_id": account_id,
-        },
-    )
 
 
 async def in_flight_of(
@@ -423,45 +265,3 @@ async def in_flight_of(
     )
     row = await cursor.fetchone()
     return 0 if row is None else int(row[0])
-
-
-async def lock_lanes(
-    conn: AsyncConnection[Any],
-    organization_id: UUID,
-    *,
-    campaign_id: UUID | None = None,
-    account_id: UUID | None = None,
-) -> None:
-    """Lock the lanes of a campaign or an account, in the one order; waits for claims."""
-    await conn.execute(
-        """
-        select from lanes l
-         where l.organization_id = %(organization_id)s
-           and (%(campaign_id)s::uuid is null or l.campaign_id = %(campaign_id)s)
-           and (%(account_id)s::uuid is null or l.account_id = %(account_id)s)
-         order by l.organization_id, l.campaign_id, l.account_id, l.operation
-           for no key update
-        """,
-        {
-            "organization_id": organization_id,
-            "campaign_id": campaign_id,
-            "account_id": account_id,
-        },
-    )
-
-
-async def record(
-    conn: AsyncConnection[Any],
-    organization_id: UUID,
-    subject_id: UUID,
-    kind: str,
-    actor: str,
-    now: datetime,
-    reason: str | None,
-) -> None:
-    """Add a line to the history of a campaign or an account."""
-    await conn.execute(
-        "insert into events (organization_id, subject_id, at, kind, actor, detail)"
-        " values (%s, %s, %s, %s, %s, jsonb_strip_nulls(jsonb_build_object('reason', %s::text)))",
-        (organization_id, subject_id, now, kind, actor, reason),
-    )

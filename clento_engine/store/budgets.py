@@ -1,5 +1,6 @@
-"""Units of an account's budgets that are taken outside a claim: for reads that LinkedIn sees."""
+"""Budgets of an account: their limits, what was used of them, units taken outside a claim."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -7,11 +8,132 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
-from clento_engine.domain.limits import Caps, Spacing, Used, allowance, bucket_at, spacing_after
+from clento_engine.domain.account import Tier
+from clento_engine.domain.limits import (
+    DAY,
+    HOUR,
+    MONTH,
+    WEEK,
+    Caps,
+    Spacing,
+    Used,
+    allowance,
+    bucket_at,
+    counted_since,
+    default_limits,
+    spacing_after,
+)
 from clento_engine.domain.operation import Budget
-from clento_engine.store.accounts import used
+from clento_engine.store.lanes import lock_lanes, wake_lanes
 
 NO_UNIT = timedelta(hours=1)  # until an allowance that is spent is looked at again
+
+
+async def add_limits(
+    conn: AsyncConnection[Any], organization_id: UUID, account_id: UUID, tier: Tier
+) -> None:
+    """Give a new account the limits of its tier, one for each budget."""
+    for budget, limit in default_limits(tier).items():
+        await conn.execute(
+            "insert into rate_limits (organization_id, account_id, operation, per_hour,"
+            " per_day, per_week, per_month, spacing_shortest, spacing_longest)"
+            " values (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            (
+                organization_id,
+                account_id,
+                budget.value,
+                limit.caps.hour,
+                limit.caps.day,
+                limit.caps.week,
+                limit.caps.month,
+                limit.spacing.shortest,
+                limit.spacing.longest,
+            ),
+        )
+
+
+async def limits(
+    conn: AsyncConnection[Any], organization_id: UUID, account_id: UUID
+) -> Mapping[Budget, Caps]:
+    """Return an account's caps."""
+    cursor = await conn.execute(
+        "select operation, per_hour, per_day, per_week, per_month from rate_limits"
+        " where organization_id = %s and account_id = %s order by operation",
+        (organization_id, account_id),
+    )
+    return {Budget(row[0]): Caps(*row[1:]) for row in await cursor.fetchall()}
+
+
+async def set_limit(
+    conn: AsyncConnection[Any],
+    organization_id: UUID,
+    account_id: UUID,
+    budget: Budget,
+    caps: Caps,
+    *,
+    now: datetime,
+) -> None:
+    """Replace the caps of one budget, and let its lanes look again: they may run sooner now."""
+    async with conn.transaction():
+        # lock, then look: a claim under the old caps may be putting a lane to sleep right now
+        await lock_lanes(conn, organization_id, account_id=account_id)
+        await wake_lanes(conn, organization_id, account_id, now)
+        await conn.execute(
+            "update rate_limits set per_hour = %s, per_day = %s, per_week = %s, per_month = %s"
+            " where organization_id = %s and account_id = %s and operation = %s",
+            (
+                caps.hour,
+                caps.day,
+                caps.week,
+                caps.month,
+                organization_id,
+                account_id,
+                budget.value,
+            ),
+        )
+
+
+async def set_spacing(
+    conn: AsyncConnection[Any], organization_id: UUID, account_id: UUID, spacing: Spacing
+) -> None:
+    """Set the gap between any two actions of an account, and between two of one operation."""
+    async with conn.transaction():
+        await conn.execute(
+            "update connected_accounts set spacing_shortest = %s, spacing_longest = %s"
+            " where organization_id = %s and id = %s",
+            (spacing.shortest, spacing.longest, organization_id, account_id),
+        )
+        await conn.execute(
+            "update rate_limits set spacing_shortest = %s, spacing_longest = %s"
+            " where organization_id = %s and account_id = %s and operation <> 'none'",
+            (spacing.shortest, spacing.longest, organization_id, account_id),
+        )
+
+
+async def used(
+    conn: AsyncConnection[Any], organization_id: UUID, account_id: UUID, now: datetime
+) -> dict[Budget, dict[str, int]]:
+    """Return the units an account used, by budget and window (hour, day, week, month)."""
+    cursor = await conn.execute(
+        "select operation, coalesce(sum(used) filter (where bucket_at > %s), 0),"
+        " coalesce(sum(used) filter (where bucket_at > %s), 0),"
+        " coalesce(sum(used) filter (where bucket_at > %s), 0), coalesce(sum(used), 0)"
+        " from rate_counters where organization_id = %s and account_id = %s and bucket_at > %s"
+        " group by operation",
+        (
+            counted_since(HOUR, now),
+            counted_since(DAY, now),
+            counted_since(WEEK, now),
+            organization_id,
+            account_id,
+            counted_since(MONTH, now),
+        ),
+    )
+    names = ("hour", "day", "week", "month")
+    return {
+        Budget(row[0]): dict(zip(names, (int(n) for n in row[1:]), strict=True))
+        for row in await cursor.fetchall()
+    }
 
 
 async def reserve(

@@ -22,10 +22,8 @@ from clento_engine.domain.campaign import (
 )
 from clento_engine.domain.execution import OnMissing
 from clento_engine.domain.failure import REFUSALS_IN_A_ROW
-from clento_engine.domain.operation import Operation
 from clento_engine.domain.schedule import WorkingHours
 from clento_engine.domain.workflow import Workflow
-from clento_engine.store.accounts import record, set_lanes
 from clento_engine.store.errors import (
     AlreadyExists,
     NobodyToContact,
@@ -33,9 +31,10 @@ from clento_engine.store.errors import (
     Noun,
     WrongState,
 )
+from clento_engine.store.history import record
 from clento_engine.store.inbox import NOBODY_KNOWN
+from clento_engine.store.lanes import make_lanes, set_lanes
 from clento_engine.store.literals import (
-    ACTIVE,
     COMPLETED,
     DRAFT,
     INTENDED,
@@ -235,7 +234,7 @@ async def start_campaign(
         await conn.execute(_DEALT, of)
         await conn.execute(_TELL_KNOWN, of)
         # only now, since claims pass over the accounts that it locks
-        await _make_lanes(conn, workflow, of)
+        await make_lanes(conn, organization_id, campaign_id, workflow, start_at)
         await conn.execute(
             "update connected_accounts a"
             " set next_sweep_at = coalesce(a.next_sweep_at, %(start_at)s)"
@@ -322,44 +321,6 @@ select e.organization_id, e.lead_id, e.campaign_id, %(now)s, '{ENROLLED}', 'oper
  where e.organization_id = %(organization_id)s and e.campaign_id = %(campaign_id)s
    and (e.provider_id is not null or e.connected or e.replied)
 """
-
-
-async def _make_lanes(conn: AsyncConnection[Any], workflow: Workflow, of: dict[str, Any]) -> None:
-    """Make every lane the walk may need: later, no lane is made under a pause that missed it."""
-    needed = {Operation.START, *(each for each in Operation if each.traits.is_preparation)}
-    needed |= {node.operation for node in workflow.nodes.values()}
-    operations = sorted(needed)
-    # In order, and as strong as the update that follows: two starts would wait for each other.
-    await conn.execute(
-        """
-        select from connected_accounts
-         where organization_id = %(organization_id)s
-           and id in (select account_id from campaign_senders
-                       where organization_id = %(organization_id)s
-                         and campaign_id = %(campaign_id)s)
-         order by id
-           for no key update
-        """,
-        of,
-    )
-    await conn.execute(
-        f"""
-        insert into lanes (organization_id, campaign_id, account_id, operation, budget, active,
-                           ready_at)
-        select s.organization_id, s.campaign_id, s.account_id, o.operation, o.budget,
-               a.status = {ACTIVE}, case when o.operation = {STARTS} then %(start_at)s end
-          from campaign_senders s
-          join connected_accounts a on a.organization_id = s.organization_id
-                                   and a.id = s.account_id
-         cross join unnest(%(operations)s::text[], %(budgets)s::text[]) as o(operation, budget)
-         where s.organization_id = %(organization_id)s and s.campaign_id = %(campaign_id)s
-        """,
-        {
-            **of,
-            "operations": [operation.value for operation in operations],
-            "budgets": [operation.budget.value for operation in operations],
-        },
-    )
 
 
 async def pause_campaign(

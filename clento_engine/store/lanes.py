@@ -1,4 +1,7 @@
-"""Lanes held against their first leads, and mended: edited by hand, they would sleep for ever."""
+"""Lanes: made with their campaign, locked before they are judged, switched, woken and mended.
+
+A lane is the queue of one (campaign, account, operation).  `ready_at` is when its head may run.
+"""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -10,8 +13,129 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
 from clento_engine.domain.operation import Operation
-from clento_engine.store.accounts import BOTH_RUN, LANE_RUNS, lock_lanes, record
-from clento_engine.store.literals import COMPLETED, PAUSED
+from clento_engine.domain.workflow import Workflow
+from clento_engine.store.history import record
+from clento_engine.store.literals import ACTIVE, COMPLETED, PAUSED, RUNNING, STARTS
+
+# Whether a lane is to be active, of its campaign `c` and its account `a`: said here, and once more
+# in the migration that makes the view `invariants.lanes`.
+BOTH_RUN = f"c.status = {RUNNING} and a.status = {ACTIVE}"
+LANE_RUNS = f"{BOTH_RUN} and l.held_reason is null"
+
+
+async def make_lanes(
+    conn: AsyncConnection[Any],
+    organization_id: UUID,
+    campaign_id: UUID,
+    workflow: Workflow,
+    start_at: datetime,
+) -> None:
+    """Make every lane the walk may need: later, no lane is made under a pause that missed it."""
+    of = {"organization_id": organization_id, "campaign_id": campaign_id, "start_at": start_at}
+    needed = {Operation.START, *(each for each in Operation if each.traits.is_preparation)}
+    needed |= {node.operation for node in workflow.nodes.values()}
+    operations = sorted(needed)
+    # In order, and as strong as the update that follows: two starts would wait for each other.
+    await conn.execute(
+        """
+        select from connected_accounts
+         where organization_id = %(organization_id)s
+           and id in (select account_id from campaign_senders
+                       where organization_id = %(organization_id)s
+                         and campaign_id = %(campaign_id)s)
+         order by id
+           for no key update
+        """,
+        of,
+    )
+    await conn.execute(
+        f"""
+        insert into lanes (organization_id, campaign_id, account_id, operation, budget, active,
+                           ready_at)
+        select s.organization_id, s.campaign_id, s.account_id, o.operation, o.budget,
+               a.status = {ACTIVE}, case when o.operation = {STARTS} then %(start_at)s end
+          from campaign_senders s
+          join connected_accounts a on a.organization_id = s.organization_id
+                                   and a.id = s.account_id
+         cross join unnest(%(operations)s::text[], %(budgets)s::text[]) as o(operation, budget)
+         where s.organization_id = %(organization_id)s and s.campaign_id = %(campaign_id)s
+        """,
+        {
+            **of,
+            "operations": [operation.value for operation in operations],
+            "budgets": [operation.budget.value for operation in operations],
+        },
+    )
+
+
+async def lock_lanes(
+    conn: AsyncConnection[Any],
+    organization_id: UUID,
+    *,
+    campaign_id: UUID | None = None,
+    account_id: UUID | None = None,
+) -> None:
+    """Lock the lanes of a campaign or an account, in the one order; waits for claims."""
+    await conn.execute(
+        """
+        select from lanes l
+         where l.organization_id = %(organization_id)s
+           and (%(campaign_id)s::uuid is null or l.campaign_id = %(campaign_id)s)
+           and (%(account_id)s::uuid is null or l.account_id = %(account_id)s)
+         order by l.organization_id, l.campaign_id, l.account_id, l.operation
+           for no key update
+        """,
+        {
+            "organization_id": organization_id,
+            "campaign_id": campaign_id,
+            "account_id": account_id,
+        },
+    )
+
+
+async def set_lanes(
+    conn: AsyncConnection[Any],
+    organization_id: UUID,
+    *,
+    campaign_id: UUID | None = None,
+    account_id: UUID | None = None,
+) -> None:
+    """Make the lanes of a campaign or an account active exactly where both run, and none is held.
+
+    Waits for claims that hold them: when this is committed, no later claim takes a step there.
+    """
+    # lock, then look: in one statement, a pause committed while we waited would be overwritten
+    await lock_lanes(conn, organization_id, campaign_id=campaign_id, account_id=account_id)
+    await conn.execute(
+        f"""
+        update lanes l
+           set active = not l.active
+          from campaigns c, connected_accounts a
+         where c.organization_id = l.organization_id and c.id = l.campaign_id
+           and a.organization_id = l.organization_id and a.id = l.account_id
+           and l.organization_id = %(organization_id)s
+           and (%(campaign_id)s::uuid is null or l.campaign_id = %(campaign_id)s)
+           and (%(account_id)s::uuid is null or l.account_id = %(account_id)s)
+           and l.active <> ({LANE_RUNS})
+        """,
+        {
+            "organization_id": organization_id,
+            "campaign_id": campaign_id,
+            "account_id": account_id,
+        },
+    )
+
+
+async def wake_lanes(
+    conn: AsyncConnection[Any], organization_id: UUID, account_id: UUID, now: datetime
+) -> None:
+    """Let the lanes of an account look again that wait for a moment; they are locked already."""
+    await conn.execute(
+        "update lanes set ready_at = %(now)s"
+        " where organization_id = %(organization_id)s and account_id = %(account_id)s"
+        " and ready_at > %(now)s",
+        {"organization_id": organization_id, "account_id": account_id, "now": now},
+    )
 
 
 @dataclass(frozen=True, slots=True)

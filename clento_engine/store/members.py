@@ -13,8 +13,10 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
-from clento_engine.store.accounts import NOT_LOOKED_UP, lock_lanes, record, set_lanes
+from clento_engine.store.accounts import NOT_LOOKED_UP
 from clento_engine.store.errors import StillUnknown, StillWalked
+from clento_engine.store.history import record
+from clento_engine.store.lanes import lock_lanes, set_lanes
 from clento_engine.store.literals import (
     ACCOUNT_PAUSED,
     ACTIVE,

@@ -10,7 +10,7 @@ from psycopg.rows import class_row
 
 from clento_engine.domain.limits import MOST_PENDING, PENDING_WARNED
 from clento_engine.domain.operation import Budget, Operation
-from clento_engine.store.accounts import lock_lanes
+from clento_engine.store.lanes import lock_lanes
 from clento_engine.store.literals import ACTIVE
 
 FULL = f"{MOST_PENDING} invitations or more are pending"

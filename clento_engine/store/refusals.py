@@ -15,8 +15,9 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
-from clento_engine.store.accounts import lock_lanes, record, set_lanes
 from clento_engine.store.errors import NotFound, Noun
+from clento_engine.store.history import record
+from clento_engine.store.lanes import lock_lanes, set_lanes
 from clento_engine.store.rows import recordset
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,8 @@ from psycopg.rows import class_row, dict_row
 from clento_engine.domain.lead import Identity
 from clento_engine.domain.limits import Caps
 from clento_engine.domain.operation import Budget, Operation
-from clento_engine.store.accounts import ACCOUNT, AccountRow, account_row, accounts, limits, used
+from clento_engine.store.accounts import ACCOUNT, AccountRow, account_row, accounts
+from clento_engine.store.budgets import limits, used
 from clento_engine.store.connection import snapshot
 from clento_engine.store.errors import Ambiguous, NotFound, Noun
 from clento_engine.store.literals import INTENDED, OPEN

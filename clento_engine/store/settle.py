@@ -35,7 +35,7 @@ from clento_engine.domain.history import recorded
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.transition import decide
 from clento_engine.domain.workflow import Workflow
-from clento_engine.store.accounts import lock_lanes, set_lanes
+from clento_engine.store.lanes import lock_lanes, set_lanes
 from clento_engine.store.literals import (
     ABSENT,
     ACCOUNT_PAUSED,

@@ -44,7 +44,7 @@ from clento_engine.domain.campaign import CampaignStatus
 from clento_engine.domain.execution import FINAL, OnMissing, Outcome, Result, Status
 from clento_engine.domain.notice import Notice
 from clento_engine.domain.operation import Budget, Operation
-from clento_engine.store.accounts import LANE_RUNS
+from clento_engine.store.lanes import LANE_RUNS
 from clento_engine.store.literals import (
     ACCOUNT_PAUSED,
     BY_OPERATOR,

@@ -68,7 +68,8 @@ from clento_engine.simulator.faults import Rule
 from clento_engine.simulator.judge import normalised
 from clento_engine.simulator.senders import Status as Standing
 from clento_engine.store import suppressions
-from clento_engine.store.accounts import pause_account, resume_account, set_limit
+from clento_engine.store.accounts import pause_account, resume_account
+from clento_engine.store.budgets import set_limit
 from clento_engine.store.campaigns import pause_campaign, resume_campaign, stop_campaign
 from clento_engine.store.claim import Wanted, claim
 from clento_engine.store.claimed import Claimed
@@ -688,7 +689,7 @@ def units_are_not_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def windows_are_not_judged_wider(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("claim", "accounts"):
+    for module in ("claim", "budgets"):
         monkeypatch.setattr(
             f"clento_engine.store.{module}.counted_since", lambda window, now: now - window
         )

@@ -31,7 +31,8 @@ from clento_engine.simulator.people import Chances
 from clento_engine.simulator.senders import Tier as SimulatedTier
 from clento_engine.simulator.world import Reliability
 from clento_engine.simulator.world import World as Simulated
-from clento_engine.store.accounts import add_account, create_organization, limits
+from clento_engine.store.accounts import add_account, create_organization
+from clento_engine.store.budgets import limits
 from clento_engine.store.campaigns import Pace, create_campaign, is_over, start_campaign
 from clento_engine.store.database import Database
 from clento_engine.store.leads import import_leads

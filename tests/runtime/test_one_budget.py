@@ -25,8 +25,9 @@ from clento_engine.simulator.clock import DrivenClock
 from clento_engine.simulator.ledger import Effect
 from clento_engine.simulator.people import Chances
 from clento_engine.simulator.world import World as Simulated
-from clento_engine.store.accounts import NOT_LOOKED_UP, add_account, create_organization, set_lanes
+from clento_engine.store.accounts import NOT_LOOKED_UP, add_account, create_organization
 from clento_engine.store.database import Database
+from clento_engine.store.lanes import set_lanes
 
 PLAIN = Chances(missing=0, locked=0, connected=0, accepts=0, replies=0, changed_slug=0)
 CAP = 12  # visits a day

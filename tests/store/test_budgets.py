@@ -7,8 +7,7 @@ from builders import NOW, VISIT, Conn, begun
 
 from clento_engine.domain.limits import Caps, Spacing
 from clento_engine.domain.operation import Budget, Operation
-from clento_engine.store.accounts import set_spacing
-from clento_engine.store.budgets import NO_UNIT, reserve
+from clento_engine.store.budgets import NO_UNIT, reserve, set_spacing
 
 MINUTE = timedelta(minutes=1)
 VISITING = Operation.PROFILE_VISIT

@@ -29,10 +29,8 @@ from clento_engine.store.accounts import (
     create_organization,
     pause_account,
     resume_account,
-    set_limit,
-    used,
 )
-from clento_engine.store.budgets import NO_UNIT, reserve
+from clento_engine.store.budgets import NO_UNIT, reserve, set_limit, used
 from clento_engine.store.campaigns import (
     campaigns,
     create_campaign,

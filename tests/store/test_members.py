@@ -29,8 +29,8 @@ from clento_engine.store.accounts import (
     create_organization,
     pause_account,
     resume_account,
-    used,
 )
+from clento_engine.store.budgets import used
 from clento_engine.store.campaigns import stop_campaign
 from clento_engine.store.errors import AlreadyExists, StillUnknown, StillWalked
 from clento_engine.store.members import (

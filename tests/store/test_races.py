@@ -35,9 +35,8 @@ from clento_engine.store import database, migrate
 from clento_engine.store.accounts import (
     pause_account,
     resume_account,
-    set_limit,
 )
-from clento_engine.store.budgets import NO_UNIT, reserve
+from clento_engine.store.budgets import NO_UNIT, reserve, set_limit
 from clento_engine.store.campaigns import (
     Pace,
     pause_campaign,

@@ -16,6 +16,7 @@ from clento_engine.interface.cli.waiting import settled, still_in_flight
 from clento_engine.runtime.binding import Added
 from clento_engine.runtime.binding import add as add_bound
 from clento_engine.store import accounts as store
+from clento_engine.store import budgets
 from clento_engine.store.accounts import NOT_LOOKED_UP, AccountRow
 from clento_engine.store.members import look_up_again, remove_account
 from clento_engine.store.reports import find_account
@@ -266,14 +267,14 @@ def limits(name: str, changes: tuple[LimitChange, ...], org: str | None, as_json
         account = await find_account(here.conn, here.organization_id, name)
         now = here.clock()
         async with here.conn.transaction():
-            caps = dict(await store.limits(here.conn, here.organization_id, account.id))
+            caps = dict(await budgets.limits(here.conn, here.organization_id, account.id))
             for change in changes:
                 changed = replace(caps[change.budget], **{change.window: change.cap})
                 caps[change.budget] = changed
-                await store.set_limit(
+                await budgets.set_limit(
                     here.conn, here.organization_id, account.id, change.budget, changed, now=now
                 )
-        used = await store.used(here.conn, here.organization_id, account.id, now)
+        used = await budgets.used(here.conn, here.organization_id, account.id, now)
         share = ramp(account.warmup_started_at, now, account.warmup_days)
         return _Allowed(account, caps, used, share)
 

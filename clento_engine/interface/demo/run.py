@@ -25,7 +25,7 @@ from clento_engine.interface.demo.verdict import verdict_of
 from clento_engine.simulator.judge import Verdict, peaks
 from clento_engine.simulator.remote import RemoteSimulator
 from clento_engine.store import migrate
-from clento_engine.store.accounts import limits
+from clento_engine.store.budgets import limits
 from clento_engine.store.campaigns import steps_recorded
 from clento_engine.store.database import Database
 from clento_engine.store.reports import Standing, standing
