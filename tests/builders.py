@@ -13,6 +13,7 @@ from uuid_utils.compat import uuid7
 from clento_engine.domain import execution as ex
 from clento_engine.domain.account import Tier
 from clento_engine.domain.action import ActionState
+from clento_engine.domain.campaign import Pace
 from clento_engine.domain.execution import OnMissing
 from clento_engine.domain.intent import Intent
 from clento_engine.domain.limits import Caps, Spacing
@@ -20,7 +21,7 @@ from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.schedule import parse_hours
 from clento_engine.domain.workflow import Branch, Edge, Node, Workflow
 from clento_engine.store.accounts import NOT_LOOKED_UP, add_account, create_organization
-from clento_engine.store.campaigns import Pace, create_campaign, start_campaign
+from clento_engine.store.campaigns import create_campaign, start_campaign
 from clento_engine.store.claim import Wanted, claim
 from clento_engine.store.claimed import Claimed
 from clento_engine.store.moves import recount

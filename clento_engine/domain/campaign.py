@@ -1,6 +1,7 @@
-"""A campaign's status, and what changes it."""
+"""A campaign: its status and what changes it, and how fast its leads begin."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 
 
@@ -34,3 +35,12 @@ STOP = Change(UNFINISHED, CampaignStatus.STOPPED, "CampaignStopped")
 COMPLETE = Change((CampaignStatus.RUNNING,), CampaignStatus.COMPLETED, "CampaignCompleted")
 # by mending: leads that wait were found in a campaign that somebody marked as completed
 REOPEN = Change((CampaignStatus.COMPLETED,), CampaignStatus.PAUSED, "CampaignReopened")
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast leads begin.  `leads_per_day` None: as many as the tightest budget can carry on."""
+
+    max_concurrent_leads: int = 100
+    lead_processing_delay: timedelta = timedelta(seconds=30)
+    leads_per_day: int | None = None

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from clento_engine.domain.account import Sender
+from clento_engine.domain.campaign import Pace
 from clento_engine.domain.execution import Rules
 from clento_engine.domain.limits import DAY, Caps, Spacing, effective, frees_at, ramp
 from clento_engine.domain.operation import Budget, Operation
@@ -37,15 +38,6 @@ class Warmup(Struct, frozen=True):
     started_at: datetime | None = None
 
 
-class Pace(Struct, frozen=True):
-    """How fast a campaign goes; `leads_per_day` None: as many as its senders can carry."""
-
-    max_concurrent_leads: int
-    lead_processing_delay: timedelta = timedelta(0)
-    leads_per_day: int | None = None
-    next_start_at: datetime | None = None
-
-
 class Lane(Struct, frozen=True):
     """A locked lane, with what its account, budget and campaign say about it."""
 
@@ -62,6 +54,7 @@ class Lane(Struct, frozen=True):
     account_spaced: Spaced
     budget_spaced: Spaced
     pace: Pace
+    next_start_at: datetime | None  # when the campaign's next lead may begin
     rules: Rules
     workflow_version_id: UUID  # what leads begin with
     inmail_subject: str | None = None  # for nodes that have none
@@ -77,7 +70,7 @@ def gate(lane: Lane, now: datetime) -> datetime:
     account, budget = lane.account_spaced, lane.budget_spaced
     closed: tuple[datetime | None, ...] = (account.blocked_until,)
     if lane.operation is Operation.START:
-        closed += (lane.pace.next_start_at,)
+        closed += (lane.next_start_at,)
     else:
         closed += (account.free_at, budget.free_at, budget.blocked_until)
     free = max((at for at in closed if at is not None), default=now)

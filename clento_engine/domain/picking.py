@@ -37,7 +37,6 @@ from clento_engine.domain.workflow import Node, Workflow
 AGAIN = timedelta(seconds=5)
 NO_LOOK = timedelta(hours=1)  # until an InMail that needs a profile retrieval looks for one again
 
-
 NO_ZONE = (KeyError, ValueError, OSError)  # what a zone that cannot be read raises
 
 
@@ -177,7 +176,7 @@ def pick(queues: Sequence[Queue], room: Room) -> Picked:
     """Choose which heads run now, within every allowance at once.
 
     First those of the organisations whose place in the rotation it is; then those nearest to a
-    path's end; among lanes that begin leads, those whose senders began the fewest.
+    path's end; among lanes that begin leads, those whose senders began the fewest today.
     """
     picker = _Picker(room)
     gates = [gate(queue.lane, room.now) for queue in queues]
@@ -187,7 +186,7 @@ def pick(queues: Sequence[Queue], room: Room) -> Picked:
     takings = {queue.lane.key: _Taking(picker, queue) for queue in sorted(ready, key=picker.order)}
     for taking in takings.values():
         taking.take_all()
-    picked = picker.picked
+    picked = picker.picked()
     picked.gave = sum(1 for taking in takings.values() if taking.passed)
     for queue, at in zip(queues, gates, strict=True):
         key = queue.lane.key
@@ -202,6 +201,7 @@ class _Budget:
     units: int
     frees_at: datetime | None = None
     free_at: datetime | None = None
+    spent: int = 0
 
 
 @dataclass(slots=True)
@@ -221,12 +221,24 @@ class _Picker:
     def __init__(self, room: Room) -> None:
         self.room = room
         self.slots = room.slots
-        self.picked = Picked()
+        self.steps: list[Step] = []
+        self.began: dict[LaneKey, int] = {}
         self.starts_left = dict(room.starts_left)
         self._budgets: dict[BudgetKey, _Budget] = {}
         self._accounts: dict[AccountKey, _Account] = {}
         self._campaigns: dict[CampaignKey, _Campaign] = {}
         self._next_days: dict[UUID, datetime] = {}
+
+    def picked(self) -> Picked:
+        """Add up what was taken."""
+        spending = [(key, budget) for key, budget in self._budgets.items() if budget.spent]
+        return Picked(
+            self.steps,
+            {key: budget.spent for key, budget in spending},
+            {key: each.free_at for key, each in self._accounts.items() if each.free_at is not None},
+            {key: each.free_at for key, each in spending if each.free_at is not None},
+            self.began,
+        )
 
     def budget(self, key: BudgetKey) -> _Budget | None:
         """Return the budget; None where it was not looked at, as of steps that spend nothing."""
@@ -267,7 +279,7 @@ class _Picker:
         return (
             not lane.comes_first,
             lane.operation.priority,
-            0 if begun is None else begun.count,
+            0 if begun is None else begun_today(begun, self.room.now),
             first.due_at,
             first.run.lead_id,
         )
@@ -380,7 +392,7 @@ class _Taking:
         node = None if run.node_id is None else head.workflow.nodes.get(run.node_id)
         next_step = self._next_step(head, node)
         picker.slots -= 1
-        picker.picked.steps.append(Step(lane, head, node, next_step, self._terms.act_before))
+        picker.steps.append(Step(lane, head, node, next_step, self._terms.act_before))
         if isinstance(next_step, Intent):
             self._spend(next_step)
             return
@@ -423,22 +435,18 @@ class _Taking:
         )
 
     def _spend(self, taken: Intent) -> None:
-        lane, spent = self._lane, self._picker.picked.spent
         for budget in taken.budgets:
-            key, given = lane.budget, self._budget
-            second = self._second_key
-            if second is not None and second[2] is budget and self._second is not None:
-                key, given = second, self._second
+            is_second = self._second_key is not None and self._second_key[2] is budget
+            given = self._second if is_second and self._second is not None else self._budget
             given.units -= 1
-            spent[key] = spent.get(key, 0) + 1
+            given.spent += 1
         self._campaign.in_flight += 1
-        picked, terms = self._picker.picked, self._terms
-        self._account.free_at = picked.accounts_free_at[lane.account] = terms.account_free_at
-        self._budget.free_at = picked.budgets_free_at[lane.budget] = terms.budget_free_at
+        self._account.free_at = self._terms.account_free_at
+        self._budget.free_at = self._terms.budget_free_at
 
     def _begin(self) -> None:
         """Note that a lead of the lane begins now."""
-        lane, began = self._lane, self._picker.picked.began
+        lane, began = self._lane, self._picker.began
         began[lane.key] = began.get(lane.key, 0) + 1
         self._campaign.next_start = self._now + lane.pace.lead_processing_delay
         left = self._picker.starts_left

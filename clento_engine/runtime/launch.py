@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from clento_engine.domain.campaign import START
+from clento_engine.domain.campaign import START, Pace
 from clento_engine.domain.editor import read_workflow
 from clento_engine.domain.execution import OnMissing
 from clento_engine.domain.failure import REFUSALS_IN_A_ROW
@@ -22,7 +22,6 @@ from clento_engine.runtime.errors import NotReady, Over, Unready
 from clento_engine.store.accounts import AccountRow
 from clento_engine.store.campaigns import (
     CampaignRow,
-    Pace,
     create_campaign,
     find_campaign,
     start_campaign,

@@ -19,6 +19,7 @@ from clento_engine.domain.campaign import (
     STOP,
     CampaignStatus,
     Change,
+    Pace,
 )
 from clento_engine.domain.execution import OnMissing
 from clento_engine.domain.failure import REFUSALS_IN_A_ROW
@@ -46,16 +47,8 @@ from clento_engine.store.moves import count_enrolled
 from clento_engine.store.rows import RULES
 from clento_engine.store.suppressions import is_about
 
+_USUAL_PACE = Pace()
 ENROLLED = "Enrolled"  # the event that tells what was known of a lead already
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How fast leads begin.  `leads_per_day` None: as many as the tightest budget can carry on."""
-
-    max_concurrent_leads: int = 100
-    lead_processing_delay: timedelta = timedelta(seconds=30)
-    leads_per_day: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +104,7 @@ async def create_campaign(
     max_duration: timedelta = timedelta(days=30),
     inmail_subject: str | None = None,
     hold_after: int = REFUSALS_IN_A_ROW,
-    pace: Pace = Pace(),
+    pace: Pace = _USUAL_PACE,
 ) -> UUID:
     """Create a campaign in draft; its id.  Raises AlreadyExists.
 

@@ -517,15 +517,7 @@ async def take(
         await conn.execute(_HOLD, {"now": now, "lanes": recordset(unreadable)})
     if not lanes:
         return Claim([], len(locked))
-    lane_of = {lane.account: lane for lane in lanes.values()}
-    allowances, in_flight = {}, {}
-    for row in await asked.used.fetchall():
-        budget, campaign, caps, used = _used(row)
-        if (of_account := lane_of.get(budget[:2])) is None:
-            continue  # of lanes that cannot be read
-        caps = caps_today(of_account, budget[2], caps, now)
-        allowances[budget] = Allowance(allowance(caps, used))
-        in_flight[campaign] = row[-1]
+    allowances, in_flight = _read_used(await asked.used.fetchall(), lanes.values(), now)
     fronts = read_fronts(lanes, await asked.heads.fetchall(), now, without)
     starting = [
         lane
@@ -570,21 +562,32 @@ def _read_lanes(
     return lanes, unreadable
 
 
-def _used(row: Sequence[Any]) -> tuple[BudgetKey, CampaignKey, Caps, Used]:
-    organization_id, account_id, budget, campaign_id, *numbers, _ = row
-    key = (organization_id, account_id, Budget(budget))
-    return key, (organization_id, campaign_id), Caps(*numbers[:4]), Used(*numbers[4:])
+def _read_used(
+    rows: Iterable[Sequence[Any]], lanes: Iterable[Lane], now: datetime
+) -> tuple[dict[BudgetKey, Allowance], dict[CampaignKey, int]]:
+    """Return what each budget may still give, and the leads that each campaign has in flight."""
+    lane_of = {lane.account: lane for lane in lanes}
+    allowances, in_flight = {}, {}
+    for organization_id, account_id, budget, campaign_id, *numbers, flying in rows:
+        if (lane := lane_of.get((organization_id, account_id))) is None:
+            continue  # of lanes that cannot be read
+        key = (organization_id, account_id, Budget(budget))
+        caps = caps_today(lane, key[2], Caps(*numbers[:4]), now)
+        allowances[key] = Allowance(allowance(caps, Used(*numbers[4:])))
+        in_flight[organization_id, campaign_id] = flying
+    return allowances, in_flight
 
 
 def _versions(starting: Iterable[Lane], fronts: Iterable[Front]) -> set[tuple[UUID, UUID]]:
     """Return the workflow versions (organisation, version) that leads walk or begin with."""
     versions = {(lane.key[0], lane.workflow_version_id) for lane in starting}
-    last = None
+    last = 0
     for front in fronts:
         for row in front.due:
-            if (version_id := row["workflow_version_id"]) != last:
+            version_id = row["workflow_version_id"]
+            if version_id.int != last:  # mostly one: a UUID is hashed and compared in Python
                 versions.add((front.lane.key[0], version_id))
-                last = version_id
+                last = version_id.int
     return versions
 
 

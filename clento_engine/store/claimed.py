@@ -15,9 +15,10 @@ from msgspec import Struct, json
 
 from clento_engine.domain import execution as ex
 from clento_engine.domain.account import Sender, Tier
+from clento_engine.domain.campaign import Pace
 from clento_engine.domain.execution import Execution
 from clento_engine.domain.intent import Intent, Person
-from clento_engine.domain.lane import Lane, Pace, Spaced, Warmup
+from clento_engine.domain.lane import Lane, Spaced, Warmup
 from clento_engine.domain.limits import Caps, Spacing
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.picking import Head, Queue, Step, Unreadable, unreadable
@@ -103,8 +104,8 @@ def read_lane(row: Row) -> Lane | Unreadable:
             row["max_concurrent_leads"],
             row["lead_processing_delay"],
             row["leads_per_day"],
-            row["next_start_at"],
         ),
+        next_start_at=row["next_start_at"],
         rules=rules(row),
         workflow_version_id=row["workflow_version_id"],
         inmail_subject=row["inmail_subject"],
@@ -147,7 +148,8 @@ def read_fronts(
         if (front := front_of.get(row["place"])) is None:
             continue  # of a lane that cannot be read
         lead_id = row["lead_id"]
-        if lead_id is None or lead_id in without or _is_unheard(front.lane, row):
+        is_kept_out = without and lead_id in without
+        if lead_id is None or is_kept_out or _is_unheard(front.lane, row):
             if row["due_at"] is not None:
                 front.found += 1
                 front.locked_at = front.locked_at or row["due_at"]
@@ -166,14 +168,15 @@ def _is_unheard(lane: Lane, row: Row) -> bool:
 
 
 def read_queue(front: Front, workflows: Mapping[UUID, Workflow]) -> Queue:
-    lane = front.lane
-    return Queue(
-        lane,
-        [_read_head(row, lane, workflows[row["workflow_version_id"]]) for row in front.due],
-        front.next_at,
-        front.locked_at,
-        is_cut=front.found > lane.take,
-    )
+    """Read the heads that are due, each with the workflow version that it walks."""
+    lane, heads, last = front.lane, [], 0
+    workflow = Workflow("", {})
+    for row in front.due:
+        version_id = row["workflow_version_id"]
+        if version_id.int != last:  # mostly one: a UUID is hashed and compared in Python
+            workflow, last = workflows[version_id], version_id.int
+        heads.append(_read_head(row, lane, workflow))
+    return Queue(lane, heads, front.next_at, front.locked_at, is_cut=front.found > lane.take)
 
 
 def _read_head(row: Row, lane: Lane, workflow: Workflow) -> Head:

@@ -17,13 +17,13 @@ from msgspec.structs import replace
 
 from clento_engine.domain import execution as ex
 from clento_engine.domain.account import Sender, Tier
+from clento_engine.domain.campaign import Pace
 from clento_engine.domain.execution import Execution, Rules
 from clento_engine.domain.intent import Intent, Person
 from clento_engine.domain.lane import (
     BudgetKey,
     Lane,
     LaneKey,
-    Pace,
     Spaced,
     Warmup,
     caps_today,
@@ -144,7 +144,8 @@ class Fleet:
             budget_spaced=Spaced(
                 self.spacings.get(operation.budget, Spacing()), self.budgets_free_at.get(budget)
             ),
-            pace=Pace(campaign.most, campaign.delay, campaign.per_day, campaign.next_start_at),
+            pace=Pace(campaign.most, campaign.delay, campaign.per_day),
+            next_start_at=campaign.next_start_at,
             rules=Rules(),
             workflow_version_id=VERSION,
             take=self.take,
@@ -451,6 +452,22 @@ def test_a_campaign_begins_leads_again_when_the_first_of_its_senders_has_a_new_d
     midnight = datetime(2026, 3, 4, 23, tzinfo=UTC)
     assert fleet.ready_at[key] == midnight
     assert len(fleet.claim([key], 100, midnight).steps) == 2
+
+
+def test_the_sender_who_began_the_fewest_leads_today_comes_first() -> None:
+    fleet = Fleet(
+        [Campaign("always", 100, 0, timedelta(0), None)],
+        [Account("UTC", {}, Spacing(), Warmup()), Account("UTC", {}, Spacing(), Warmup())],
+        {(0, account, Operation.START): [NOW] for account in range(2)},
+        frozenset(),
+        {},
+    )
+    (busy_yesterday, busy_today) = fleet.keys
+    yesterday = NOW.date() - DAY
+    fleet.starts[busy_yesterday[1], busy_yesterday[2]] = Starts(yesterday, 9, "UTC")
+    fleet.starts[busy_today[1], busy_today[2]] = Starts(NOW.date(), 1, "UTC")
+    (step,) = fleet.claim(fleet.keys, 1, NOW).steps
+    assert step.lane.key == busy_yesterday
 
 
 @pytest.mark.parametrize(

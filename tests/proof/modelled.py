@@ -12,6 +12,7 @@ import httpx
 from psycopg.rows import dict_row
 
 from clento_engine.domain.account import Tier
+from clento_engine.domain.campaign import Pace
 from clento_engine.domain.lead import Identity, LeadRow
 from clento_engine.domain.limits import DAY, HOUR, MONTH, WEEK, Caps
 from clento_engine.domain.operation import Budget, Operation
@@ -29,7 +30,7 @@ from clento_engine.simulator.senders import Tier as SimulatedTier
 from clento_engine.simulator.world import Reliability
 from clento_engine.simulator.world import World as Simulated
 from clento_engine.store.accounts import add_account, create_organization
-from clento_engine.store.campaigns import Pace, create_campaign, start_campaign
+from clento_engine.store.campaigns import create_campaign, start_campaign
 from clento_engine.store.claimed import Claimed
 from clento_engine.store.database import Conn, Database
 from clento_engine.store.leads import import_leads

@@ -11,6 +11,7 @@ import httpx
 from psycopg.rows import dict_row
 
 from clento_engine.domain.account import Tier
+from clento_engine.domain.campaign import Pace
 from clento_engine.domain.editor import read_workflow
 from clento_engine.domain.execution import OnMissing
 from clento_engine.domain.lead import Identity, LeadRow
@@ -33,7 +34,7 @@ from clento_engine.simulator.world import Reliability
 from clento_engine.simulator.world import World as Simulated
 from clento_engine.store.accounts import add_account, create_organization
 from clento_engine.store.budgets import limits
-from clento_engine.store.campaigns import Pace, create_campaign, is_over, start_campaign
+from clento_engine.store.campaigns import create_campaign, is_over, start_campaign
 from clento_engine.store.database import Database
 from clento_engine.store.leads import import_leads
 from clento_engine.store.outbox import add_endpoint

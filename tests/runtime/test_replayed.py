@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 from play import PLAIN, Play, set_up
 
+from clento_engine.domain.campaign import Pace
 from clento_engine.domain.editor import read_workflow
 from clento_engine.domain.schedule import parse_hours
 from clento_engine.runtime.release import release
 from clento_engine.simulator.faults import Rule
 from clento_engine.simulator.people import Chances
 from clento_engine.simulator.world import Reliability
-from clento_engine.store.campaigns import Pace, create_campaign, start_campaign
+from clento_engine.store.campaigns import create_campaign, start_campaign
 from clento_engine.store.database import Database
 from clento_engine.store.replay import Replayed, replay_walks
 from clento_engine.store.workflows import save_workflow

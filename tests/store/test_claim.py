@@ -26,12 +26,13 @@ from psycopg.rows import TupleRow
 
 from clento_engine.domain import execution as ex
 from clento_engine.domain.account import PausedBy
+from clento_engine.domain.campaign import Pace
 from clento_engine.domain.limits import BUCKET, LEASE, Caps, Spacing, bucket_at
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.picking import AGAIN
 from clento_engine.domain.workflow import Node
 from clento_engine.store.accounts import create_organization, pause_account
-from clento_engine.store.campaigns import Pace, pause_campaign
+from clento_engine.store.campaigns import pause_campaign
 from clento_engine.store.claim import LEAST_LANES, MOST_LANES, Claim, Wanted, claim, enough_lanes
 from clento_engine.store.claimed import Claimed
 from clento_engine.store.workflows import load_workflows

@@ -13,11 +13,12 @@ from clento_engine.domain import execution as ex
 from clento_engine.domain import failure as on
 from clento_engine.domain.account import PausedBy
 from clento_engine.domain.action import ActionState
+from clento_engine.domain.campaign import Pace
 from clento_engine.domain.limits import LEASE, Caps
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.workflow import Branch, Edge, Node
 from clento_engine.store.accounts import pause_account, resume_account
-from clento_engine.store.campaigns import Pace, pause_campaign, resume_campaign
+from clento_engine.store.campaigns import pause_campaign, resume_campaign
 from clento_engine.store.claimed import Claimed
 from clento_engine.store.doubtful import Doubtful, take_doubtful
 from clento_engine.store.errors import CannotDo

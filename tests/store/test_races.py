@@ -27,6 +27,7 @@ from psycopg import AsyncConnection, AsyncCursor
 from clento_engine.domain import execution as ex
 from clento_engine.domain import failure as on
 from clento_engine.domain.account import PausedBy
+from clento_engine.domain.campaign import Pace
 from clento_engine.domain.limits import LEASE, Caps, bucket_at
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.picking import AGAIN
@@ -38,7 +39,6 @@ from clento_engine.store.accounts import (
 )
 from clento_engine.store.budgets import NO_UNIT, reserve, set_limit
 from clento_engine.store.campaigns import (
-    Pace,
     pause_campaign,
     resume_campaign,
     start_campaign,

@@ -8,13 +8,14 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from clento_engine.domain.account import Tier
+from clento_engine.domain.campaign import Pace
 from clento_engine.domain.lead import PROFILE, Identity, LeadRow, identity
 from clento_engine.domain.operation import Operation as Op
 from clento_engine.domain.schedule import parse_hours
 from clento_engine.domain.workflow import Branch, Edge, Node, Workflow
 from clento_engine.simulator.remote import RemoteSimulator
 from clento_engine.store.accounts import add_account, create_organization
-from clento_engine.store.campaigns import Pace, create_campaign, start_campaign
+from clento_engine.store.campaigns import create_campaign, start_campaign
 from clento_engine.store.database import Database
 from clento_engine.store.leads import import_leads
 from clento_engine.store.outbox import add_endpoint

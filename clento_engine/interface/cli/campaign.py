@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from clento_engine.config import read_settings
-from clento_engine.domain.campaign import CampaignStatus
+from clento_engine.domain.campaign import CampaignStatus, Pace
 from clento_engine.domain.execution import OnMissing
 from clento_engine.domain.failure import REFUSALS_IN_A_ROW
 from clento_engine.domain.finding import Severity
@@ -26,7 +26,6 @@ from clento_engine.runtime import launch
 from clento_engine.runtime.errors import Over
 from clento_engine.store.campaigns import (
     CampaignRow,
-    Pace,
     find_campaign,
     in_flight,
     pause_campaign,

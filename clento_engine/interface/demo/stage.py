@@ -7,6 +7,7 @@ from pathlib import Path
 from uuid import UUID
 
 from clento_engine.domain.account import Tier
+from clento_engine.domain.campaign import Pace
 from clento_engine.domain.editor import read_workflow
 from clento_engine.domain.execution import OnMissing
 from clento_engine.domain.lead import LeadRow
@@ -19,7 +20,7 @@ from clento_engine.runtime.launch import Plan, create, start
 from clento_engine.simulator.remote import RemoteSimulator
 from clento_engine.simulator.senders import Tier as SimulatedTier
 from clento_engine.store.accounts import add_account, create_organization
-from clento_engine.store.campaigns import Pace, find_campaign
+from clento_engine.store.campaigns import find_campaign
 from clento_engine.store.database import Database
 from clento_engine.store.leads import import_leads
 from clento_engine.store.outbox import add_endpoint
