@@ -619,9 +619,9 @@ class Numbers:
 NUMBERED = {  # by module of the store
     "accounts": ("uuid7",),
     "campaigns": ("uuid7",),
+    "claim": ("uuid4",),
     "doubtful": ("uuid4",),
     "leads": ("uuid7",),
-    "pick": ("uuid4",),
     "settle": ("uuid7",),
 }
 
