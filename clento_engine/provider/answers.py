@@ -13,7 +13,6 @@ from datetime import timedelta
 from enum import Enum
 
 from clento_engine.domain.failure import (
-    SILENCES_IN_A_ROW,
     Fail,
     Failure,
     Means,
@@ -200,7 +199,7 @@ def failure(answer: Refusal | Silence) -> Failure:
         # reset or our own time-out: most likely landed
         return _broken(call, answer.reason, silence=1)
     if answer.type is None:
-        return _broken(call, _of_gateway(answer), silence=SILENCES_IN_A_ROW)
+        return _broken(call, _of_gateway(answer), silence=1)
     failed = _refused(answer)
     match failed:
         case Skip() | Fail() if answer.type not in _OF_THE_PERSON:

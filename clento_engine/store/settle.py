@@ -29,7 +29,7 @@ from uuid_utils.compat import uuid7
 from clento_engine.domain import execution as ex
 from clento_engine.domain.backoff import doubled
 from clento_engine.domain.execution import Decision, Execution, IllegalTransition
-from clento_engine.domain.failure import Scope
+from clento_engine.domain.failure import SILENCES_IN_A_ROW, Scope
 from clento_engine.domain.history import recorded
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.transition import decide
@@ -1043,7 +1043,11 @@ async def _rest(conn: AsyncConnection[Any], reports: Sequence[Report], now: date
     if not silent:
         return
     reason = silent[-1].reason or "no answer"
-    opened = await note_silence(conn, sum(report.silence for report in silent), reason, now)
+    silences = sum(report.silence for report in silent)
+    if any(r.state in ("done", "refused") and not r.silence for r in reports):
+        # the provider spoke meanwhile: which of them came last is not known, so the next one tells
+        silences = min(silences, SILENCES_IN_A_ROW - 1)
+    opened = await note_silence(conn, silences, reason, now)
     if opened is not None:
         log.warning(
             "the provider cannot be asked: everything rests",

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clento_engine.domain.failure import (
-    SILENCES_IN_A_ROW,
     Fail,
     Failure,
     Means,
@@ -254,11 +253,11 @@ def test_an_answer_without_a_type_is_not_unipile_s_and_judges_nothing(
     if call.is_write:
         with pytest.raises(OutcomeUnknown) as unknown:
             failure(answer)
-        assert unknown.value.silence == SILENCES_IN_A_ROW
+        assert unknown.value.silence == 1
     else:
         found = failure(answer)
         assert isinstance(found, Retry)
-        assert found.silence == SILENCES_IN_A_ROW
+        assert found.silence == 1
         assert "not Unipile's own answer" in found.reason
 
 

@@ -365,7 +365,7 @@ async def test_a_schema_is_not_upgraded_beside_a_session_of_a_ticker(
         said = await refused(dsn)
         assert f"backend {conn.info.backend_pid}" in said
         assert ("outreach" if name else "clento") in said
-    assert migrate.upgrade(dsn) [-1] == newest_revision()
+    assert migrate.upgrade(dsn)[-1] == newest_revision()
     async with Database(dsn):
         assert await asyncio.to_thread(migrate.upgrade, dsn) == []  # nothing is to do
 

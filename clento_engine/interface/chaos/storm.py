@@ -184,6 +184,8 @@ class Storm:
             self.provider_proxy.disarm()
             self.database_proxy.disarm()
             await self.simulator.set_reliability(stamps_behind_s=0)
+        for campaign in self.stage.campaigns:  # whose pause was to end a moment later
+            await self._change(resume_campaign, campaign, RESUMED)
 
     def _kinds(self) -> Sequence[tuple[str, Callable[[], Awaitable[None]], float]]:
         """Return what is done, of which family, and how often in ten minutes."""
