@@ -15,7 +15,8 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 from psycopg import sql
 
-from clento_engine.domain.limits import Tier, bucket_at, default_limits
+from clento_engine.domain.account import Tier
+from clento_engine.domain.limits import bucket_at, default_limits
 from clento_engine.domain.operation import Operation
 from clento_engine.domain.workflow import Branch, Edge, Node, Workflow, to_json
 from clento_engine.store.claim import MANY_LEADS

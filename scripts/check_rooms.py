@@ -1,4 +1,4 @@
-"""Check that SQL, HTTP and the clock stay in their rooms: `check_rooms.py [the project's folder]`.
+"""Check that SQL, HTTP, the clock and commands keep their rooms: `check_rooms.py [the folder]`.
 
 Prints `file:line: what: what to do instead` for each violation; the status is then 1.
 """
@@ -39,6 +39,11 @@ CLOCK_READINGS = {
     "time.time",
     "time.time_ns",
 }  # time.monotonic, perf_counter and the loop's time tell durations, not the time
+
+# An API must not answer in the words of a shell: what people can do is said where they read it.
+INNER_ROOMS = ("domain/", "store/", "provider/", "runtime/")
+_COMMAND = re.compile(r"\bclento [a-z]+ [a-z-]+|`clento |(?<![\w-])--[a-z]{2,}(-[a-z]+)*(?![\w=-])")
+COMMAND_ROOMS = ("store/server.py",)  # runs PostgreSQL's own programs
 
 _STATEMENT = re.compile(
     r"""select\s.*\sfrom\s
@@ -93,6 +98,10 @@ def _found(tree: ast.Module, place: str) -> Iterator[tuple[int, str, str]]:
         for line, text in _texts(tree):
             if _is_statement(text):
                 yield line, f"SQL ({' '.join(text.split())[:40]} …)", "make it a function of store/"
+    if place.startswith(INNER_ROOMS) and not place.startswith(COMMAND_ROOMS):
+        for line, text in _texts(tree):
+            if not _is_statement(text) and (command := _COMMAND.search(text)):
+                yield line, f"a command ({command[0]})", "carry fields, and word it in interface/"
     if not place.startswith(HTTP_ROOMS):
         for line, name in imports:
             if _within(name, HTTP_LIBRARIES):

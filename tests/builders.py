@@ -11,9 +11,11 @@ from psycopg.rows import dict_row
 from uuid_utils.compat import uuid7
 
 from clento_engine.domain import execution as ex
+from clento_engine.domain.account import Tier
+from clento_engine.domain.action import ActionState
 from clento_engine.domain.execution import OnMissing
 from clento_engine.domain.intent import Intent
-from clento_engine.domain.limits import Caps, Spacing, Tier
+from clento_engine.domain.limits import Caps, Spacing
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.schedule import parse_hours
 from clento_engine.domain.workflow import Branch, Edge, Node, Workflow
@@ -372,7 +374,7 @@ def report(item: Claimed, state: str | None, event: ex.Event | None, **values: A
         event=event,
         stood=(item.run.node_id, item.run.operation),
         ticket=item.ticket,
-        state=state if item.ticket is not None else None,
+        state=ActionState(state) if state is not None and item.ticket is not None else None,
         **{"recovering": item.sender.troubled, "basis": item.basis, **values},
     )
 

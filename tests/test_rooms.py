@@ -43,6 +43,8 @@ def check(project: Path, place: str, source: str) -> tuple[int, str]:
         ("store/x.py", "import datetime\na = datetime.datetime.now()", "2: use of datetime.datet"),
         ("store/x.py", "from datetime import datetime as d\nd.now()", "2: use of datetime.datetim"),
         ("domain/x.py", "from datetime import date\nf = date.today", "2: use of datetime.date.tod"),
+        ("store/x.py", "e = 'run `clento db upgrade`'", "1: a command (`clento ): carry"),
+        ("runtime/x.py", "e = 'pass --skip-unready'", "1: a command (--skip-unready): carry"),
         ("runtime/x.py", "import time\ntime.time_ns()", "2: use of time.time_ns: take `now`"),
         ("runtime/x.py", "from time import time\ntime()", "2: use of time.time: take `now`"),
     ],

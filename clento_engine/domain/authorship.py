@@ -11,6 +11,7 @@ from enum import Enum, auto
 
 from msgspec import Struct
 
+from clento_engine.domain.action import ActionState
 from clento_engine.domain.template import collapsed
 
 # Around a step whose answer named no message: one of ours, of a text that the provider changed.
@@ -35,7 +36,7 @@ class Written(Struct, frozen=True):
 
     reference: str | None
     text: str | None
-    state: str
+    state: ActionState
     intended_at: datetime
     settled_at: datetime | None
     is_invitation: bool = False
@@ -70,7 +71,7 @@ def author(
         return Author.UNCLEAR
     is_near = any(
         each.settled_at is not None
-        and each.state == "done"
+        and each.state is ActionState.DONE
         and each.reference is None
         and each.intended_at - AROUND <= sent_at <= each.settled_at + AROUND
         for each in known

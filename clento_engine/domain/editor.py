@@ -18,8 +18,8 @@ from datetime import timedelta
 from typing import Any
 
 from clento_engine.domain import template
+from clento_engine.domain.account import Tier
 from clento_engine.domain.finding import Finding, Report, Severity
-from clento_engine.domain.limits import Tier
 from clento_engine.domain.operation import Operation
 from clento_engine.domain.reach import masked
 from clento_engine.domain.soundness import connected
@@ -176,7 +176,7 @@ def _node(name: str, data: object, report: Report) -> Node:
     kind = data.get("type")
     if not isinstance(kind, str) or kind not in _OPERATIONS:
         if isinstance(kind, str) and kind in _UNSUPPORTED:
-            fix = "remove the step, or pass over it (--skip-unready)"
+            fix = "remove the step, or pass over it"
             report.unready(name, "data.type", f"the engine cannot do {kind}", fix)
         else:
             fix = f"use one of {', '.join(_OPERATIONS)}"
@@ -245,10 +245,10 @@ class _Config:
                 )
         elif ai:
             problem = "AI is to write this text, and the engine writes none"
-            fix = "write the text in the editor, or pass over the node (--skip-unready)"
+            fix = "write the text in the editor, or pass over the node"
             self.report.unready(self.name, _of(key), problem, fix)
         elif operation is not Operation.SEND_CONNECTION_REQUEST:
-            fix = "write the text in the editor, or pass over the node (--skip-unready)"
+            fix = "write the text in the editor, or pass over the node"
             self.report.unready(self.name, _of(key), "the text is missing", fix)
         return text
 
@@ -268,9 +268,7 @@ class _Config:
                 self.name, _of("targetUrl"), f"{_shown(masked(url))} is no web address", fix
             )
         if url is None and webhook_id is None:
-            fix = (
-                "choose a registered webhook in the editor, or pass over the node (--skip-unready)"
-            )
+            fix = "choose a registered webhook in the editor, or pass over the node"
             self.report.unready(self.name, _of("webhookId"), "no webhook is chosen", fix)
         delay = self.values.get("timeDelay")
         if isinstance(delay, Mapping) and delay.get("value") not in (None, "", 0, "0"):

@@ -25,6 +25,7 @@ class Finding:
     problem: str
     fix: str
     severity: Severity
+    subject: str | None = None  # what is missing, by its id: a webhook
 
     def __str__(self) -> str:
         """Say it on one line, for people."""

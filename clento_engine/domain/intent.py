@@ -6,9 +6,9 @@ from datetime import datetime
 from msgspec import Struct
 
 from clento_engine.domain import execution as ex
+from clento_engine.domain.account import Tier
 from clento_engine.domain.execution import Event, Execution
 from clento_engine.domain.failure import Means, Skip
-from clento_engine.domain.limits import Tier
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.template import (
     SUBJECT_LIMIT,

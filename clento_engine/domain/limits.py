@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from enum import StrEnum
 from graphlib import TopologicalSorter
 from hashlib import blake2b
 from types import MappingProxyType
 
+from clento_engine.domain.account import Tier
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.workflow import Node, Workflow
 
@@ -32,15 +32,6 @@ PENDING_WARNED = 400
 MOST_PENDING = 500
 
 UNLIMITED = 1_000_000_000  # the allowance without a cap; one more still fits an SQL integer
-
-
-class Tier(StrEnum):
-    """What kind of LinkedIn account a sender is, as far as limits differ."""
-
-    NEW = "new"  # under 3 months old or under 150 connections
-    FREE = "free"
-    PREMIUM = "premium"
-    SALES_NAVIGATOR = "sales_navigator"  # and any account long trusted
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,9 @@
-"""What the engine can do for a lead, and which allowance each operation draws from."""
+"""What the engine can do for a lead: one table of what each operation needs and does."""
 
+from dataclasses import dataclass
 from enum import StrEnum
+
+from clento_engine.domain.account import Tier
 
 
 class Operation(StrEnum):
@@ -20,33 +23,29 @@ class Operation(StrEnum):
     WEBHOOK = "webhook"  # put a notice into the outbox; nothing is sent to the person
 
     @property
+    def traits(self) -> "Traits":
+        """What the operation needs and does."""
+        return TRAITS[self]
+
+    @property
     def budget(self) -> "Budget":
         """The allowance that one unit of this operation is taken from."""
-        return _BUDGETS[self]
+        return TRAITS[self].budget
 
     @property
     def is_internal(self) -> bool:
         """Whether nothing leaves the engine: no intent, no unit, no working hours."""
-        return self in (Operation.START, Operation.WEBHOOK)
-
-    @property
-    def is_write(self) -> bool:
-        """Whether doing it twice could be noticed, so that an unknown outcome is reconciled."""
-        return self in _WRITES
-
-    @property
-    def can_be_answered(self) -> bool:
-        """Whether the person may connect or write to us because of it."""
-        return self in _ANSWERABLE
+        return TRAITS[self].budget is Budget.NONE
 
     @property
     def priority(self) -> int:
-        """Which lane of an account goes first when its spacing allows one action: least first.
+        """Which lane of an account goes first when its spacing allows one action: least first."""
+        return _PRIORITIES[self]
 
-        Leads far along their path come before new ones, so that someone visited today is
-        invited in days, and an accepted invitation is answered while it is fresh.
-        """
-        return _PRIORITIES.index(self)
+    def second_budget(self, tier: Tier) -> "Budget | None":
+        """Return another allowance that an account of `tier` may spend with one unit of it."""
+        traits = TRAITS[self]
+        return traits.second_budget if traits.second_of in (None, tier) else None
 
 
 class Budget(StrEnum):
@@ -65,46 +64,94 @@ class Budget(StrEnum):
     NONE = "none"  # internal operations: never exhausted
 
 
-_BUDGETS = {
-    Operation.START: Budget.NONE,
-    Operation.PROFILE_LOOKUP: Budget.PROFILE,
-    Operation.FIND_POSTS: Budget.POST_READ,
-    Operation.PROFILE_VISIT: Budget.PROFILE,
-    Operation.LIKE_POST: Budget.REACTION,
-    Operation.COMMENT_POST: Budget.COMMENT,
-    Operation.SEND_CONNECTION_REQUEST: Budget.INVITATION,
-    Operation.CHECK_ACCEPTANCE: Budget.PROFILE,
-    Operation.SEND_FOLLOWUP: Budget.MESSAGE,
-    Operation.SEND_INMAIL: Budget.INMAIL,
-    Operation.WITHDRAW_REQUEST: Budget.WITHDRAWAL,
-    Operation.WEBHOOK: Budget.NONE,
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What an operation needs and does.
+
+    `second_budget`: besides `budget`, of accounts of `second_of` alone where that is given.
+    `writes`: doing it twice could be noticed, so that an unknown outcome is reconciled.
+    `is_received`: by the person, who may connect or write to us because of it; a node does it to
+    them at most once.  `is_message`: of a chat, where the answer of the other one is seen before.
+    `sends_text`: what a template makes.  `needs_id`: the person's at the provider.  `on_posts`: on
+    the person's posts, one after the other.  `reads_profile`: what comes back is a profile, or may
+    be when it is reconciled.  `is_preparation`: for another operation, never a node's own.
+    `is_passed_over`: a lead does not end because it could not be done.
+    """
+
+    budget: Budget
+    second_budget: Budget | None = None
+    second_of: Tier | None = None
+    writes: bool = False
+    is_received: bool = False
+    is_message: bool = False
+    sends_text: bool = False
+    needs_id: bool = False
+    on_posts: bool = False
+    reads_profile: bool = False
+    is_preparation: bool = False
+    is_passed_over: bool = False
+
+
+# In the order of their priority: leads far along their path come before new ones, so that someone
+# visited today is invited in days, and an accepted invitation is answered while it is fresh.
+TRAITS = {
+    Operation.WEBHOOK: Traits(Budget.NONE),
+    Operation.SEND_FOLLOWUP: Traits(
+        Budget.MESSAGE,
+        writes=True,
+        is_received=True,
+        is_message=True,
+        sends_text=True,
+        needs_id=True,
+    ),
+    Operation.SEND_INMAIL: Traits(
+        Budget.INMAIL,
+        second_budget=Budget.PROFILE,  # that product's own id of the person is looked up
+        second_of=Tier.SALES_NAVIGATOR,
+        writes=True,
+        is_received=True,
+        is_message=True,
+        sends_text=True,
+        needs_id=True,
+    ),
+    Operation.CHECK_ACCEPTANCE: Traits(Budget.PROFILE, reads_profile=True, is_preparation=True),
+    Operation.WITHDRAW_REQUEST: Traits(
+        Budget.WITHDRAWAL, writes=True, needs_id=True, is_passed_over=True
+    ),
+    Operation.SEND_CONNECTION_REQUEST: Traits(
+        Budget.INVITATION,
+        second_budget=Budget.NOTE,
+        writes=True,
+        is_received=True,
+        sends_text=True,
+        needs_id=True,
+        reads_profile=True,  # reconcile asks the profile
+    ),
+    Operation.COMMENT_POST: Traits(
+        Budget.COMMENT,
+        writes=True,
+        is_received=True,
+        sends_text=True,
+        needs_id=True,
+        on_posts=True,
+        is_passed_over=True,
+    ),
+    Operation.LIKE_POST: Traits(
+        Budget.REACTION,
+        writes=True,
+        is_received=True,
+        needs_id=True,
+        on_posts=True,
+        is_passed_over=True,
+    ),
+    Operation.FIND_POSTS: Traits(
+        Budget.POST_READ, needs_id=True, is_preparation=True, is_passed_over=True
+    ),
+    Operation.PROFILE_LOOKUP: Traits(Budget.PROFILE, reads_profile=True, is_preparation=True),
+    Operation.PROFILE_VISIT: Traits(
+        Budget.PROFILE, writes=True, reads_profile=True, is_passed_over=True
+    ),
+    Operation.START: Traits(Budget.NONE),
 }
 
-_WRITES = frozenset(
-    {
-        Operation.PROFILE_VISIT,
-        Operation.LIKE_POST,
-        Operation.COMMENT_POST,
-        Operation.SEND_CONNECTION_REQUEST,
-        Operation.SEND_FOLLOWUP,
-        Operation.SEND_INMAIL,
-        Operation.WITHDRAW_REQUEST,
-    }
-)
-
-_ANSWERABLE = _WRITES - {Operation.PROFILE_VISIT, Operation.WITHDRAW_REQUEST}
-
-_PRIORITIES = (
-    Operation.WEBHOOK,
-    Operation.SEND_FOLLOWUP,
-    Operation.SEND_INMAIL,
-    Operation.CHECK_ACCEPTANCE,
-    Operation.WITHDRAW_REQUEST,
-    Operation.SEND_CONNECTION_REQUEST,
-    Operation.COMMENT_POST,
-    Operation.LIKE_POST,
-    Operation.FIND_POSTS,
-    Operation.PROFILE_LOOKUP,
-    Operation.PROFILE_VISIT,
-    Operation.START,
-)
+_PRIORITIES = {operation: place for place, operation in enumerate(TRAITS)}

@@ -1,13 +1,12 @@
 """Whether a compiled workflow can run here and now: with these senders, webhooks and columns."""
 
 import re
-import shlex
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
 from clento_engine.domain import template
+from clento_engine.domain.account import Tier
 from clento_engine.domain.finding import Finding, Severity
-from clento_engine.domain.limits import Tier
 from clento_engine.domain.operation import Operation
 from clento_engine.domain.reach import PUBLIC, Reach, has_credentials, misplaced
 from clento_engine.domain.workflow import Node, Workflow
@@ -97,8 +96,9 @@ def _webhook(node: Node, webhooks: Mapping[str, str], reach: Reach) -> Iterator[
             node.id,
             "webhookId",
             f"nobody registered the webhook {node.webhook_id}",
-            f"run: clento webhook add --id {shlex.quote(node.webhook_id)} --url https://…",
+            "register it, with the address it is to go to",
             Severity.UNREADY,
+            subject=node.webhook_id,
         )
 
 
@@ -110,7 +110,7 @@ def _target(node: Node, reach: Reach) -> Iterator[Finding]:
             node.id,
             "targetUrl",
             "the address holds a user or password, which everybody who reads the workflow sees",
-            "take them out, or register the address (clento webhook add) and name it by webhookId",
+            "take them out, or register the address and name it by webhookId",
             Severity.UNREADY,
         )
     if (refusal := misplaced(node.webhook_url, reach)) is not None:
@@ -147,7 +147,7 @@ def _inmail(node: Node, tiers: Collection[Tier], subject: str | None) -> Iterato
             node.id,
             "sender",
             f"senders of tier {_listed(unable)} cannot send InMail",
-            "leave these senders out, or pass over the node (--skip-unready)",
+            "leave these senders out, or pass over the node",
             Severity.UNREADY,
         )
     if not node.subject.strip() and not (subject or "").strip():

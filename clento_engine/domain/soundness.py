@@ -121,7 +121,7 @@ def _check_step(node: Node, here: set[_Standing], report: Report) -> None:
     match node.operation:
         case Operation.WITHDRAW_REQUEST if here == {_Standing.AS_FOUND}:
             problem = "no connection request comes before it, so that there is none to withdraw"
-            fix = "put it on the not-accepted path, or pass over the node (--skip-unready)"
+            fix = "put it on the not-accepted path, or pass over the node"
             report.unready(node.id, "data.type", problem, fix)
         case Operation.WITHDRAW_REQUEST if not here & {_Standing.PENDING, _Standing.ASKED}:
             problem = "no request is pending here: it was accepted or withdrawn before"

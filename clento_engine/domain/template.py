@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from clento_engine.domain.limits import Tier
+from clento_engine.domain.account import Tier
 from clento_engine.domain.operation import Operation
 from clento_engine.domain.outside import decomposed, normalised
 

@@ -28,41 +28,6 @@ REST = timedelta(hours=1)
 ACCOUNT_REST = timedelta(minutes=5)
 LONGEST_ACCOUNT_REST = timedelta(hours=2)
 
-_NEEDS_PROVIDER_ID = frozenset(
-    {
-        Operation.FIND_POSTS,
-        Operation.LIKE_POST,
-        Operation.COMMENT_POST,
-        Operation.SEND_CONNECTION_REQUEST,
-        Operation.SEND_FOLLOWUP,
-        Operation.SEND_INMAIL,
-        Operation.WITHDRAW_REQUEST,
-    }
-)
-_ON_POSTS = frozenset({Operation.LIKE_POST, Operation.COMMENT_POST})
-# What a lead can hear while it stands at an operation: anything else is a defect.
-_IS_DONE = frozenset(operation for operation in Operation if operation.is_write) | {
-    Operation.WEBHOOK
-}
-_READS_PROFILE = frozenset(
-    {
-        Operation.PROFILE_LOOKUP,
-        Operation.PROFILE_VISIT,
-        Operation.SEND_CONNECTION_REQUEST,  # reconcile asks the profile
-        Operation.CHECK_ACCEPTANCE,
-    }
-)
-# A lead does not end because a like could not be placed; these steps are passed over instead.
-_PASSED_OVER = frozenset(
-    {
-        Operation.PROFILE_VISIT,
-        Operation.FIND_POSTS,
-        Operation.LIKE_POST,
-        Operation.COMMENT_POST,
-        Operation.WITHDRAW_REQUEST,
-    }
-)
-
 
 def decide(workflow: Workflow, run: Execution, event: ex.Event, now: datetime) -> Decision:
     """Say what `run` becomes when `event` happens at `now`, and what is to be done about it.
@@ -122,7 +87,7 @@ def decide(workflow: Workflow, run: Execution, event: ex.Event, now: datetime) -
             started = replace(run, started_at=now, expires_at=now + run.rules.max_duration)
             return _come_to(workflow, started, workflow.first, now, now)
         case Status.WAITING | Status.AWAITING, ex.ProfileRead() as profile if (
-            run.operation in _READS_PROFILE
+            run.operation.traits.reads_profile
         ):
             return _know(workflow, run, profile, now)
         case Status.WAITING, ex.PostsFound(posts) if run.operation is Operation.FIND_POSTS:
@@ -130,7 +95,9 @@ def decide(workflow: Workflow, run: Execution, event: ex.Event, now: datetime) -
                 return _leave(workflow, run, Branch.NEXT, now, result=Result.SKIPPED)
             found = replace(run, posts=posts)
             return Decision(_stand(found, _node(workflow, run).operation, now))
-        case Status.WAITING, ex.Done() if run.operation in _IS_DONE:
+        case Status.WAITING, ex.Done() if (
+            run.operation.traits.writes or run.operation is Operation.WEBHOOK
+        ):
             return _done(workflow, run, now)
         case Status.WAITING | Status.AWAITING, ex.Absent():  # safe to repeat, but not for ever
             return _failed(workflow, run, on.Retry("the action did not happen"), now)
@@ -195,7 +162,7 @@ def _failed(workflow: Workflow, run: Execution, cause: on.Failure, now: datetime
             return Decision(replace(run, attempt=0, next_run_at=_in_time(run, now + CHECK_AGAIN)))
         case on.Retry(reason, silence=silence) if silence:  # the provider said no word of it
             return Decision(_hold(run, reason))
-        case on.Retry(reason) if run.operation in _PASSED_OVER:
+        case on.Retry(reason) if run.operation.traits.is_passed_over:
             return _pass_over(workflow, run, now, Result.FAILED, reason)
         case on.Wait(scope=on.Scope.LEAD):
             return Decision(replace(run, next_run_at=_in_time(run, now + cause.delay)))
@@ -228,13 +195,11 @@ def _failed(workflow: Workflow, run: Execution, cause: on.Failure, now: datetime
         case on.Skip(reason) | on.Fail(reason) if run.operation is Operation.CHECK_ACCEPTANCE:
             # a refusal to show the profile proves no refusal to connect, but no more can be known
             return _leave(workflow, run, Branch.NOT_ACCEPTED, now, reason=reason)
-        case on.Skip(reason) if run.operation in _ON_POSTS and len(run.posts) > 1:
+        case on.Skip(reason) if run.operation.traits.on_posts and len(run.posts) > 1:
             return Decision(_stand(replace(run, posts=run.posts[1:]), run.operation, now))
         case on.Skip(reason):
             return _pass_over(workflow, run, now, Result.SKIPPED, reason)
-        case on.Fail(means=on.Means.WRONG_ID) if (
-            run.operation in _NEEDS_PROVIDER_ID and not run.relooked
-        ):
+        case on.Fail(means=on.Means.WRONG_ID) if run.operation.traits.needs_id and not run.relooked:
             anew = replace(run, provider_id=None, relooked=True)
             return Decision(_stand(anew, Operation.PROFILE_LOOKUP, now))
         case on.Retry(reason) | on.Fail(reason):
@@ -305,9 +270,9 @@ def _come_to(
 def _arrive(workflow: Workflow, run: Execution, at: datetime) -> Execution:
     """Stand at the present node, in the lane of what it needs first."""
     operation = _node(workflow, run).operation
-    if operation in _NEEDS_PROVIDER_ID and run.provider_id is None:
+    if operation.traits.needs_id and run.provider_id is None:
         operation = Operation.PROFILE_LOOKUP
-    elif operation in _ON_POSTS and not run.posts:  # those left are kept over a second look
+    elif operation.traits.on_posts and not run.posts:  # those left are kept over a second look
         operation = Operation.FIND_POSTS
     return _stand(run, operation, at)
 

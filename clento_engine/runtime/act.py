@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from traceback import format_tb
 
 from clento_engine.domain import execution as ex
+from clento_engine.domain.account import Tier
+from clento_engine.domain.action import ActionState
 from clento_engine.domain.failure import (
     Fail,
     Failure,
@@ -18,12 +20,13 @@ from clento_engine.domain.failure import (
     Wait,
 )
 from clento_engine.domain.intent import MAX_POSTS_READ, Intent
-from clento_engine.domain.limits import DAY, Tier
+from clento_engine.domain.limits import DAY
 from clento_engine.domain.operation import Operation
 from clento_engine.domain.workflow import Node
 from clento_engine.provider.port import Post, Profile, Provider, Sent
 from clento_engine.runtime.absent import whose_absence
-from clento_engine.runtime.clock import Clock, ClockSkew
+from clento_engine.runtime.clock import Clock
+from clento_engine.runtime.errors import ClockSkew
 from clento_engine.store.pick import Claimed
 from clento_engine.store.settle import FORGOTTEN, Learned, Report
 
@@ -68,7 +71,9 @@ async def act(provider: Provider, item: Claimed, clock: Clock) -> Report:
     except _TooLate:
         # what was asked first is spent, so nothing is given back; the step waits for its turn
         reason = "its time was over before it could be sent"
-        return _report(item, "refused", ex.Failed(Wait(reason, _NOW, _NOW)), reason=reason)
+        return _report(
+            item, ActionState.REFUSED, ex.Failed(Wait(reason, _NOW, _NOW)), reason=reason
+        )
     except OutcomeUnknown as unknown:
         return _unknown(item, unknown, clock())
     except ClockSkew:
@@ -88,7 +93,7 @@ _NOW = timedelta(0)
 
 def give_back(item: Claimed, why: Wait | Pause) -> Report:
     """Return the report of a step that was not begun: its unit is given back."""
-    return _report(item, "released", ex.Failed(why), reason=why.reason)
+    return _report(item, ActionState.RELEASED, ex.Failed(why), reason=why.reason)
 
 
 class _TooLate(Exception):
@@ -172,12 +177,14 @@ def _answered(
     match answer:
         case Retry(left=False):
             reason, silence = answer.reason, answer.silence
-            return _report(item, "released", ex.Failed(answer), reason=reason, silence=silence)
+            return _report(
+                item, ActionState.RELEASED, ex.Failed(answer), reason=reason, silence=silence
+            )
         case Skip(reason, means=Means.GONE) if _by_chat(item):
             # the chat has another id now, or was deleted: the person has not, so it is opened anew
             anew = ex.Failed(Retry(f"the chat is gone and is opened anew: {reason}"))
             forgotten = Learned(chat_id=FORGOTTEN)
-            return _report(item, "refused", anew, reason=reason, learned=forgotten)
+            return _report(item, ActionState.REFUSED, anew, reason=reason, learned=forgotten)
         case Retry(reason) | Wait(reason) | Skip(reason) | Fail(reason) | Pause(reason):
             if isinstance(answer, Skip) and answer.alert:
                 log.warning(
@@ -186,7 +193,7 @@ def _answered(
                 )
             return _report(
                 item,
-                "refused",
+                ActionState.REFUSED,
                 ex.Failed(answer),
                 reason=reason,
                 silence=answer.silence if isinstance(answer, Retry) else 0,
@@ -199,7 +206,7 @@ def _answered(
         case _:
             node = item.node
             assert node is not None  # noqa: S101  posts are looked for at a node
-            return _report(item, "done", ex.PostsFound(chosen_posts(node, answer, now)))
+            return _report(item, ActionState.DONE, ex.PostsFound(chosen_posts(node, answer, now)))
 
 
 def _by_chat(item: Claimed) -> bool:
@@ -238,7 +245,7 @@ def _seen(item: Claimed, profile: Profile, now: datetime) -> Report:
             provider_id=profile.provider_id, connected_at=now if profile.connected else None
         )
     seen = ex.ProfileRead(profile.provider_id, profile.connected, profile.invitation_pending)
-    return _report(item, "done", seen, learned=learned)
+    return _report(item, ActionState.DONE, seen, learned=learned)
 
 
 def _sent(item: Claimed, sent: Sent, now: datetime) -> Report:
@@ -257,7 +264,7 @@ def _sent(item: Claimed, sent: Sent, now: datetime) -> Report:
         hold_until = now + SLOW_DOWN_FOR
     return _report(
         item,
-        "done",
+        ActionState.DONE,
         ex.Done(),
         reference=sent.reference,
         learned=learned,
@@ -288,7 +295,7 @@ def _unknown(item: Claimed, unknown: OutcomeUnknown, now: datetime) -> Report:
     )
     return _report(
         item,
-        "unknown",
+        ActionState.UNKNOWN,
         None,
         reason=unknown.reason,
         check_at=now + FIRST_QUESTION,
@@ -299,7 +306,7 @@ def _unknown(item: Claimed, unknown: OutcomeUnknown, now: datetime) -> Report:
 
 def _report(
     item: Claimed,
-    state: str,
+    state: ActionState,
     event: ex.Event | None,
     *,
     reason: str | None = None,

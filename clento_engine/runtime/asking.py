@@ -10,10 +10,6 @@ from clento_engine.provider.port import Provider
 MayGoOn = Callable[[], bool]
 
 
-class OutOfTime(Exception):
-    """What is under way needs another request, and the tick's budget is over."""
-
-
 def always() -> bool:
     """Say that there is time left."""
     return True

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from uuid import UUID
 
+from clento_engine.domain.account import PausedBy, Tier
 from clento_engine.domain.failure import Fail, Failure, Pause, Retry, Skip
-from clento_engine.domain.limits import Tier
 from clento_engine.provider.port import Account
+from clento_engine.runtime.errors import NotAdded
 from clento_engine.runtime.guard import require_stamp
 from clento_engine.runtime.world import World, surely
 from clento_engine.store.accounts import add_account, pause_account
@@ -26,15 +27,6 @@ class Added:
     member: str
     is_known: bool
     paused: str | None = None
-
-
-class NotAdded(Exception):
-    """A sender cannot be added: `reason`; `is_unknown`: the provider does not know the account."""
-
-    def __init__(self, reason: str, *, is_unknown: bool = False) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.is_unknown = is_unknown
 
 
 async def add(
@@ -116,7 +108,7 @@ async def confirm(
                     conn,
                     organization_id,
                     account_id,
-                    by="provider",
+                    by=PausedBy.PROVIDER,
                     reason=reason,
                     now=world.clock(),
                 )

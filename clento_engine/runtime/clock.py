@@ -4,15 +4,13 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+from clento_engine.runtime.errors import ClockSkew
+
 Clock = Callable[[], datetime]
 
 # Of real time.  More than clocks kept by NTP ever differ; far less than the shortest thing that is
 # measured by two of them, which is what a lease outlasts its requests by.
 MOST_SKEW = timedelta(seconds=5)
-
-
-class ClockSkew(Exception):
-    """The clock cannot be trusted: it was set, or differs from the others'."""
 
 
 def system_clock() -> datetime:
@@ -71,7 +69,7 @@ class SteadyClock:
         passed = timedelta(seconds=(self._monotonic() - self._began) * self.speed)
         skew = now - self._began_at - passed
         if abs(skew) > MOST_SKEW * self.speed:
-            raise ClockSkew(f"this host's clock jumped by {skew.total_seconds():+.0f} s")
+            raise ClockSkew(skew)
         return now
 
 
@@ -87,4 +85,4 @@ def require_agreement(clock: Clock, before: datetime, told: datetime, whose: str
     if before - most <= told <= after + most:
         return
     skew = (before - told) if told < before else (after - told)
-    raise ClockSkew(f"this host's clock differs from {whose} by {skew.total_seconds():+.0f} s")
+    raise ClockSkew(skew, whose)

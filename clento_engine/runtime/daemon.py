@@ -11,8 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from clento_engine.runtime.clock import ClockSkew
-from clento_engine.runtime.guard import NotAsked, UnknownProvider, WrongProvider
+from clento_engine.runtime.errors import ClockSkew, NotAsked, UnknownProvider, WrongProvider
 from clento_engine.runtime.heartbeat import Heartbeat
 from clento_engine.runtime.inbox import apply_inbox
 from clento_engine.runtime.outbox import Outbox
@@ -22,8 +21,9 @@ from clento_engine.runtime.sweep import sweep
 from clento_engine.runtime.ticker import tick
 from clento_engine.runtime.work import housekeeping
 from clento_engine.runtime.world import World
-from clento_engine.store.database import DatabaseUnavailable, Lost
+from clento_engine.store.database import Lost
 from clento_engine.store.due import Due, due
+from clento_engine.store.errors import DatabaseUnavailable
 
 INTERVAL = timedelta(seconds=1)  # of real time, also where the world's clock runs faster
 TICK = timedelta(seconds=30)  # after that a tick begins anew, and sees new organisations

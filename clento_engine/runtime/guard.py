@@ -12,8 +12,10 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from clento_engine.domain.failure import Fail, Pause, Retry, Skip, Wait
 from clento_engine.provider.port import Provider
-from clento_engine.runtime.clock import ClockSkew, speed_of
-from clento_engine.runtime.world import Workspace, World
+from clento_engine.runtime.clock import speed_of
+from clento_engine.runtime.errors import ClockSkew, NotAsked, UnknownProvider, WrongProvider
+from clento_engine.runtime.workspace import Workspace
+from clento_engine.runtime.world import World
 from clento_engine.store.database import Conn, Database
 from clento_engine.store.installation import binding, stamp, witnesses
 
@@ -29,36 +31,6 @@ _checked: WeakKeyDictionary[Database, tuple[float, Workspace]] = WeakKeyDictiona
 _compared: WeakSet[Provider] = WeakSet()
 
 log = logging.getLogger(__name__)
-
-
-class WrongProvider(Exception):
-    """The database is bound to another provider than this process talks to: `bound`, `given`."""
-
-    def __init__(self, bound: Workspace, given: Workspace) -> None:
-        super().__init__(f"the database is bound to {bound}, not to {given}")
-        self.bound = bound
-        self.given = given
-
-
-class UnknownProvider(Exception):
-    """The provider does not know an account that the database has: nothing may be bound to it.
-
-    `given`: the provider; `account`: Unipile's id of one of them.
-    """
-
-    def __init__(self, given: Workspace, account: str) -> None:
-        super().__init__(f"{given} does not know the account {account} as we do")
-        self.given = given
-        self.account = account
-
-
-class NotAsked(Exception):
-    """The provider cannot be asked whether it is the one that the accounts are from: `reason`."""
-
-    def __init__(self, given: Workspace, reason: str) -> None:
-        super().__init__(f"{given} cannot be asked: {reason}")
-        self.given = given
-        self.reason = reason
 
 
 async def require_provider(world: World) -> None:
@@ -101,8 +73,7 @@ async def require_clock(world: World) -> None:
             await asyncio.gather(*(provider.account(NOBODY) for _ in range(COMPARED)))
     skew = provider.skew
     if skew is not None and abs(skew) > MOST_SKEW * speed_of(world.clock):
-        ahead = f"{skew.total_seconds():+.0f} s"
-        raise ClockSkew(f"this host's clock differs from the provider's by {ahead}")
+        raise ClockSkew(skew, "the provider's")
 
 
 async def require_stamp(conn: Conn, world: World) -> None:

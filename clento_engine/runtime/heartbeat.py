@@ -11,7 +11,8 @@ from importlib.metadata import version
 from typing import Literal
 
 from clento_engine.runtime.world import World, surely
-from clento_engine.store.database import DatabaseUnavailable, Lost
+from clento_engine.store.database import Lost
+from clento_engine.store.errors import DatabaseUnavailable
 from clento_engine.store.lanes import Wrong, mend_lanes
 from clento_engine.store.tickers import Ticker, beat, ended
 

@@ -14,6 +14,7 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from clento_engine.domain import execution as ex
+from clento_engine.domain.account import PausedBy
 from clento_engine.domain.authorship import Author, Written, author, digest, may_echo
 from clento_engine.domain.lead import Identity, identity
 from clento_engine.domain.notice import Notice
@@ -24,7 +25,8 @@ from clento_engine.provider.port import Message
 from clento_engine.runtime.asking import MayGoOn, always
 from clento_engine.runtime.world import World, surely
 from clento_engine.store.accounts import pause_account
-from clento_engine.store.database import Conn, DatabaseUnavailable, Lost
+from clento_engine.store.database import Conn, Lost
+from clento_engine.store.errors import DatabaseUnavailable
 from clento_engine.store.inbox import (
     NOBODY_KNOWN,
     InboxRow,
@@ -352,7 +354,7 @@ async def _account_status(
         return
     if message in PAUSING:
         await pause_account(
-            conn, row.organization_id, account_id, by="provider", reason=message, now=now
+            conn, row.organization_id, account_id, by=PausedBy.PROVIDER, reason=message, now=now
         )
         await sweep_by(conn, row.organization_id, account_id, now + ASK_AGAIN)
     elif message in RESUMING:

@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from clento_engine.domain.campaign import START
 from clento_engine.domain.editor import read_workflow
 from clento_engine.domain.execution import OnMissing
 from clento_engine.domain.failure import REFUSALS_IN_A_ROW
@@ -17,33 +18,20 @@ from clento_engine.domain.reach import PUBLIC, Reach
 from clento_engine.domain.readiness import check_ready, skip_unready
 from clento_engine.domain.schedule import DEFAULT_HOURS, WorkingHours, parse_hours
 from clento_engine.domain.workflow import Workflow
+from clento_engine.runtime.errors import NotReady, Over, Unready
 from clento_engine.store.accounts import AccountRow
 from clento_engine.store.campaigns import (
     CampaignRow,
-    CannotDo,
     Pace,
     create_campaign,
     find_campaign,
     start_campaign,
 )
 from clento_engine.store.database import Conn
+from clento_engine.store.errors import Noun, WrongState
 from clento_engine.store.outbox import endpoints
 from clento_engine.store.reports import find_account, find_list, list_columns, senders, version
 from clento_engine.store.workflows import load_workflows, save_workflow
-
-
-class NotReady(Exception):
-    """The workflow must not run as it is: `findings` say why."""
-
-    def __init__(self, problem: str, fix: str, findings: Sequence[Finding]) -> None:
-        super().__init__(problem)
-        self.problem = problem
-        self.fix = fix
-        self.findings = tuple(findings)
-
-
-class Over(ValueError):
-    """The moment at which a campaign was to begin is in the past."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +83,7 @@ async def create(
     """
     read = read_workflow(plan.document)
     if read.workflow is None:
-        raise NotReady(
-            "the workflow has errors",
-            "correct it in the editor, and export it again",
-            read.findings,
-        )
+        raise NotReady(Unready.WORKFLOW, read.findings)
     async with conn.transaction():
         list_id, _ = await find_list(conn, organization_id, plan.list_name)
         accounts = [await find_account(conn, organization_id, name) for name in plan.senders]
@@ -140,20 +124,20 @@ async def start(
     """Start a draft, unless a node of its workflow cannot run here and now.
 
     With `skip` such nodes are passed over, in a new version of the workflow that only this start
-    uses; a workflow with errors starts nothing even then.  Raises NotReady, CannotDo, NotFound,
+    uses; a workflow with errors starts nothing even then.  Raises NotReady, WrongState, NotFound,
     and Over for a `begin` that is past: then nothing was changed.
     """
     async with conn.transaction():
         campaign = await find_campaign(conn, organization_id, name)
-        if campaign.status != "draft":
-            raise CannotDo(f"the campaign is {campaign.status}: only a draft can be started")
+        if campaign.status not in START.before:
+            raise WrongState(Noun.CAMPAIGN, campaign.status, START.before)
         version_id = campaign.workflow_version_id
         saved = await version(conn, organization_id, version_id)
         compiled = await load_workflows(conn, [(organization_id, version_id)])
         workflow = compiled[version_id]
         accounts = await senders(conn, organization_id, campaign.id)
         if not accounts:
-            raise NotReady("its senders were removed", "create the campaign again, with others", ())
+            raise NotReady(Unready.NO_SENDERS)
         findings = [
             *_unmarked(workflow, read_workflow(saved.document).findings),
             *await _readiness(conn, organization_id, campaign, workflow, accounts, reach),
@@ -190,12 +174,12 @@ def starts_at(begin: date | datetime | None, zone: str, now: datetime) -> dateti
         return now
     if not isinstance(begin, datetime):
         if begin < now.astimezone(ZoneInfo(zone)).date():
-            raise Over(f"{begin} is over: give a day that is to come, or none to start now")
+            raise Over(begin)
         begin = datetime.combine(begin, time(), ZoneInfo(zone))
         return max(begin.astimezone(UTC), now)
     at = begin if begin.tzinfo is not None else begin.replace(tzinfo=ZoneInfo(zone))
     if at < now:
-        raise Over(f"{begin} is over: give a moment that is to come, or none to start now")
+        raise Over(begin)
     return at.astimezone(UTC)
 
 
@@ -226,14 +210,6 @@ def _unmarked(workflow: Workflow, findings: Sequence[Finding]) -> list[Finding]:
 def _require_ready(findings: Sequence[Finding], *, skip: bool) -> None:
     found = {finding.severity for finding in findings}
     if Severity.ERROR in found:
-        raise NotReady(
-            "the workflow has errors: nothing was started",
-            "correct what is named, and create the campaign again",
-            findings,
-        )
+        raise NotReady(Unready.CAMPAIGN, findings)
     if Severity.UNREADY in found and not skip:
-        raise NotReady(
-            "some nodes cannot run: nothing was started",
-            "do what is named, or pass these nodes over with --skip-unready",
-            findings,
-        )
+        raise NotReady(Unready.NODES, findings)

@@ -10,12 +10,12 @@ from datetime import timedelta
 from uuid import UUID
 
 from clento_engine.domain.failure import Fail, Failure, Pause, Retry, Skip, Wait
-from clento_engine.domain.operation import Operation
 from clento_engine.provider.port import Chat, Message
 from clento_engine.runtime.act import give_back
 from clento_engine.runtime.inbox import apply_rows, message_key, of_message, recipient
 from clento_engine.runtime.world import World, surely
-from clento_engine.store.database import DatabaseUnavailable, Lost
+from clento_engine.store.database import Lost
+from clento_engine.store.errors import DatabaseUnavailable
 from clento_engine.store.inbox import lock_keys, store_webhook, unseen
 from clento_engine.store.opt_outs import opt_out_phrases
 from clento_engine.store.pick import Claimed
@@ -29,7 +29,6 @@ LOOK_AGAIN = timedelta(minutes=10)  # after the chat could not be read
 MOST_CHATS = 5  # with one person, that are read before a message
 MOST_NEW_CHATS = 300  # of which one hearing asks whose they are; the others are for the next
 AT_ONCE = 8
-WAYS_TO_WRITE = (Operation.SEND_FOLLOWUP, Operation.SEND_INMAIL)
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +108,7 @@ async def look_first(world: World, item: Claimed) -> Report | None:
     nothing can be found out the step waits, its unit given back.
     """
     rules, intent, ticket = item.run.rules, item.intent, item.ticket
-    if intent is None or ticket is None or intent.operation not in WAYS_TO_WRITE:
+    if intent is None or ticket is None or not intent.operation.traits.is_message:
         return None
     if not (rules.stop_on_reply or rules.stop_on_own_message):
         return None

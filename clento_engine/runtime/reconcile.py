@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from clento_engine.domain import absence
 from clento_engine.domain import execution as ex
+from clento_engine.domain.action import ActionState
 from clento_engine.domain.failure import (
     SILENCES_IN_A_ROW,
     Fail,
@@ -32,9 +33,9 @@ from clento_engine.domain.failure import (
 from clento_engine.domain.limits import MONTH
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.provider.port import Comment, Invitation, Message, Profile
-from clento_engine.runtime.asking import MayGoOn, OutOfTime, always, looking
+from clento_engine.runtime.asking import MayGoOn, always, looking
 from clento_engine.runtime.binding import confirm
-from clento_engine.runtime.clock import ClockSkew
+from clento_engine.runtime.errors import ClockSkew, OutOfTime
 from clento_engine.runtime.guard import require_clock, require_provider
 from clento_engine.runtime.world import World, settled
 from clento_engine.store.budgets import reserve
@@ -161,9 +162,9 @@ async def _ask(world: World, action: Doubtful) -> Report:
     operation = action.ticket.operation
     if operation is Operation.PROFILE_VISIT:
         # nothing can be asked; a visit too few is better than one too many
-        return _report(action, "done", ex.Done(), world.clock())
-    if not operation.is_write:
-        return _report(action, "absent", ex.Absent(), world.clock())
+        return _report(action, ActionState.DONE, ex.Done(), world.clock())
+    if not operation.traits.writes:
+        return _report(action, ActionState.ABSENT, ex.Absent(), world.clock())
     question = _Question(world, action)
     answer = await question.ask()
     if _is_gone(answer):  # or is it the account that is not there?
@@ -226,7 +227,7 @@ class _Question:
             provider_id=profile.provider_id, connected_at=now if profile.connected else None
         )
         read = ex.ProfileRead(profile.provider_id, profile.connected, profile.invitation_pending)
-        return _report(self.action, "done", read, now, learned=learned)
+        return _report(self.action, ActionState.DONE, read, now, learned=learned)
 
     async def _invitation_in_list(self) -> Report | Failure:
         action = self.action
@@ -241,7 +242,7 @@ class _Question:
         read = ex.ProfileRead(action.target, connected=False, invitation_pending=True)
         learned = Learned(invitation_id=found.id)
         now = self.world.clock()
-        return _report(action, "done", read, now, learned=learned, reference=found.id)
+        return _report(action, ActionState.DONE, read, now, learned=learned, reference=found.id)
 
     async def _withdrawal(self) -> Report | Failure:
         """Ask the profile: a withdrawal is done when it says so.
@@ -255,11 +256,11 @@ class _Question:
         if _is_gone(profile):
             if (failure := await self.confirmed()) is not None:
                 return failure
-            return _report(self.action, "done", ex.Done(), self.world.clock())
+            return _report(self.action, ActionState.DONE, ex.Done(), self.world.clock())
         if not isinstance(profile, Profile):
             return profile
         if profile.connected or not profile.invitation_pending:
-            return _report(self.action, "done", ex.Done(), self.world.clock())
+            return _report(self.action, ActionState.DONE, ex.Done(), self.world.clock())
         return self._search(profile)
 
     async def _pending_id(self) -> Report | Failure:
@@ -445,7 +446,9 @@ class _Question:
 
     def _done(self, reference: str | None, learned: Learned | None = None) -> Report:
         now = self.world.clock()
-        return _report(self.action, "done", ex.Done(), now, learned=learned, reference=reference)
+        return _report(
+            self.action, ActionState.DONE, ex.Done(), now, learned=learned, reference=reference
+        )
 
     def _next_page(self, cursor: str | None, *, is_known: bool = False) -> Report | Failure:
         """Go on with the list's next page at the next question."""
@@ -472,7 +475,7 @@ class _Question:
         settles_at = action.intended_at + settles
         since = action.progress.absent_since
         if since is not None and now >= settles_at:
-            return _report(action, "absent", ex.Absent(), now, learned=learned)
+            return _report(action, ActionState.ABSENT, ex.Absent(), now, learned=learned)
         anew = Progress(absent_since=since or now)
         if now < settles_at:
             return _later(action, now, min(ASK_AGAIN, settles_at - now), "not there yet", anew)
@@ -540,7 +543,9 @@ def _out_of_order(action: Doubtful, failure: Failure, now: datetime) -> Report:
         extra={"lead_id": str(action.lead_id), "alert": True},
     )
     reason = f"whether {action.ticket.operation} happened cannot be found out: {failure.reason}"
-    return _report(action, "unknown", ex.Unknowable(reason), now, check_at=now + timedelta(days=1))
+    return _report(
+        action, ActionState.UNKNOWN, ex.Unknowable(reason), now, check_at=now + timedelta(days=1)
+    )
 
 
 def _later(
@@ -554,7 +559,7 @@ def _later(
 ) -> Report:
     return _report(
         action,
-        "unknown",
+        ActionState.UNKNOWN,
         None,
         now,
         check_at=now + wait,
@@ -566,7 +571,7 @@ def _later(
 
 def _report(
     action: Doubtful,
-    state: str,
+    state: ActionState,
     event: ex.Event | None,
     now: datetime,
     *,

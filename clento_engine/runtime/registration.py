@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from clento_engine.domain.failure import Fail, OutcomeUnknown, Pause, Retry, Skip, Wait
 from clento_engine.provider.port import Provider
+from clento_engine.runtime.errors import NotRegistered
 
 # By source, each event by name: the provider's default leaves `ok` and `stopped` out.
 # Source: Unipile's webhook reference, section 4 of our sheet.
@@ -38,10 +39,6 @@ _OF_ORGANIZATION = re.compile(
 log = logging.getLogger(__name__)
 
 
-class NotRegistered(Exception):
-    """The provider did not take a webhook, or not for sure; registering again is harmless."""
-
-
 async def register(provider: Provider, base_url: str, secret: str) -> list[str]:
     """Register what is missing of our webhooks; return the names of what was added.
 
@@ -53,7 +50,7 @@ async def register(provider: Provider, base_url: str, secret: str) -> list[str]:
     """
     present = await provider.webhooks()
     if isinstance(present, Retry | Wait | Skip | Fail | Pause):
-        raise NotRegistered(f"the webhooks cannot be listed: {present.reason}")
+        raise NotRegistered("the webhooks cannot be listed", present.reason)
     url = f"{base_url.rstrip('/')}{PATH}"
     added = []
     for source, events in WANTED.items():
@@ -66,9 +63,9 @@ async def register(provider: Provider, base_url: str, secret: str) -> list[str]:
                 source, url, events=events, secret=secret, name=name
             )
         except OutcomeUnknown as unknown:
-            raise NotRegistered(f"{name}: {unknown.reason}") from unknown
+            raise NotRegistered(name, unknown.reason) from unknown
         if not isinstance(answer, str):
-            raise NotRegistered(f"{name}: {answer.reason}")
+            raise NotRegistered(name, answer.reason)
         added.append(name)
         log.info("webhook registered", extra={"webhook": name, "id": answer})
         for each in ours:  # after the new one: told twice is better than not told
@@ -89,6 +86,6 @@ async def _delete(provider: Provider, webhook_id: str) -> None:
     try:
         answer = await provider.delete_webhook(webhook_id)
     except OutcomeUnknown as unknown:
-        raise NotRegistered(f"webhook {webhook_id} not deleted: {unknown.reason}") from unknown
+        raise NotRegistered(f"webhook {webhook_id} not deleted", unknown.reason) from unknown
     if isinstance(answer, Retry | Wait | Skip | Fail | Pause):
-        raise NotRegistered(f"webhook {webhook_id} not deleted: {answer.reason}")
+        raise NotRegistered(f"webhook {webhook_id} not deleted", answer.reason)

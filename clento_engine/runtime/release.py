@@ -3,9 +3,10 @@
 from datetime import datetime
 from uuid import UUID
 
+from clento_engine.domain.action import ActionState
 from clento_engine.domain.execution import Execution, Released, Status
-from clento_engine.store.campaigns import CannotDo
 from clento_engine.store.database import Conn
+from clento_engine.store.errors import ChangedMeanwhile, Noun, WrongState
 from clento_engine.store.reports import walk
 from clento_engine.store.settle import Report, settle
 
@@ -23,11 +24,11 @@ async def release(
 
     An action whose outcome nobody could find out is closed by the word of whoever releases: to run
     the step again says that it did not happen; to pass over it counts it as done, as it may be.
-    Raises NotFound, and CannotDo when the lead is not held or was changed at this moment.
+    Raises NotFound, WrongState when the lead is not held, and ChangedMeanwhile.
     """
     lead = await walk(conn, organization_id, campaign_id, lead_id)
     if lead.status != Status.HELD.value:
-        raise CannotDo(f"the lead is {lead.status}: only one that is held can be released")
+        raise WrongState(Noun.LEAD, lead.status, [Status.HELD])
     report = Report(
         organization_id,
         campaign_id,
@@ -35,10 +36,10 @@ async def release(
         lead.account_id,
         event=Released(skip=skip),
         ticket=lead.ticket,
-        state=None if lead.ticket is None else "done" if skip else "absent",
+        state=None if lead.ticket is None else ActionState.DONE if skip else ActionState.ABSENT,
         reason=None if lead.ticket is None else "by the word of an operator",
     )
     settled = await settle(conn, [report], now=now, actor="operator")
     if not settled.outcomes:
-        raise CannotDo("the lead was changed at this moment: look at it again")
+        raise ChangedMeanwhile(Noun.LEAD)
     return settled.outcomes[0].execution

@@ -13,13 +13,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from clento_engine.domain import execution as ex
+from clento_engine.domain.account import PausedBy
 from clento_engine.domain.failure import Fail, Failure, Means, Pause, Retry, Skip, Wait
 from clento_engine.domain.limits import MOST_PENDING, PENDING_WARNED, Spacing, spacing_after
 from clento_engine.domain.operation import Budget
 from clento_engine.provider.port import Invitation, Message, Page, Relation
-from clento_engine.runtime.asking import MayGoOn, OutOfTime, always, looking
+from clento_engine.runtime.asking import MayGoOn, always, looking
 from clento_engine.runtime.binding import confirm
-from clento_engine.runtime.guard import WrongProvider, require_provider
+from clento_engine.runtime.errors import OutOfTime, WrongProvider
+from clento_engine.runtime.guard import require_provider
 from clento_engine.runtime.listen import hear
 from clento_engine.runtime.world import World, settled, surely
 from clento_engine.store.accounts import pause_account
@@ -108,7 +110,7 @@ async def sweep(world: World, *, most: int = 50, may_go_on: MayGoOn = always) ->
 
 async def _sweep(world: World, row: SweepRow) -> None:
     now = world.clock()
-    if row.own_provider_id is None or row.paused_by == "provider":
+    if row.own_provider_id is None or row.paused_by is PausedBy.PROVIDER:
         failure = await confirm(world, row.organization_id, row.account_id, row.unipile_account_id)
         if failure is not None:
             await _try_later(world, row, failure, ACCOUNT_AGAIN)
@@ -279,7 +281,7 @@ async def _try_later(world: World, row: SweepRow, failure: Failure, again: Spaci
                     conn,
                     row.organization_id,
                     row.account_id,
-                    by="provider",
+                    by=PausedBy.PROVIDER,
                     reason=failure.reason,
                     now=now,
                 )

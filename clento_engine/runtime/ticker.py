@@ -13,8 +13,8 @@ from weakref import WeakKeyDictionary
 
 from clento_engine.domain.failure import Wait
 from clento_engine.runtime.act import act, event_report, give_back
-from clento_engine.runtime.clock import ClockSkew
-from clento_engine.runtime.guard import WrongProvider, require_clock, require_provider
+from clento_engine.runtime.errors import ClockSkew, WrongProvider
+from clento_engine.runtime.guard import require_clock, require_provider
 from clento_engine.runtime.listen import LOOK_AGAIN, look_first
 from clento_engine.runtime.world import World, surely
 from clento_engine.store.accounts import organizations

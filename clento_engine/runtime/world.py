@@ -10,6 +10,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 from clento_engine.domain.limits import LEASE
 from clento_engine.provider.port import Provider
 from clento_engine.runtime.clock import Clock
+from clento_engine.runtime.workspace import Workspace
 from clento_engine.store.database import Database, Undone
 from clento_engine.store.settle import Report, Settled, settle, settle_apart
 
@@ -18,18 +19,6 @@ T = TypeVar("T")
 # Half of what is under way is settled and claimed in one turn, and much of what a turn costs is the
 # same for 10 steps and for 100: with 100 at once a fifth fewer are taken, with 400 little more.
 SLOTS = 300
-
-
-@dataclass(frozen=True, slots=True)
-class Workspace:
-    """A provider: its origin (scheme, host, port), and whether it is a simulator."""
-
-    dsn: str
-    is_simulated: bool
-
-    def __str__(self) -> str:
-        """Name it for people."""
-        return f"the simulator at {self.dsn}" if self.is_simulated else f"Unipile at {self.dsn}"
 
 
 @dataclass(frozen=True, slots=True)

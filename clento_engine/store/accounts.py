@@ -11,6 +11,7 @@ from psycopg.errors import UniqueViolation
 from psycopg.rows import dict_row
 from uuid_utils.compat import uuid7
 
+from clento_engine.domain.account import AccountStatus, PausedBy, Tier
 from clento_engine.domain.limits import (
     ACCOUNT_SPACING,
     DAY,
@@ -20,19 +21,19 @@ from clento_engine.domain.limits import (
     WEEK,
     Caps,
     Spacing,
-    Tier,
     counted_since,
     default_limits,
 )
 from clento_engine.domain.operation import Budget
-
-
-class NotFound(Exception):
-    """Nothing has that name; the message says what was looked for and how to see what there is."""
-
-
-class AlreadyExists(Exception):
-    """The name is taken."""
+from clento_engine.store.errors import AlreadyExists, Noun
+from clento_engine.store.literals import (
+    ACCOUNT_PAUSED,
+    ACTIVE,
+    BY_OPERATOR,
+    BY_PROVIDER,
+    INTENDED,
+    RUNNING,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,8 @@ class AccountRow:
     name: str
     tier: Tier
     time_zone: str
-    status: str
-    paused_by: str | None
+    status: AccountStatus
+    paused_by: PausedBy | None
     pause_reason: str | None
     warmup_days: int
     warmup_started_at: datetime | None
@@ -65,10 +66,22 @@ ACCOUNT = """a.id, a.unipile_account_id, a.name, a.tier, a.time_zone, a.status, 
        a.removed_at"""
 # Whether a lane is to be active, of its campaign `c` and its account `a`: said here, and once more
 # in the migration that makes the view `invariants.lanes`.
-BOTH_RUN = "c.status = 'running' and a.status = 'active'"
+BOTH_RUN = f"c.status = {RUNNING} and a.status = {ACTIVE}"
 LANE_RUNS = f"{BOTH_RUN} and l.held_reason is null"
 NOT_LOOKED_UP = "not yet looked up at Unipile"
-_ACTIVE = ("active", None, None)
+_NOT_YET = (AccountStatus.PAUSED, PausedBy.PROVIDER, NOT_LOOKED_UP)
+_IN_ORDER = (AccountStatus.ACTIVE, None, None)
+
+
+def account_row(row: dict[str, Any]) -> AccountRow:
+    """Return a row of the columns `ACCOUNT`."""
+    paused_by = row["paused_by"]
+    words = {
+        "tier": Tier(row["tier"]),
+        "status": AccountStatus(row["status"]),
+        "paused_by": None if paused_by is None else PausedBy(paused_by),
+    }
+    return AccountRow(**{**row, **words})
 
 
 async def create_organization(conn: AsyncConnection[Any], name: str) -> UUID:
@@ -79,7 +92,7 @@ async def create_organization(conn: AsyncConnection[Any], name: str) -> UUID:
             "insert into organizations (id, name) values (%s, %s)", (organization_id, name)
         )
     except UniqueViolation:
-        raise AlreadyExists(f"organisation {name!r} exists already") from None
+        raise AlreadyExists(Noun.ORGANIZATION, name) from None
     return organization_id
 
 
@@ -127,13 +140,11 @@ async def add_account(
                     provider_id,
                     spacing.shortest,
                     spacing.longest,
-                    *(("paused", "provider", NOT_LOOKED_UP) if provider_id is None else _ACTIVE),
+                    *(_NOT_YET if provider_id is None else _IN_ORDER),
                 ),
             )
         except UniqueViolation:
-            raise AlreadyExists(
-                f"the organisation has an account {unipile_account_id!r} already"
-            ) from None
+            raise AlreadyExists(Noun.ACCOUNT, unipile_account_id) from None
         for budget, limit in default_limits(tier).items():
             await conn.execute(
                 "insert into rate_limits (organization_id, account_id, operation, per_hour,"
@@ -170,7 +181,7 @@ async def hold_member(
                 (member_id, unipile_account_id, organization_id, account_id),
             )
     except UniqueViolation:
-        raise AlreadyExists(f"{unipile_account_id!r} is connected already") from None
+        raise AlreadyExists(Noun.MEMBER, unipile_account_id) from None
 
 
 async def accounts(conn: AsyncConnection[Any], organization_id: UUID) -> list[AccountRow]:
@@ -181,7 +192,7 @@ async def accounts(conn: AsyncConnection[Any], organization_id: UUID) -> list[Ac
         " where a.organization_id = %s and a.removed_at is null order by a.id",
         (organization_id,),
     )
-    return [AccountRow(**{**row, "tier": Tier(row["tier"])}) for row in await cursor.fetchall()]
+    return [account_row(row) for row in await cursor.fetchall()]
 
 
 async def limits(
@@ -278,7 +289,7 @@ async def pause_account(
     organization_id: UUID,
     account_id: UUID,
     *,
-    by: str,
+    by: PausedBy,
     reason: str,
     now: datetime,
 ) -> bool:
@@ -290,10 +301,10 @@ async def pause_account(
     async with conn.transaction():
         await lock_lanes(conn, organization_id, account_id=account_id)  # before accounts, as settle
         cursor = await conn.execute(
-            "update connected_accounts set status = 'paused', paused_by = %(by)s,"
+            f"update connected_accounts set status = {ACCOUNT_PAUSED}, paused_by = %(by)s,"
             " pause_reason = %(reason)s"
             " where organization_id = %(organization_id)s and id = %(account_id)s"
-            " and (status = 'active' or (paused_by = 'provider' and %(by)s = 'operator'))",
+            f" and (status = {ACTIVE} or (paused_by = {BY_PROVIDER} and %(by)s = {BY_OPERATOR}))",
             {
                 "by": by,
                 "reason": reason,
@@ -304,7 +315,7 @@ async def pause_account(
         if cursor.rowcount == 0:
             await conn.execute(
                 "update connected_accounts set pause_reason = %s"
-                " where organization_id = %s and id = %s and paused_by = 'provider'",
+                f" where organization_id = %s and id = %s and paused_by = {BY_PROVIDER}",
                 (reason, organization_id, account_id),
             )
             return False
@@ -318,7 +329,7 @@ async def resume_account(
     organization_id: UUID,
     account_id: UUID,
     *,
-    by: str,
+    by: PausedBy,
     now: datetime,
 ) -> bool:
     """Let a paused account act again; its gaps and caps hold, so that no burst follows.
@@ -329,15 +340,15 @@ async def resume_account(
     """
     async with conn.transaction():
         await lock_lanes(conn, organization_id, account_id=account_id)  # before accounts, as settle
-        is_lifted = by == "operator" and await _lift_throttle(
+        is_lifted = by is PausedBy.OPERATOR and await _lift_throttle(
             conn, organization_id, account_id, now
         )
         cursor = await conn.execute(
-            "update connected_accounts set status = 'active', paused_by = null,"
+            f"update connected_accounts set status = {ACTIVE}, paused_by = null,"
             " pause_reason = null, errors_in_a_row = 0, store_since = %(now)s"
             " where organization_id = %(organization_id)s and id = %(account_id)s"
-            " and status = 'paused' and (%(by)s = 'operator' or paused_by = 'provider')"
-            " and provider_id is not null",
+            f" and status = {ACCOUNT_PAUSED} and provider_id is not null"
+            f" and (%(by)s = {BY_OPERATOR} or paused_by = {BY_PROVIDER})",
             {"by": by, "now": now, "organization_id": organization_id, "account_id": account_id},
         )
         if cursor.rowcount == 0 and not is_lifted:
@@ -407,7 +418,7 @@ async def in_flight_of(
     """Count the actions of an account that a living ticker may be performing right now."""
     cursor = await conn.execute(
         "select count(*) from actions where organization_id = %s and account_id = %s"
-        " and state = 'intended' and check_at > %s",
+        f" and state = {INTENDED} and check_at > %s",
         (organization_id, account_id, now),
     )
     row = await cursor.fetchone()

@@ -8,6 +8,7 @@ from uuid import UUID
 from psycopg.rows import class_row
 
 from clento_engine.store.database import Database
+from clento_engine.store.literals import OPEN
 from clento_engine.store.moves import miscounted
 
 
@@ -148,7 +149,7 @@ select a.unipile_account_id as account, x.campaign_id, x.lead_id, x.node_id, x.o
  order by x.intended_at, x.lead_id
 """
 
-_EXECUTIONS = """
+_EXECUTIONS = f"""
 select a.unipile_account_id as account, a.time_zone as zone, a.status as account_status,
        a.paused_by, a.next_sweep_at,
        c.id as campaign_id, c.status as campaign_status, c.working_hours, c.stop_on_reply,
@@ -169,7 +170,7 @@ select a.unipile_account_id as account, a.time_zone as zone, a.status as account
                    and l.account_id = e.account_id and l.operation = e.operation
   left join actions x on x.organization_id = e.organization_id
                      and x.campaign_id = e.campaign_id and x.lead_id = e.lead_id
-                     and x.state in ('intended', 'unknown')
+                     and x.state in {OPEN}
  order by c.id, e.lead_id
 """
 

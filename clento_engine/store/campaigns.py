@@ -11,25 +11,43 @@ from psycopg.errors import UniqueViolation
 from psycopg.rows import dict_row
 from uuid_utils.compat import uuid7
 
+from clento_engine.domain.campaign import (
+    COMPLETE,
+    PAUSE,
+    RESUME,
+    START,
+    STOP,
+    CampaignStatus,
+    Change,
+)
 from clento_engine.domain.execution import OnMissing
 from clento_engine.domain.failure import REFUSALS_IN_A_ROW
 from clento_engine.domain.operation import Operation
 from clento_engine.domain.schedule import WorkingHours
 from clento_engine.domain.workflow import Workflow
-from clento_engine.store.accounts import AlreadyExists, NotFound, record, set_lanes
+from clento_engine.store.accounts import record, set_lanes
+from clento_engine.store.errors import (
+    AlreadyExists,
+    NobodyToContact,
+    NotFound,
+    Noun,
+    WrongState,
+)
 from clento_engine.store.inbox import NOBODY_KNOWN
+from clento_engine.store.literals import (
+    ACTIVE,
+    COMPLETED,
+    DRAFT,
+    INTENDED,
+    RUNNING,
+    STARTS,
+    STOPPED,
+)
 from clento_engine.store.moves import count_enrolled
 from clento_engine.store.rows import RULES
 from clento_engine.store.suppressions import is_about
 
-# What a node may need besides its own operation.
-_PREPARATIONS = (Operation.PROFILE_LOOKUP, Operation.FIND_POSTS, Operation.CHECK_ACCEPTANCE)
-
 ENROLLED = "Enrolled"  # the event that tells what was known of a lead already
-
-
-class CannotDo(Exception):
-    """The campaign's state does not allow it; the message says which does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +65,7 @@ class CampaignRow:
 
     id: UUID
     name: str
-    status: str
+    status: CampaignStatus
     workflow_version_id: UUID
     list_id: UUID
     working_hours: str
@@ -128,7 +146,7 @@ async def create_campaign(
                 ),
             )
         except UniqueViolation:
-            raise AlreadyExists(f"the organisation has a campaign {name!r} already") from None
+            raise AlreadyExists(Noun.CAMPAIGN, name) from None
         for position, account_id in enumerate(senders):
             await conn.execute(
                 "insert into campaign_senders (organization_id, campaign_id, account_id, position)"
@@ -142,7 +160,7 @@ async def campaigns(conn: AsyncConnection[Any], organization_id: UUID) -> list[C
     """List an organisation's campaigns, oldest first."""
     cursor = conn.cursor(row_factory=dict_row)
     await cursor.execute(f"{_CAMPAIGN} order by c.id", {"organization_id": organization_id})
-    return [CampaignRow(**row) for row in await cursor.fetchall()]
+    return [_campaign(row) for row in await cursor.fetchall()]
 
 
 async def find_campaign(
@@ -156,8 +174,12 @@ async def find_campaign(
     )
     row = await cursor.fetchone()
     if row is None:
-        raise NotFound(f"no campaign {name_or_id!r}: `clento campaign list` shows what there is")
-    return CampaignRow(**row)
+        raise NotFound(Noun.CAMPAIGN, name_or_id)
+    return _campaign(row)
+
+
+def _campaign(row: dict[str, Any]) -> CampaignRow:
+    return CampaignRow(**{**row, "status": CampaignStatus(row["status"])})
 
 
 async def start_campaign(
@@ -174,14 +196,15 @@ async def start_campaign(
     """Start a draft: enroll every lead of its list, in one statement; return how many.
 
     Suppressed people are passed over.  Leads are dealt out to the senders in turn.
-    Raises CannotDo when the campaign is no draft or nobody can be enrolled: nothing is changed.
+    Raises WrongState when the campaign is no draft, NobodyToContact when nobody can be enrolled:
+    nothing is changed.
     """
     async with conn.transaction():
         cursor = await conn.execute(
-            "update campaigns set status = 'running', started_at = %s, start_at = %s,"
+            f"update campaigns set status = {RUNNING}, started_at = %s, start_at = %s,"
             " next_start_at = %s, workflow_version_id = %s, max_concurrent_leads = %s,"
             " lead_processing_delay = %s, leads_per_day = %s"
-            " where organization_id = %s and id = %s and status = 'draft'",
+            f" where organization_id = %s and id = %s and status = {DRAFT}",
             (
                 now,
                 start_at,
@@ -196,7 +219,7 @@ async def start_campaign(
         )
         if cursor.rowcount == 0:
             status = await _status(conn, organization_id, campaign_id)
-            raise CannotDo(f"the campaign is {status}: only a draft can be started")
+            raise WrongState(Noun.CAMPAIGN, status, START.before)
         of = {
             "organization_id": organization_id,
             "campaign_id": campaign_id,
@@ -207,7 +230,7 @@ async def start_campaign(
         cursor = await conn.execute(_ENROLL, of)
         enrolled = cursor.rowcount
         if enrolled == 0:
-            raise CannotDo("its list has no lead that may be contacted: import leads first")
+            raise NobodyToContact
         await count_enrolled(conn, organization_id, campaign_id, enrolled)
         await conn.execute(_DEALT, of)
         await conn.execute(_TELL_KNOWN, of)
@@ -221,7 +244,7 @@ async def start_campaign(
             " and a.id = s.account_id",
             of,
         )
-        await record(conn, organization_id, campaign_id, "CampaignStarted", "operator", now, None)
+        await record(conn, organization_id, campaign_id, START.event, "operator", now, None)
     return enrolled
 
 
@@ -236,7 +259,7 @@ select distinct on (e.account_id, e.lead_id)
                   and o.id <> c.id
   join campaign_executions e on e.organization_id = o.organization_id and e.campaign_id = o.id
                             and e.provider_id is not null
-                            and (e.outcome is not null or o.status = 'stopped')
+                            and (e.outcome is not null or o.status = {STOPPED})
   join connected_accounts a on a.organization_id = e.organization_id and a.id = e.account_id
  cross join lateral (
        select max(i.received_at) as at from inbox_events i
@@ -255,7 +278,7 @@ select distinct on (e.account_id, e.lead_id)
 _ENROLL = f"""
 insert into campaign_executions (organization_id, campaign_id, lead_id, account_id,
        workflow_version_id, status, operation, next_run_at, provider_id, connected, replied)
-select p.organization_id, c.id, p.id, s.account_id, c.workflow_version_id, 'waiting', 'start',
+select p.organization_id, c.id, p.id, s.account_id, c.workflow_version_id, 'waiting', {STARTS},
        %(start_at)s, t.provider_id, t.connected_at is not null, t.replied_at is not null
   from campaigns c
   join (select l.organization_id, l.id, l.list_id,
@@ -303,7 +326,7 @@ select e.organization_id, e.lead_id, e.campaign_id, %(now)s, '{ENROLLED}', 'oper
 
 async def _make_lanes(conn: AsyncConnection[Any], workflow: Workflow, of: dict[str, Any]) -> None:
     """Make every lane the walk may need: later, no lane is made under a pause that missed it."""
-    needed = {Operation.START, *_PREPARATIONS}
+    needed = {Operation.START, *(each for each in Operation if each.traits.is_preparation)}
     needed |= {node.operation for node in workflow.nodes.values()}
     operations = sorted(needed)
     # In order, and as strong as the update that follows: two starts would wait for each other.
@@ -320,11 +343,11 @@ async def _make_lanes(conn: AsyncConnection[Any], workflow: Workflow, of: dict[s
         of,
     )
     await conn.execute(
-        """
+        f"""
         insert into lanes (organization_id, campaign_id, account_id, operation, budget, active,
                            ready_at)
         select s.organization_id, s.campaign_id, s.account_id, o.operation, o.budget,
-               a.status = 'active', case when o.operation = 'start' then %(start_at)s end
+               a.status = {ACTIVE}, case when o.operation = {STARTS} then %(start_at)s end
           from campaign_senders s
           join connected_accounts a on a.organization_id = s.organization_id
                                    and a.id = s.account_id
@@ -349,9 +372,9 @@ async def pause_campaign(
 ) -> None:
     """Pause: once this is committed no step is claimed.  Touches lanes, no lead.
 
-    What is in flight goes on; `in_flight` counts it.  Raises CannotDo when it is not running.
+    What is in flight goes on; `in_flight` counts it.  Raises WrongState when it is not running.
     """
-    await _change(conn, organization_id, campaign_id, "running", "paused", now, actor)
+    await _change(conn, organization_id, campaign_id, PAUSE, now, actor)
 
 
 async def resume_campaign(
@@ -364,9 +387,9 @@ async def resume_campaign(
 ) -> None:
     """Let a paused campaign go on.  Gaps, caps and hours hold, so that no burst follows.
 
-    Raises CannotDo when it is not paused.
+    Raises WrongState when it is not paused.
     """
-    await _change(conn, organization_id, campaign_id, "paused", "running", now, actor)
+    await _change(conn, organization_id, campaign_id, RESUME, now, actor)
 
 
 async def stop_campaign(
@@ -379,17 +402,16 @@ async def stop_campaign(
 ) -> None:
     """End a campaign for good; its leads stay where they are, as stopped.  Touches no lead.
 
-    Raises CannotDo when it is neither running nor paused.
+    Raises WrongState when it is neither running nor paused.
     """
-    await _change(conn, organization_id, campaign_id, "running paused", "stopped", now, actor)
+    await _change(conn, organization_id, campaign_id, STOP, now, actor)
 
 
 async def _change(
     conn: AsyncConnection[Any],
     organization_id: UUID,
     campaign_id: UUID,
-    before: str,
-    after: str,
+    change: Change,
     now: datetime,
     actor: str,
 ) -> None:
@@ -397,15 +419,13 @@ async def _change(
         cursor = await conn.execute(
             "update campaigns set status = %s"
             " where organization_id = %s and id = %s and status = any(%s)",
-            (after, organization_id, campaign_id, before.split()),
+            (change.after, organization_id, campaign_id, list(change.before)),
         )
         if cursor.rowcount == 0:
             status = await _status(conn, organization_id, campaign_id)
-            wanted = " or ".join(before.split())
-            raise CannotDo(f"the campaign is {status}: it must be {wanted}")
+            raise WrongState(Noun.CAMPAIGN, status, change.before)
         await set_lanes(conn, organization_id, campaign_id=campaign_id)
-        kind = f"Campaign{'Resumed' if after == 'running' else after.capitalize()}"
-        await record(conn, organization_id, campaign_id, kind, actor, now, None)
+        await record(conn, organization_id, campaign_id, change.event, actor, now, None)
 
 
 async def _status(conn: AsyncConnection[Any], organization_id: UUID, campaign_id: UUID) -> str:
@@ -426,7 +446,7 @@ async def in_flight(
     """
     cursor = await conn.execute(
         "select count(*) from actions where organization_id = %s and campaign_id = %s"
-        " and state = 'intended' and check_at > %s",
+        f" and state = {INTENDED} and check_at > %s",
         (organization_id, campaign_id, now),
     )
     row = await cursor.fetchone()
@@ -441,10 +461,10 @@ async def complete_campaigns(conn: AsyncConnection[Any], now: datetime) -> list[
     """
     async with conn.transaction():
         cursor = await conn.execute(
-            """
+            f"""
             with emptied as materialized (
             select c.organization_id, c.id from campaigns c
-             where c.status = 'running'
+             where c.status = {RUNNING}
                and not exists (
                    select from lanes l
                     cross join lateral (
@@ -456,10 +476,10 @@ async def complete_campaigns(conn: AsyncConnection[Any], now: datetime) -> list[
                              and e.operation = l.operation
                            limit 1) e
                     where l.organization_id = c.organization_id and l.campaign_id = c.id))
-            update campaigns c set status = 'completed', completed_at = %(now)s
+            update campaigns c set status = {COMPLETED}, completed_at = %(now)s
               from emptied
              where c.organization_id = emptied.organization_id and c.id = emptied.id
-               and c.status = 'running'
+               and c.status = {RUNNING}
                and not exists (
                    select from campaign_executions e
                     where e.organization_id = c.organization_id and e.campaign_id = c.id
@@ -471,17 +491,15 @@ async def complete_campaigns(conn: AsyncConnection[Any], now: datetime) -> list[
         done = await cursor.fetchall()
         for organization_id, campaign_id in done:
             await set_lanes(conn, organization_id, campaign_id=campaign_id)
-            await record(
-                conn, organization_id, campaign_id, "CampaignCompleted", "ticker", now, None
-            )
+            await record(conn, organization_id, campaign_id, COMPLETE.event, "ticker", now, None)
     return [campaign_id for _, campaign_id in done]
 
 
 async def is_over(conn: AsyncConnection[Any], organization_id: UUID, campaign_id: UUID) -> bool:
     """Whether the campaign is completed and every notice of it arrived or was given up."""
     cursor = await conn.execute(
-        """
-        select c.status = 'completed'
+        f"""
+        select c.status = {COMPLETED}
                and not exists (select 1 from webhook_deliveries d
                                 where d.organization_id = c.organization_id
                                   and d.campaign_id = c.id and d.next_attempt_at is not null)

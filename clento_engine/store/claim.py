@@ -28,15 +28,25 @@ from clento_engine.domain.limits import (
     MONTH,
     WEEK,
     Caps,
-    Tier,
     Used,
     allowance,
     bucket_at,
     counted_since,
     frees_at,
 )
-from clento_engine.domain.operation import Budget, Operation
+from clento_engine.domain.operation import TRAITS, Budget, Operation
 from clento_engine.store.inbox import NOBODY_KNOWN
+from clento_engine.store.literals import (
+    ACTIVE,
+    HAPPENED,
+    INTENDED,
+    OPEN,
+    RECEIVED,
+    RUNNING,
+    STARTS,
+    WEBHOOK,
+    literal,
+)
 from clento_engine.store.pick import (
     BudgetKey,
     Claimed,
@@ -79,9 +89,9 @@ _READY = f"""
            b.next_free_at, b.blocked_until,
            c.working_hours, c.max_concurrent_leads, c.lead_processing_delay, c.leads_per_day,
            c.workflow_version_id, {RULES}, c.inmail_subject, t.columns,
-           l.operation = 'start' or c.max_concurrent_leads < {MANY_LEADS} as is_alone,
-           case when l.operation = 'webhook' then false
-                when l.operation = 'start' then c.lead_processing_delay > '0'
+           l.operation = {STARTS} or c.max_concurrent_leads < {MANY_LEADS} as is_alone,
+           case when l.operation = {WEBHOOK} then false
+                when l.operation = {STARTS} then c.lead_processing_delay > '0'
                 else greatest(a.spacing_longest, b.spacing_longest) > '0' end as spaced
       from lanes l
       join connected_accounts a on a.organization_id = l.organization_id and a.id = l.account_id
@@ -89,7 +99,7 @@ _READY = f"""
                         and b.account_id = l.account_id and b.operation = l.budget
       join campaigns c on c.organization_id = l.organization_id and c.id = l.campaign_id
       join lead_lists t on t.organization_id = c.organization_id and t.id = c.list_id
-     where l.active and l.ready_at <= %(now)s and a.status = 'active' and c.status = 'running'
+     where l.active and l.ready_at <= %(now)s and a.status = {ACTIVE} and c.status = {RUNNING}
        and not {IS_RESTING}
 """
 
@@ -152,6 +162,14 @@ select taken.* from taken, told
 # not set when there was nothing to lock; empty once a transaction set it
 _LANES = "json_to_recordset(nullif(current_setting('clento.lanes', true), '')::json)"
 
+_SECOND = " ".join(
+    f"when k.operation = {literal(operation)}"
+    + (f" and k.tier = {literal(traits.second_of)}" if traits.second_of is not None else "")
+    + f" then {literal(traits.second_budget)}"
+    for operation, traits in TRAITS.items()
+    if traits.second_budget is not None
+)
+
 # What each budget gave, what it is capped at, and how many leads its campaign has in flight, where
 # their most may be reached: counting them reads what was in flight lately as well.
 # An action may take a unit of a second budget; its account is locked, so nobody else spends it.
@@ -162,16 +180,14 @@ with asked as materialized (
            budget text, tier text, since timestamptz, is_alone boolean)
      cross join lateral (values
            (k.budget, k.since),
-           (case when k.operation = 'send_connection_request' then '{Budget.NOTE.value}'
-                 when k.operation = 'send_inmail' and k.tier = '{Tier.SALES_NAVIGATOR.value}'
-                 then '{Budget.PROFILE.value}' end, %(month)s)) x(budget, since)
+           (case {_SECOND} end, %(month)s)) x(budget, since)
      where x.budget <> '{Budget.NONE.value}'
      group by 1, 2, 3, 4, 5),
 flying as materialized (
     select organization_id, campaign_id, count(*) as leads
       from (select distinct organization_id, campaign_id from asked where is_alone) k
       join actions x using (organization_id, campaign_id)
-     where x.state = 'intended'
+     where x.state = {INTENDED}
      group by 1, 2)
 select k.organization_id, k.account_id, k.budget, k.campaign_id,
        b.per_hour, b.per_day, b.per_week, b.per_month, u.hour, u.day, u.week, u.month,
@@ -227,9 +243,8 @@ select k.place, h.due_at, e.seen, e.workflow_version_id, {EXECUTION},
               where x.organization_id = e.organization_id and x.campaign_id = e.campaign_id
                 and x.lead_id = e.lead_id and x.node_id = e.node_id
                 and x.operation = e.operation
-                and x.state in ('intended', 'unknown', 'done')
-                and x.operation in ('comment_post', 'like_post', 'send_connection_request',
-                                    'send_followup', 'send_inmail')) as done_to,
+                and x.state in {HAPPENED}
+                and x.operation in {RECEIVED}) as done_to,
        i.is_unheard, i.wrote_at,
        exists (select from inbox_events o
                 where o.organization_id = e.organization_id and o.recipient = e.provider_id
@@ -250,7 +265,7 @@ select k.place, h.due_at, e.seen, e.workflow_version_id, {EXECUTION},
           and not exists (select 1 from actions x
                            where x.organization_id = e.organization_id
                              and x.campaign_id = e.campaign_id and x.lead_id = e.lead_id
-                             and x.state in ('intended', 'unknown')
+                             and x.state in {OPEN}
                           offset 0)
         order by e.next_run_at, e.lead_id
         limit k.take + 1) h on true
@@ -289,13 +304,13 @@ select organization_id, account_id, operation, bucket_at, used
 #
 # Whoever may answer what is about to be done is known by the provider's id before it is done.  A
 # mere visit is not worth a row: the few who write because of one are heard by `wrote_at`.
-_WRITE = """
+_WRITE = f"""
 with intended as (
     insert into actions (organization_id, campaign_id, lead_id, account_id, node_id, operation,
                          budgets, bucket_at, state, token, check_at, target, text, subject,
                          intended_at)
     select r.organization_id, r.campaign_id, r.lead_id, r.account_id, r.node_id, r.operation,
-           r.budgets, %(bucket)s, 'intended', %(token)s, %(check_at)s, r.target, r.text, r.subject,
+           r.budgets, %(bucket)s, {INTENDED}, %(token)s, %(check_at)s, r.target, r.text, r.subject,
            %(now)s
       from json_to_recordset(%(intents)s) as r(organization_id uuid, campaign_id uuid,
            lead_id uuid, account_id uuid, node_id text, operation text, budgets text[],
@@ -637,7 +652,7 @@ async def _write(conn: AsyncConnection[Any], lanes: Sequence[Lane], picker: Pick
                     "provider_id": item.run.provider_id,
                 }
                 for item in acting
-                if item.run.operation.can_be_answered and item.run.provider_id is not None
+                if item.run.operation.traits.is_received and item.run.provider_id is not None
             ),
             "units": recordset(
                 {**dict(zip(budget, key, strict=True)), "used": purse.spent}

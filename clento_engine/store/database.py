@@ -4,7 +4,7 @@ import asyncio
 import logging
 import re
 import select
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -40,6 +40,14 @@ from clento_engine.store.connection import (
     PinnedSync,
     pins,
     snapshot,
+)
+from clento_engine.store.errors import (
+    BadDatabaseUrl,
+    DatabaseUnavailable,
+    SchemaAhead,
+    SchemaBehind,
+    ServerTooOld,
+    UnsafeStorage,
 )
 
 OLDEST_SERVER = 15  # the oldest we test on: Debian 12's
@@ -80,34 +88,6 @@ Lost = psycopg.OperationalError
 Conn = AsyncConnection[Any]
 
 log = logging.getLogger(__name__)
-
-
-class BadDatabaseUrl(ValueError):
-    """The DATABASE_URL cannot be read; the message says why, without its password."""
-
-
-class DatabaseUnavailable(Exception):
-    """No connection could be had in the time allowed."""
-
-
-class DatabaseUnsuitable(Exception):
-    """The server is too old, or its schema is not the one this version needs."""
-
-
-class TickersAlive(Exception):
-    """A schema is not upgraded beside processes that work with it: `found`, one line each."""
-
-    def __init__(self, found: Sequence[str]) -> None:
-        super().__init__("; ".join(found))
-        self.found = found
-
-
-class UnsafeStorage(Exception):
-    """The server may forget what it committed: `settings` are off that keep it."""
-
-    def __init__(self, settings: Sequence[str]) -> None:
-        super().__init__(f"{' and '.join(settings)} off")
-        self.settings = settings
 
 
 def connection_string(url: str) -> str:
@@ -218,7 +198,7 @@ class Database:
         """Connect, waiting for a server that is starting.
 
         Raises DatabaseUnavailable when it does not answer in time or refuses us, and
-        DatabaseUnsuitable when it is too old.
+        ServerTooOld.
         """
         try:
             first = await self._first_connection()
@@ -328,11 +308,9 @@ def connect(
 
 
 def require_server(version: int) -> None:
-    """Raise DatabaseUnsuitable when a server of libpq's `version` number (150004) is too old."""
+    """Raise ServerTooOld when a server of libpq's `version` number (150004) is too old."""
     if version // 10_000 < OLDEST_SERVER:
-        raise DatabaseUnsuitable(
-            f"this server is PostgreSQL {version // 10_000}: {OLDEST_SERVER} or later is needed"
-        )
+        raise ServerTooOld(version // 10_000, OLDEST_SERVER)
 
 
 def migrations_folder() -> Path:
@@ -371,27 +349,15 @@ async def server_time(conn: AsyncConnection[Any]) -> datetime:
 
 
 async def require_schema(conn: AsyncConnection[TupleRow]) -> None:
-    """Raise DatabaseUnsuitable unless the database has the schema of this version of the code.
+    """Raise SchemaBehind or SchemaAhead unless the schema is the one of this version of the code.
 
     Ahead is refused as well: what the newer version promises, the older one does not know.
     """
     found, needed = await schema_revision(conn), newest_revision()
-    if found is None:
-        raise DatabaseUnsuitable("the database is empty: run `clento db upgrade`")
-    if found < needed:
-        raise DatabaseUnsuitable(
-            f"the database is at revision {found} and {needed} is needed: run `clento db upgrade`"
-        )
+    if found is None or found < needed:
+        raise SchemaBehind(found, needed)
     if found > needed:
-        raise ahead(found, needed)
-
-
-def ahead(found: str, needed: str) -> DatabaseUnsuitable:
-    """Return the refusal of a database that a newer version has upgraded."""
-    return DatabaseUnsuitable(
-        f"the database is at revision {found} and this version knows {needed}: install the version"
-        " that upgraded it"
-    )
+        raise SchemaAhead(found, needed)
 
 
 async def unsafe_settings(conn: AsyncConnection[Any]) -> list[str]:

@@ -18,6 +18,7 @@ from psycopg.rows import dict_row
 from uuid_utils.compat import uuid4
 
 from clento_engine.domain.operation import Operation
+from clento_engine.store.literals import COMMENT, DONE, FOLLOWUP, MESSAGES, OPEN, UNKNOWN
 from clento_engine.store.rests import IS_RESTING
 from clento_engine.store.rows import recordset
 from clento_engine.store.settle import Progress, Ticket
@@ -68,18 +69,18 @@ class Doubtful:
 _TAKE = f"""
 with due as materialized (  -- joined as a subquery it might be run again for each row
     select organization_id, campaign_id, lead_id from actions
-     where state in ('intended', 'unknown') and check_at <= %(now)s
+     where state in {OPEN} and check_at <= %(now)s
        and not {IS_RESTING}
      order by check_at
      limit %(most)s
        for no key update skip locked),
 doubtful as (
     update actions a
-       set state = 'unknown', token = %(token)s, check_at = %(until)s,
+       set state = {UNKNOWN}, token = %(token)s, check_at = %(until)s,
            checks = least(a.checks + 1, 32767)
       from due
      where a.organization_id = due.organization_id and a.campaign_id = due.campaign_id
-       and a.lead_id = due.lead_id and a.state in ('intended', 'unknown')
+       and a.lead_id = due.lead_id and a.state in {OPEN}
     returning a.*)
 select t.organization_id, t.campaign_id, t.lead_id, t.account_id, t.token, t.node_id,
        t.operation, t.budgets, t.bucket_at, t.target, t.text, t.subject, t.intended_at,
@@ -96,7 +97,7 @@ select t.organization_id, t.campaign_id, t.lead_id, t.account_id, t.token, t.nod
 """
 
 # The person may stand on several lists: each of those leads has a history of its own.
-_MESSAGES = """
+_MESSAGES = f"""
 select r.place, x.operation, x.target, x.text, x.reference, x.settled_at
   from json_to_recordset(%(rows)s) as r(place int, organization_id uuid, account_id uuid,
        lead_id uuid, person text)
@@ -108,28 +109,28 @@ select r.place, x.operation, x.target, x.text, x.reference, x.settled_at
           and k.provider_id = r.person) p(lead_id)
   join actions x on x.organization_id = r.organization_id and x.lead_id = p.lead_id
                 and x.number is not null and x.account_id = r.account_id
- where x.state = 'done' and x.operation in ('send_followup', 'send_inmail')
+ where x.state = {DONE} and x.operation in {MESSAGES}
  order by x.number desc
 """
 
-_COMMENTS = """
+_COMMENTS = f"""
 select r.place, x.operation, x.target, x.text, x.reference, x.settled_at
   from json_to_recordset(%(rows)s) as r(place int, organization_id uuid, account_id uuid)
  cross join lateral (
        select x.* from actions x
         where x.organization_id = r.organization_id and x.account_id = r.account_id
-          and x.operation = 'comment_post' and x.state = 'done'
+          and x.operation = {COMMENT} and x.state = {DONE}
         order by x.number desc
         limit %(most)s) x
  order by x.number desc
 """
 
-_CHATS = """
+_CHATS = f"""
 select k.chat_id,
        array(select x.reference from actions x
               where x.organization_id = k.organization_id and x.lead_id = k.lead_id
                 and x.number is not null and x.account_id = k.account_id
-                and x.state = 'done' and x.operation = 'send_followup'
+                and x.state = {DONE} and x.operation = {FOLLOWUP}
                 and x.reference is not null and x.settled_at <= %(before)s
               order by x.number desc
               limit 3) as messages
@@ -162,7 +163,7 @@ async def renew(conn: AsyncConnection[Any], action: Doubtful, *, until: datetime
     """Keep an action until then; False when another process has taken it over."""
     cursor = await conn.execute(
         "update actions set check_at = %s where organization_id = %s and campaign_id = %s"
-        " and lead_id = %s and state = 'unknown' and token = %s",
+        f" and lead_id = %s and state = {UNKNOWN} and token = %s",
         (
             until,
             action.organization_id,

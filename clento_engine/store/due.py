@@ -6,6 +6,8 @@ from typing import Any
 
 from psycopg import AsyncConnection, AsyncCursor
 
+from clento_engine.store.literals import OPEN
+
 
 @dataclass(frozen=True, slots=True)
 class Due:
@@ -29,9 +31,9 @@ class Due:
         return min(times, default=None)
 
 
-_DUE = """
+_DUE = f"""
         select (select min(ready_at) from lanes where active and ready_at is not null),
-               (select min(check_at) from actions where state in ('intended', 'unknown')),
+               (select min(check_at) from actions where state in {OPEN}),
                exists (select 1 from inbox_events where applied_at is null),
                (select min(next_attempt_at) from webhook_deliveries
                  where next_attempt_at is not null),

@@ -9,7 +9,9 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
+from clento_engine.domain.action import ActionState
 from clento_engine.domain.authorship import Written
+from clento_engine.store.literals import INVITE, OPEN, WRITTEN
 
 # The result of a person's message whose writer no lead of the account is known to be.  It is kept
 # for the claim: the visit whose answer was lost may have told them of us, and not us who they are.
@@ -196,27 +198,30 @@ async def written_to(
     Those that never left are among them; an open one of the token `but` is not.
     """
     cursor = await conn.execute(
-        """
+        f"""
         select a.reference, a.text, a.state, a.intended_at, a.settled_at,
-               a.operation = 'send_connection_request'
+               a.operation = {INVITE}
           from actions a
          where a.organization_id = %(organization_id)s and a.lead_id = any(%(leads)s)
            and a.number is not null
-           and a.operation in ('send_followup', 'send_inmail', 'send_connection_request')
+           and a.operation in {WRITTEN}
          union all
         select a.reference, a.text, a.state, a.intended_at, null,
-               a.operation = 'send_connection_request'
+               a.operation = {INVITE}
           from campaign_executions e
           join campaigns c on c.organization_id = e.organization_id and c.id = e.campaign_id
           join actions a on a.organization_id = e.organization_id
                         and a.campaign_id = e.campaign_id and a.lead_id = e.lead_id
          where c.organization_id = %(organization_id)s and e.lead_id = any(%(leads)s)
-           and a.state in ('intended', 'unknown') and a.token is distinct from %(but)s
-           and a.operation in ('send_followup', 'send_inmail', 'send_connection_request')
+           and a.state in {OPEN} and a.token is distinct from %(but)s
+           and a.operation in {WRITTEN}
         """,
         {"organization_id": organization_id, "leads": list(leads), "but": but},
     )
-    return [Written(*row) for row in await cursor.fetchall()]
+    return [
+        Written(reference, text, ActionState(state), *others)
+        for reference, text, state, *others in await cursor.fetchall()
+    ]
 
 
 async def lock_webhooks(

@@ -6,6 +6,8 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
+from clento_engine.store.literals import ACCOUNT_PAUSED, BY_OPERATOR, BY_PROVIDER, OPEN
+
 # Why accounts are paused after a move; the sweep that finds the same member lifts it.
 MOVED = "the provider was moved: not yet looked up there"
 
@@ -80,12 +82,12 @@ async def witnesses(conn: AsyncConnection[Any], most: int) -> list[tuple[str, st
 async def provided(conn: AsyncConnection[Any], refusals: tuple[str, ...]) -> Provided:
     """Count how accounts stand with the provider; `refusals`: the reasons that refuse one."""
     cursor = await conn.execute(
-        """
+        f"""
         select count(*) filter (where provider_id is not null and not is_waiting
                                   and not is_refused),
                count(*) filter (where (provider_id is null or is_waiting) and not is_refused),
                count(*) filter (where is_refused),
-               (select count(*) from actions where state in ('intended', 'unknown')),
+               (select count(*) from actions where state in {OPEN}),
                (select count(*) from contacts where chat_id is not null),
                (select coalesce(sum(unrouted_webhooks), 0)::bigint from installation)
           from (select provider_id, coalesce(pause_reason = %(moved)s, false) as is_waiting,
@@ -122,11 +124,11 @@ async def move(
             " for no key update"
         )
         await conn.execute(
-            """
+            f"""
             with paused as (
                 update connected_accounts
-                   set status = 'paused', paused_by = coalesce(paused_by, 'provider'),
-                       pause_reason = case when paused_by = 'operator' then pause_reason
+                   set status = {ACCOUNT_PAUSED}, paused_by = coalesce(paused_by, {BY_PROVIDER}),
+                       pause_reason = case when paused_by = {BY_OPERATOR} then pause_reason
                                            else %(moved)s end,
                        store_since = %(now)s,
                        next_sweep_at = case when next_sweep_at is not null then %(ask_at)s end
@@ -135,7 +137,7 @@ async def move(
             insert into events (organization_id, subject_id, at, kind, actor, detail)
             select organization_id, id, %(now)s, 'AccountPaused', 'operator',
                    jsonb_build_object('reason', %(moved)s::text)
-              from paused where paused_by = 'provider'
+              from paused where paused_by = {BY_PROVIDER}
             """,
             {"moved": MOVED, "now": now, "ask_at": now + ask_after},
         )

@@ -11,6 +11,7 @@ from psycopg.rows import class_row
 
 from clento_engine.domain.operation import Operation
 from clento_engine.store.accounts import BOTH_RUN, LANE_RUNS, lock_lanes, record
+from clento_engine.store.literals import COMPLETED, PAUSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +57,9 @@ update lanes l set active = {LANE_RUNS}, budget = %(budget)s, ready_at = %(now)s
    and l.account_id = %(account_id)s and l.operation = %(operation)s
 """
 
-_REOPEN = """
-update campaigns set status = 'paused', completed_at = null
- where organization_id = %(organization_id)s and id = %(campaign_id)s and status = 'completed'
+_REOPEN = f"""
+update campaigns set status = {PAUSED}, completed_at = null
+ where organization_id = %(organization_id)s and id = %(campaign_id)s and status = {COMPLETED}
 """
 
 

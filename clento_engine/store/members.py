@@ -14,7 +14,17 @@ from uuid import UUID
 from psycopg import AsyncConnection
 
 from clento_engine.store.accounts import NOT_LOOKED_UP, lock_lanes, record, set_lanes
-from clento_engine.store.campaigns import CannotDo
+from clento_engine.store.errors import StillUnknown, StillWalked
+from clento_engine.store.literals import (
+    ACCOUNT_PAUSED,
+    ACTIVE,
+    BY_OPERATOR,
+    BY_PROVIDER,
+    DRAFT,
+    OPEN,
+    RUNNING,
+    UNFINISHED,
+)
 
 # Why Unipile's answer does not let an account act; none of them says who has the member.
 HELD_ELSEWHERE = "its LinkedIn member is connected elsewhere already: it acts once it is free there"
@@ -123,7 +133,7 @@ async def look_up_again(
     Until then it is paused for `reason`; what an operator paused is the provider's to resume then.
     """
     cursor = await conn.execute(
-        "update connected_accounts set paused_by = 'provider', pause_reason = %s,"
+        f"update connected_accounts set paused_by = {BY_PROVIDER}, pause_reason = %s,"
         # at once, by whatever clock the database lives
         " errors_in_a_row = 0, next_sweep_at = 'epoch'"
         " where organization_id = %s and id = %s and provider_id is null and removed_at is null",
@@ -138,8 +148,8 @@ async def remove_account(
     """Let the member of an account go, for any organisation to have; what it did stays written.
 
     Whoever has the member next carries the units that it used.  The account leaves drafts that
-    name it.  Raises CannotDo while leads under way are to be walked by it, or what became of an
-    action of it is not known: nothing is changed.
+    name it.  Raises StillWalked while leads under way are to be walked by it, StillUnknown while
+    what became of an action of it is not known: nothing is changed.
     """
     async with conn.transaction():
         await _one_at_a_time(conn)
@@ -154,21 +164,19 @@ async def remove_account(
         row = await cursor.fetchone()
         walking, unknown = (0, 0) if row is None else row
         if walking:
-            raise CannotDo(
-                f"{walking:,} leads are to be walked by it: let their campaigns end, or stop them"
-            )
+            raise StillWalked(walking)
         if unknown:
-            raise CannotDo(f"what became of {unknown:,} of its actions is not known yet: wait")
+            raise StillUnknown(unknown)
         cursor = await conn.execute(
             "delete from campaign_senders s using campaigns c"
             " where s.organization_id = %(organization_id)s and s.account_id = %(account_id)s"
             " and c.organization_id = s.organization_id and c.id = s.campaign_id"
-            " and c.status = 'draft' returning s.campaign_id",
+            f" and c.status = {DRAFT} returning s.campaign_id",
             of,
         )
         await _close_gaps(conn, organization_id, [row[0] for row in await cursor.fetchall()])
         await conn.execute(
-            "update connected_accounts set status = 'paused', paused_by = 'operator',"
+            f"update connected_accounts set status = {ACCOUNT_PAUSED}, paused_by = {BY_OPERATOR},"
             " pause_reason = %(reason)s, provider_id = null, removed_at = %(now)s,"
             " next_sweep_at = null"
             " where organization_id = %(organization_id)s and id = %(account_id)s",
@@ -225,10 +233,10 @@ async def _refuse(
     """Pause an account for what Unipile said of it; an operator's pause stands."""
     await lock_lanes(conn, organization_id, account_id=account_id)
     cursor = await conn.execute(
-        "update connected_accounts set status = 'paused', paused_by = 'provider',"
+        f"update connected_accounts set status = {ACCOUNT_PAUSED}, paused_by = {BY_PROVIDER},"
         " pause_reason = %(reason)s"
         " where organization_id = %(organization_id)s and id = %(account_id)s"
-        " and paused_by is distinct from 'operator'"
+        f" and paused_by is distinct from {BY_OPERATOR}"
         " and pause_reason is distinct from %(reason)s",
         {"reason": reason, "organization_id": organization_id, "account_id": account_id},
     )
@@ -283,10 +291,10 @@ async def _resume(
 ) -> None:
     """Lift the provider's pause, if there is one.  Its lanes are locked."""
     cursor = await conn.execute(
-        "update connected_accounts set status = 'active', paused_by = null, pause_reason = null,"
+        f"update connected_accounts set status = {ACTIVE}, paused_by = null, pause_reason = null,"
         " errors_in_a_row = 0"
         " where organization_id = %(organization_id)s and id = %(account_id)s"
-        " and paused_by = 'provider'",
+        f" and paused_by = {BY_PROVIDER}",
         of,
     )
     is_resumed = cursor.rowcount > 0
@@ -367,10 +375,10 @@ async def _close_gaps(
         await conn.execute(statement, of)
 
 
-_UNDER_WAY = """
+_UNDER_WAY = f"""
 select (select count(*) from campaign_senders s
           join campaigns c on c.organization_id = s.organization_id and c.id = s.campaign_id
-                          and c.status in ('running', 'paused')
+                          and c.status in {UNFINISHED}
           join campaign_executions e on e.organization_id = c.organization_id
                                     and e.campaign_id = c.id and e.account_id = s.account_id
                                     and e.outcome is null
@@ -378,7 +386,7 @@ select (select count(*) from campaign_senders s
        (select count(*) from campaign_senders s
           join actions a on a.organization_id = s.organization_id
                         and a.campaign_id = s.campaign_id and a.account_id = s.account_id
-                        and a.state in ('intended', 'unknown')
+                        and a.state in {OPEN}
          where s.organization_id = %(organization_id)s and s.account_id = %(account_id)s)
 """
 
@@ -426,7 +434,7 @@ _OF_NEW = """organization_id = %(organization_id)s and account_id = %(new)s
 _LOCK_BOTH = (
     f"""
 select from actions
- where {_OF_NEW} and state in ('intended', 'unknown')
+ where {_OF_NEW} and state in {OPEN}
  order by campaign_id, lead_id
    for no key update
 """,
@@ -470,10 +478,10 @@ update inbox_events set applied_at = %(now)s, result = 'of a Unipile account tha
  where organization_id = %(organization_id)s and applied_at is null
    and payload -> 'AccountStatus' ->> 'account_id' = %(old_unipile_account_id)s
 """,
-    """
+    f"""
 insert into lanes (organization_id, campaign_id, account_id, operation, budget, active, ready_at)
 select n.organization_id, n.campaign_id, %(old)s, n.operation, n.budget,
-       c.status = 'running' and a.status = 'active', n.ready_at
+       c.status = {RUNNING} and a.status = {ACTIVE}, n.ready_at
   from lanes n
   join campaigns c on c.organization_id = n.organization_id and c.id = n.campaign_id
   join connected_accounts a on a.organization_id = n.organization_id and a.id = %(old)s

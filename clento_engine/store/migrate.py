@@ -22,14 +22,12 @@ from tenacity.wait import WaitBaseT
 from clento_engine.store.connection import PinnedSync
 from clento_engine.store.database import (
     OURS,
-    DatabaseUnavailable,
-    TickersAlive,
-    ahead,
     application_name,
     connect,
     connection_string,
     migrations_folder,
 )
+from clento_engine.store.errors import DatabaseUnavailable, SchemaAhead, TickersAlive
 from clento_engine.store.tables import metadata
 
 UPGRADE_LOCK = 0x636C656E746F  # "clento": the key of the lock an upgrade holds
@@ -125,7 +123,7 @@ def upgrade(
     several upgrades at once one works and the others wait, then find nothing to do.
     Raises DatabaseUnavailable when a table stays in use by others: what was done before stays done;
     TickersAlive, before anything is done, where something is to do and another process of ours
-    seems to work with the database; DatabaseUnsuitable when that is ahead of this version.
+    seems to work with the database; SchemaAhead when a newer version upgraded it.
     """
     config = _config()
     script = ScriptDirectory.from_config(config)
@@ -134,7 +132,7 @@ def upgrade(
         wanted = script.as_revision_number(revision)
         if before is not None and isinstance(wanted, str):
             if before > (newest := newest_known(script)):
-                raise ahead(before, newest)
+                raise SchemaAhead(before, newest)
             if before < wanted and not tickers_have_ended:
                 _require_no_tickers(conn, url)
         conn.rollback()  # ends the transaction of that look

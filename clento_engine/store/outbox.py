@@ -10,7 +10,7 @@ from psycopg import AsyncConnection
 from psycopg.errors import UniqueViolation
 
 from clento_engine.domain.notice import Notice
-from clento_engine.store.accounts import AlreadyExists
+from clento_engine.store.errors import AlreadyExists, Noun
 from clento_engine.store.inbox import NOBODY_KNOWN
 from clento_engine.store.rows import recordset
 
@@ -80,7 +80,7 @@ async def add_endpoint(
             (organization_id, endpoint_id, name, url, [notice.value for notice in notices]),
         )
     except UniqueViolation:
-        raise AlreadyExists(f"a webhook with the id {endpoint_id!r} is registered") from None
+        raise AlreadyExists(Noun.WEBHOOK, endpoint_id) from None
 
 
 async def endpoints(conn: AsyncConnection[Any], organization_id: UUID) -> list[Endpoint]:

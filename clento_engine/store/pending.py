@@ -11,6 +11,7 @@ from psycopg.rows import class_row
 from clento_engine.domain.limits import MOST_PENDING, PENDING_WARNED
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.store.accounts import lock_lanes
+from clento_engine.store.literals import ACTIVE
 
 FULL = f"{MOST_PENDING} invitations or more are pending"
 # Without a later count: sweeps count several times a day.
@@ -44,13 +45,13 @@ async def pending(
     """Return what is known of an active account that invites; None for every other."""
     async with conn.cursor(row_factory=class_row(Pending)) as cursor:
         await cursor.execute(
-            """
+            f"""
             select p.counted, p.counted_at, coalesce(p.so_far, 0) as so_far, p.cursor, p.begun_at
               from connected_accounts a
               left join pending_invitations p
                      on p.organization_id = a.organization_id and p.account_id = a.id
              where a.organization_id = %(organization_id)s and a.id = %(account_id)s
-               and a.status = 'active'
+               and a.status = {ACTIVE}
                and exists (select from lanes l
                             where l.organization_id = a.organization_id and l.account_id = a.id
                               and l.operation = %(invites)s)

@@ -14,6 +14,7 @@ from msgspec import Struct, json
 from uuid_utils.compat import uuid4
 
 from clento_engine.domain import execution as ex
+from clento_engine.domain.account import Tier
 from clento_engine.domain.execution import Execution, Rules
 from clento_engine.domain.intent import Intent, Person, intent
 from clento_engine.domain.limits import (
@@ -23,7 +24,6 @@ from clento_engine.domain.limits import (
     WEEK,
     Caps,
     Spacing,
-    Tier,
     bucket_at,
     carried_per_day,
     effective,
@@ -39,15 +39,6 @@ from clento_engine.store.settle import Basis, Ticket
 # until a lane is looked at again whose head is locked, or whose campaign has its most in flight
 AGAIN = timedelta(seconds=5)
 NO_LOOK = timedelta(hours=1)  # until an InMail that needs a profile retrieval looks for one again
-
-_WRITES_TEXT = frozenset(
-    {
-        Operation.COMMENT_POST,
-        Operation.SEND_CONNECTION_REQUEST,
-        Operation.SEND_FOLLOWUP,
-        Operation.SEND_INMAIL,
-    }
-)
 
 log = logging.getLogger(__name__)
 
@@ -193,14 +184,10 @@ def _gate(
     return opens_at(hours, max(now, free), row["time_zone"])
 
 
-def second_budgets(lane: Lane) -> list[BudgetKey]:
-    match lane.operation:
-        case Operation.SEND_CONNECTION_REQUEST:
-            return [(*lane.account, Budget.NOTE.value)]
-        case Operation.SEND_INMAIL if lane.row["tier"] == Tier.SALES_NAVIGATOR:
-            return [(*lane.account, Budget.PROFILE.value)]  # that product's own id is looked up
-        case _:
-            return []
+def second_budget(lane: Lane) -> BudgetKey | None:
+    """Return the other allowance that a step of the lane may spend."""
+    budget = lane.operation.second_budget(Tier(lane.row["tier"]))
+    return None if budget is None else (*lane.account, budget.value)
 
 
 def longest_window(row: Mapping[str, Any]) -> timedelta:
@@ -370,9 +357,12 @@ class _Taking:
         self._crowd = picker.crowds[lane.campaign]
         self._version = 0  # the last head's, and its workflow
         self._workflow: Workflow | None = None
-        self._second = {
-            key[2]: picker.purses[key] for key in second_budgets(lane) if key in picker.purses
-        }
+        second = second_budget(lane)
+        self._second = (
+            {second[2]: picker.purses[second]}
+            if second is not None and second in picker.purses
+            else {}
+        )
 
     def may(self) -> bool:
         """Whether the lane's next head may run now; when not, note what it waits for."""
@@ -542,7 +532,7 @@ def _fields(stored: str) -> dict[str, str]:
 
 def _person(head: Mapping[str, Any], operation: Operation, columns: tuple[str, ...]) -> Person:
     fields = {}
-    if operation in _WRITES_TEXT:
+    if operation.traits.sends_text:
         fields = {
             **_fields(head["fields"]),
             "first_name": head["first_name"],

@@ -15,7 +15,8 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
-from clento_engine.store.accounts import NotFound, lock_lanes, record, set_lanes
+from clento_engine.store.accounts import lock_lanes, record, set_lanes
+from clento_engine.store.errors import NotFound, Noun
 from clento_engine.store.rows import recordset
 
 log = logging.getLogger(__name__)
@@ -181,7 +182,7 @@ async def lift_lanes(
         )
         lifted = await cursor.fetchall()
         if not lifted:
-            raise NotFound("no lane of the campaign is held: `clento campaign status` shows which")
+            raise NotFound(Noun.HELD_LANE, str(account_id or campaign_id))
         await set_lanes(conn, organization_id, campaign_id=campaign_id, account_id=account_id)
         for lane in lifted:
             said = f"{lane.operation} of {lane.sender}"

@@ -10,10 +10,12 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row, dict_row
 
 from clento_engine.domain.lead import Identity
-from clento_engine.domain.limits import Caps, Tier
+from clento_engine.domain.limits import Caps
 from clento_engine.domain.operation import Budget, Operation
-from clento_engine.store.accounts import ACCOUNT, AccountRow, NotFound, accounts, limits, used
+from clento_engine.store.accounts import ACCOUNT, AccountRow, account_row, accounts, limits, used
 from clento_engine.store.connection import snapshot
+from clento_engine.store.errors import Ambiguous, NotFound, Noun
+from clento_engine.store.literals import INTENDED, OPEN
 from clento_engine.store.refusals import HeldLane, held_lanes
 from clento_engine.store.rests import Rest, rest
 from clento_engine.store.settle import Ticket
@@ -33,7 +35,7 @@ class SavedWorkflow:
 async def find_account(conn: AsyncConnection[Any], organization_id: UUID, name: str) -> AccountRow:
     """Return a sender by its name, its Unipile id or ours.
 
-    Raises NotFound, also when several have that name.
+    Raises NotFound, and Ambiguous when several have that name.
     """
     known = await accounts(conn, organization_id)
     by_id = [a for a in known if name in (a.unipile_account_id, str(a.id))]
@@ -42,10 +44,10 @@ async def find_account(conn: AsyncConnection[Any], organization_id: UUID, name: 
         case [account]:
             return account
         case []:
-            raise NotFound(f"no account {name!r}: `clento account list` shows what there is")
+            raise NotFound(Noun.ACCOUNT, name)
         case _:
-            ids = ", ".join(account.unipile_account_id for account in found)
-            raise NotFound(f"several accounts are called {name!r}: name one by its id, {ids}")
+            ids = [account.unipile_account_id for account in found]
+            raise Ambiguous(Noun.ACCOUNT, name, ids)
 
 
 async def find_list(
@@ -60,10 +62,7 @@ async def find_list(
     )
     row = await cursor.fetchone()
     if row is None:
-        raise NotFound(
-            f"no list {name!r}: `clento leads lists` shows what there is, `clento leads import` "
-            "makes one"
-        )
+        raise NotFound(Noun.LIST, name)
     return row[0], row[1]
 
 
@@ -103,7 +102,7 @@ async def version(
         )
         found = await cursor.fetchone()
     if found is None:
-        raise NotFound(f"no version {version_id} of a workflow: it was deleted")
+        raise NotFound(Noun.WORKFLOW_VERSION, str(version_id))
     return found
 
 
@@ -118,7 +117,7 @@ async def senders(
         " where s.organization_id = %s and s.campaign_id = %s order by s.position",
         (organization_id, campaign_id),
     )
-    return [AccountRow(**{**row, "tier": Tier(row["tier"])}) for row in await cursor.fetchall()]
+    return [account_row(row) for row in await cursor.fetchall()]
 
 
 # --- lists of people
@@ -304,7 +303,7 @@ async def standing(
         cursor = await conn.execute(_MOMENT, of)
         row = await cursor.fetchone()
         if row is None:
-            raise NotFound(f"no campaign {campaign_id}: it was deleted")
+            raise NotFound(Noun.CAMPAIGN, str(campaign_id))
         cursor = await conn.execute(
             "select count(*) from campaign_executions where organization_id = %s"
             " and campaign_id = %s and replied",
@@ -417,9 +416,9 @@ select f.node_id, sum(f.entered)::int as entered, sum(f.done)::int as done,
  group by f.node_id order by f.node_id
 """
 
-_MOMENT = """
+_MOMENT = f"""
 select (select count(*) from actions a where a.organization_id = c.organization_id
-           and a.campaign_id = c.id and a.state = 'intended' and a.check_at > %(now)s),
+           and a.campaign_id = c.id and a.state = {INTENDED} and a.check_at > %(now)s),
        (select min(l.ready_at) from lanes l where l.organization_id = c.organization_id
            and l.campaign_id = c.id and l.active),
        w.name || ' v' || w.version, p.name
@@ -580,7 +579,7 @@ async def history(
     """Return everything that happened to these leads, oldest first."""
     async with conn.cursor(row_factory=class_row(Happening)) as cursor:
         await cursor.execute(
-            """
+            f"""
             with told as (
                 select v.at, 1 as place, v.id as number, v.kind, v.campaign_id, v.actor, v.node_id,
                        null as state, v.result, v.entered, null::timestamptz as settled_at,
@@ -593,13 +592,13 @@ async def history(
                    and (%(campaign_id)s::uuid is null or v.campaign_id = %(campaign_id)s)
                 union all
                 select a.intended_at, 2, 0, a.operation, a.campaign_id, s.name, a.node_id, a.state,
-                       null, null, a.settled_at, a.reference, a.reason, a.text, '{}'::jsonb
+                       null, null, a.settled_at, a.reference, a.reason, a.text, '{{}}'::jsonb
                   from campaign_executions e
                  cross join lateral (
                        select * from actions o
                         where o.organization_id = e.organization_id
                           and o.campaign_id = e.campaign_id and o.lead_id = e.lead_id
-                          and o.state in ('intended', 'unknown')
+                          and o.state in {OPEN}
                         union all
                        select * from actions o
                         where o.organization_id = e.organization_id
@@ -643,20 +642,20 @@ async def walk(
 ) -> WalkRow:
     """Return a lead's walk in a campaign.  Raises NotFound."""
     cursor = await conn.execute(
-        """
+        f"""
         select e.account_id, e.status, e.reason, a.token, a.node_id, a.operation, a.budgets,
                a.bucket_at
           from campaign_executions e
           left join actions a on a.organization_id = e.organization_id
                              and a.campaign_id = e.campaign_id and a.lead_id = e.lead_id
-                             and a.state in ('intended', 'unknown')
+                             and a.state in {OPEN}
          where e.organization_id = %s and e.campaign_id = %s and e.lead_id = %s
         """,
         (organization_id, campaign_id, lead_id),
     )
     row = await cursor.fetchone()
     if row is None:
-        raise NotFound("the lead is not in this campaign: `clento lead list` shows who is")
+        raise NotFound(Noun.LEAD, str(lead_id))
     account_id, status, reason, token, node_id, operation, budgets, bucket_at = row
     ticket = None
     if token is not None:

@@ -27,6 +27,7 @@ from psycopg.rows import dict_row
 from uuid_utils.compat import uuid7
 
 from clento_engine.domain import execution as ex
+from clento_engine.domain.action import ActionState
 from clento_engine.domain.backoff import doubled
 from clento_engine.domain.execution import Decision, Execution, IllegalTransition
 from clento_engine.domain.failure import SILENCES_IN_A_ROW, Scope
@@ -35,6 +36,15 @@ from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.transition import decide
 from clento_engine.domain.workflow import Workflow
 from clento_engine.store.accounts import lock_lanes, set_lanes
+from clento_engine.store.literals import (
+    ABSENT,
+    ACCOUNT_PAUSED,
+    ACTIVE,
+    BY_PROVIDER,
+    OPEN,
+    STARTS,
+    UNKNOWN,
+)
 from clento_engine.store.moves import Move, count, move
 from clento_engine.store.outbox import CAMPAIGN, LEAD, tell_late
 from clento_engine.store.refusals import Judged, count_refusals
@@ -125,7 +135,7 @@ class Report(Struct, frozen=True):
     event: ex.Event | None = None
     stood: tuple[str | None, Operation] | None = None
     ticket: Ticket | None = None
-    state: str | None = None
+    state: ActionState | None = None
     check_at: datetime | None = None
     progress: Progress | None = None
     reference: str | None = None
@@ -155,13 +165,13 @@ _NUMBER = "nextval('events_id_seq')"
 _FENCE = f"""
 update actions a
    set state = r.state, check_at = r.check_at, reference = coalesce(r.reference, a.reference),
-       reason = r.reason, settled_at = case when r.state = 'unknown' then null else %(now)s end,
-       progress = case when r.state = 'unknown' then coalesce(r.progress, a.progress) end,
-       number = case when r.state = 'unknown' then null else {_NUMBER} end
+       reason = r.reason, settled_at = case when r.state = {UNKNOWN} then null else %(now)s end,
+       progress = case when r.state = {UNKNOWN} then coalesce(r.progress, a.progress) end,
+       number = case when r.state = {UNKNOWN} then null else {_NUMBER} end
   from json_to_recordset(%(rows)s) as r(organization_id uuid, campaign_id uuid, lead_id uuid,
        token uuid, state text, check_at timestamptz, progress jsonb, reference text, reason text)
  where a.organization_id = r.organization_id and a.campaign_id = r.campaign_id
-   and a.lead_id = r.lead_id and a.token = r.token and a.state in ('intended', 'unknown')
+   and a.lead_id = r.lead_id and a.token = r.token and a.state in {OPEN}
 returning a.campaign_id, a.lead_id, a.token
 """
 
@@ -294,7 +304,7 @@ fenced as (
            result = r.result, entered = r.entered, detail = r.detail
       from decided r
      where a.organization_id = r.organization_id and a.campaign_id = r.campaign_id
-       and a.lead_id = r.lead_id and a.token = r.token and a.state in ('intended', 'unknown')
+       and a.lead_id = r.lead_id and a.token = r.token and a.state in {OPEN}
     returning r.place),
 ours as materialized (
     select r.* from decided r
@@ -352,16 +362,16 @@ update connected_accounts a
 returning a.organization_id, a.id, a.errors_in_a_row
 """
 
-_PAUSE = """
+_PAUSE = f"""
 with chosen as materialized (
     select organization_id, id from connected_accounts
      where organization_id = %(organization_id)s and (%(everyone)s or id = %(account_id)s)
-       and status = 'active'
+       and status = {ACTIVE}
      order by id
        for no key update),
 paused as (
     update connected_accounts a
-       set status = 'paused', paused_by = 'provider', pause_reason = %(reason)s
+       set status = {ACCOUNT_PAUSED}, paused_by = {BY_PROVIDER}, pause_reason = %(reason)s
       from chosen
      where a.organization_id = chosen.organization_id and a.id = chosen.id
     returning a.organization_id, a.id)
@@ -374,11 +384,11 @@ select p.organization_id, p.id, %(now)s, 'AccountPaused', %(actor)s,
 # A hold that a person lifted: what nobody could find out about is settled by that word.
 _LIFT = f"""
 update actions a
-   set state = 'absent', check_at = null, settled_at = %(now)s, reason = 'released by a person',
+   set state = {ABSENT}, check_at = null, settled_at = %(now)s, reason = 'released by a person',
        number = {_NUMBER}
   from json_to_recordset(%(rows)s) as r(organization_id uuid, campaign_id uuid, lead_id uuid)
  where a.organization_id = r.organization_id and a.campaign_id = r.campaign_id
-   and a.lead_id = r.lead_id and a.state = 'unknown'
+   and a.lead_id = r.lead_id and a.state = {UNKNOWN}
 """
 
 _NOTIFY = f"""
@@ -406,10 +416,10 @@ select r.organization_id, r.id, r.campaign_id, r.lead_id, r.node_id, coalesce(w.
 # counted twice, and begins once.  Should midnight be between, the new day has one start more.
 # Lanes of the campaign that found the day's number used up look again: they are locked first, as a
 # claim does.
-_WAKE_STARTS = """
+_WAKE_STARTS = f"""
 update lanes l set ready_at = %(now)s
   from (select organization_id, campaign_id, account_id, operation from lanes
-         where operation = 'start' and ready_at > %(now)s
+         where operation = {STARTS} and ready_at > %(now)s
            and (organization_id, campaign_id) in (
                  select organization_id, campaign_id
                    from json_to_recordset(%(rows)s) as r(organization_id uuid, campaign_id uuid))
@@ -743,7 +753,9 @@ def guess(reports: Sequence[Report], now: datetime) -> tuple[list[Guess], list[R
             basis is None
             or report.event is None
             or isinstance(report.event, ex.Replied)  # somebody may have asked to be told
-            or not (report.ticket is None or report.state in ("done", "refused"))
+            or not (
+                report.ticket is None or report.state in (ActionState.DONE, ActionState.REFUSED)
+            )
             or (report.ticket is not None and report.recovering)
             or report.errors
             or report.silence
@@ -1007,7 +1019,9 @@ async def _pause(
 
 async def _recover(conn: AsyncConnection[Any], reports: Iterable[Report], now: datetime) -> None:
     """Forget the errors and throttles of accounts and budgets that work again."""
-    done = [r for r in reports if r.recovering and r.state == "done" and r.ticket is not None]
+    done = [
+        r for r in reports if r.recovering and r.state is ActionState.DONE and r.ticket is not None
+    ]
     if not done:
         return
     organizations = list({r.organization_id for r in done})
@@ -1033,7 +1047,8 @@ def _judged(reports: Iterable[Report]) -> list[Judged]:
             r.reason,
         )
         for r in reports
-        if r.ticket is not None and (r.word is not None or (r.state == "done" and r.recovering))
+        if r.ticket is not None
+        and (r.word is not None or (r.state is ActionState.DONE and r.recovering))
     ]
 
 
@@ -1148,6 +1163,6 @@ def _released(reports: Iterable[Report]) -> list[dict[str, Any]]:
             "bucket_at": r.ticket.bucket_at,
         }
         for r in reports
-        if r.state == "released" and r.ticket is not None
+        if r.state is ActionState.RELEASED and r.ticket is not None
         for budget in r.ticket.budgets
     ]

@@ -10,6 +10,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
 from clento_engine.domain import execution as ex
+from clento_engine.store.literals import INTENDED
 from clento_engine.store.settle import Report, apply
 
 
@@ -114,7 +115,7 @@ async def in_flight(
     cursor = await conn.execute(
         f"select count(*) from actions a where (a.organization_id, a.campaign_id, a.lead_id) in"
         f" (select e.organization_id, e.campaign_id, e.lead_id {_WALKS})"
-        " and a.state = 'intended' and a.check_at > %(now)s",
+        f" and a.state = {INTENDED} and a.check_at > %(now)s",
         {"organization_id": organization_id, "kind": kind, "value": value, "now": now},
     )
     row = await cursor.fetchone()

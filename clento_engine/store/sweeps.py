@@ -6,7 +6,10 @@ from typing import Any
 from uuid import UUID
 
 from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
 
+from clento_engine.domain.account import PausedBy
+from clento_engine.store.literals import BY_PROVIDER, UNFINISHED
 from clento_engine.store.rests import IS_RESTING
 
 LONGEST_REASON = 300  # characters of why a sweep failed
@@ -20,7 +23,7 @@ class SweepRow:
     account_id: UUID
     unipile_account_id: str
     own_provider_id: str | None
-    paused_by: str | None
+    paused_by: PausedBy | None
     messages_since: datetime | None
     lease_end: datetime
 
@@ -43,13 +46,13 @@ async def take_sweeps(
                for no key update skip locked)
         update connected_accounts a
            set next_sweep_at = case when case
-                   when a.provider_id is null then a.paused_by = 'provider'
+                   when a.provider_id is null then a.paused_by = {BY_PROVIDER}
                    else exists (
                    select 1 from campaign_senders s
                      join campaigns c on c.organization_id = s.organization_id
                                      and c.id = s.campaign_id
                     where s.organization_id = a.organization_id and s.account_id = a.id
-                      and c.status in ('running', 'paused')) end
+                      and c.status in {UNFINISHED}) end
                then %(until)s::timestamptz end
           from due
          where a.organization_id = due.organization_id and a.id = due.id
@@ -58,7 +61,13 @@ async def take_sweeps(
         """,
         {"now": now, "until": now + lease, "most": most},
     )
-    return [SweepRow(*row) for row in await cursor.fetchall() if row[-1] is not None]
+    return [_row(row) for row in await cursor.fetchall() if row[-1] is not None]
+
+
+def _row(row: TupleRow) -> SweepRow:
+    organization_id, account_id, unipile_account_id, own_id, paused_by, since, lease_end = row
+    by = None if paused_by is None else PausedBy(paused_by)
+    return SweepRow(organization_id, account_id, unipile_account_id, own_id, by, since, lease_end)
 
 
 async def swept(
@@ -113,6 +122,6 @@ async def sweep_by(
     """Let an account that the provider stopped be swept at `at`, if not before."""
     await conn.execute(
         "update connected_accounts set next_sweep_at = least(next_sweep_at, %s)"
-        " where organization_id = %s and id = %s and paused_by = 'provider'",
+        f" where organization_id = %s and id = %s and paused_by = {BY_PROVIDER}",
         (at, organization_id, account_id),
     )

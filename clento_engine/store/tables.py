@@ -38,11 +38,25 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from clento_engine.domain.account import AccountStatus, PausedBy, Tier
+from clento_engine.domain.action import ActionState
+from clento_engine.domain.campaign import CampaignStatus
 from clento_engine.domain.execution import FINAL, OnMissing, Outcome, Result, Status
-from clento_engine.domain.limits import Tier
 from clento_engine.domain.notice import Notice
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.store.accounts import LANE_RUNS
+from clento_engine.store.literals import (
+    ACCOUNT_PAUSED,
+    BY_OPERATOR,
+    COMMENT,
+    COMPLETED,
+    DONE,
+    DRAFT,
+    HAPPENED,
+    OPEN,
+    RECEIVED,
+    UNKNOWN,
+)
 
 metadata = MetaData(
     naming_convention={
@@ -194,7 +208,7 @@ connected_accounts = Table(
     Column("time_zone", Text, nullable=False),
     # the member behind it, once Unipile has shown who that is
     Column("provider_id", Text),
-    Column("status", Text, nullable=False, server_default="active"),
+    Column("status", Text, nullable=False, server_default=AccountStatus.ACTIVE),
     Column("paused_by", Text),  # what the provider paused, the provider's OK resumes
     Column("pause_reason", Text),
     Column("credentials", Text),  # encrypted; empty while Unipile holds them all
@@ -238,18 +252,21 @@ connected_accounts = Table(
         ],
     ),
     _one_of("tier", Tier),
-    CheckConstraint("status IN ('active', 'paused')", name="status"),
-    CheckConstraint("(status = 'paused') = (paused_by IS NOT NULL)", name="paused_by_somebody"),
-    CheckConstraint("paused_by IN ('operator', 'provider')", name="paused_by"),
+    _one_of("status", AccountStatus),
+    CheckConstraint(
+        f"(status = {ACCOUNT_PAUSED}) = (paused_by IS NOT NULL)", name="paused_by_somebody"
+    ),
+    _one_of("paused_by", PausedBy),
     # I3: what may act has a member, a member has one account, and so one budget
-    CheckConstraint("status = 'paused' OR provider_id IS NOT NULL", name="member"),
+    CheckConstraint(f"status = {ACCOUNT_PAUSED} OR provider_id IS NOT NULL", name="member"),
     CheckConstraint(
         "(sweep_failures > 0) = (sweep_failed_at IS NOT NULL)"
         " AND (sweep_failures > 0) = (sweep_failure IS NOT NULL)",
         name="sweep_failure",
     ),
     CheckConstraint(
-        "removed_at IS NULL OR (paused_by = 'operator' AND provider_id IS NULL)", name="removed_at"
+        f"removed_at IS NULL OR (paused_by = {BY_OPERATOR} AND provider_id IS NULL)",
+        name="removed_at",
     ),
     CheckConstraint(
         "spacing_shortest >= '0' AND spacing_longest >= spacing_shortest", name="spacing"
@@ -440,7 +457,7 @@ campaigns = Table(
     _tenant(),
     Column("id", Uuid, nullable=False),
     Column("name", Text, nullable=False),
-    Column("status", Text, nullable=False, server_default="draft"),
+    Column("status", Text, nullable=False, server_default=CampaignStatus.DRAFT),
     Column("workflow_version_id", Uuid, nullable=False),
     Column("list_id", Uuid, nullable=False),
     Column("working_hours", Text, nullable=False),  # as `parse_hours` reads it
@@ -469,11 +486,9 @@ campaigns = Table(
     ForeignKeyConstraint(
         ["organization_id", "list_id"], ["lead_lists.organization_id", "lead_lists.id"]
     ),
-    CheckConstraint(
-        "status IN ('draft', 'running', 'paused', 'stopped', 'completed')", name="status"
-    ),
-    CheckConstraint("(status = 'completed') = (completed_at IS NOT NULL)", name="completed_at"),
-    CheckConstraint("status = 'draft' OR started_at IS NOT NULL", name="started_at"),
+    _one_of("status", CampaignStatus),
+    CheckConstraint(f"(status = {COMPLETED}) = (completed_at IS NOT NULL)", name="completed_at"),
+    CheckConstraint(f"status = {DRAFT} OR started_at IS NOT NULL", name="started_at"),
     _one_of("on_missing", OnMissing),
     CheckConstraint("max_concurrent_leads > 0", name="max_concurrent_leads"),
     CheckConstraint("leads_per_day > 0", name="leads_per_day"),
@@ -684,8 +699,7 @@ lanes = Table(
     postgresql_with={"fillfactor": "50"},
 )
 
-ACTION_STATES = ("intended", "unknown", "done", "refused", "absent", "released")
-OPEN_ACTION = "state IN ('intended', 'unknown')"
+OPEN_ACTION = f"state IN {OPEN}"
 
 actions = Table(
     "actions",
@@ -724,12 +738,12 @@ actions = Table(
     Column("progress", JSONB),  # of the questions about an unknown one
     # no foreign key: an action is written by whoever has locked its execution
     _one_of("operation", Operation),
-    CheckConstraint(f"state IN {ACTION_STATES}", name="state"),
+    _one_of("state", ActionState),
     CheckConstraint(f"({OPEN_ACTION}) = (check_at IS NOT NULL)", name="check_at"),
     CheckConstraint(f"({OPEN_ACTION}) = (settled_at IS NULL)", name="settled_at"),
     CheckConstraint(f"({OPEN_ACTION}) = (number IS NULL)", name="number"),
     CheckConstraint("(kind IS NOT NULL) = (detail IS NOT NULL)", name="detail"),
-    CheckConstraint("progress IS NULL OR state = 'unknown'", name="progress"),
+    CheckConstraint(f"progress IS NULL OR state = {UNKNOWN}", name="progress"),
     _one_of("result", Result),
     # I1, by the schema itself: one open action per execution …
     Index(
@@ -749,10 +763,7 @@ actions = Table(
         "node_id",
         "target",
         unique=True,
-        postgresql_where=text(
-            "state IN ('intended', 'unknown', 'done') AND operation IN ('comment_post',"
-            " 'like_post', 'send_connection_request', 'send_followup', 'send_inmail')"
-        ),
+        postgresql_where=text(f"state IN {HAPPENED} AND operation IN {RECEIVED}"),
     ),
     # what was done to a lead
     Index(
@@ -769,7 +780,7 @@ actions = Table(
         "organization_id",
         "account_id",
         "number",
-        postgresql_where=text("state = 'done' AND operation = 'comment_post'"),
+        postgresql_where=text(f"state = {DONE} AND operation = {COMMENT}"),
     ),
     _readable("check_at"),
     # written twice: on one page its end is logged as what differs from its beginning

@@ -8,6 +8,8 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
+from clento_engine.store.literals import RUNNING
+
 FORGOTTEN = timedelta(days=30)  # after that a host's heartbeat is deleted
 LANES_EVERY = timedelta(minutes=10)  # lanes are held against their heads, by one ticker of all
 
@@ -125,7 +127,7 @@ async def failing_sweeps(
 async def is_anything_running(conn: AsyncConnection[Any], organization_id: UUID) -> bool:
     """Whether an organisation has a running campaign: then there should be a ticker."""
     cursor = await conn.execute(
-        "select exists (select from campaigns where organization_id = %s and status = 'running')",
+        f"select exists (select from campaigns where organization_id = %s and status = {RUNNING})",
         (organization_id,),
     )
     row = await cursor.fetchone()

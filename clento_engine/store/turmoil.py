@@ -6,6 +6,15 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
+from clento_engine.store.literals import (
+    ACCOUNT_PAUSED,
+    BY_PROVIDER,
+    COMMENT,
+    COMPLETED,
+    OPEN,
+    RUNNING,
+)
+
 Troubled = tuple[str, str, str]  # the account by the provider's id, the person's identity, e-mail
 
 
@@ -88,7 +97,7 @@ async def paused_by_provider(
     """Return senders that the provider's refusals paused; not those it was not asked about yet."""
     cursor = await conn.execute(
         "select id from connected_accounts"
-        " where organization_id = %s and status = 'paused' and paused_by = 'provider'"
+        f" where organization_id = %s and status = {ACCOUNT_PAUSED} and paused_by = {BY_PROVIDER}"
         "   and provider_id is not null and removed_at is null"
         " order by random() limit %s",
         (organization_id, most),
@@ -137,12 +146,12 @@ HAND_EDITS = {
         returning lead_id
     """,
 }
-_IN_FLIGHT = """
+_IN_FLIGHT = f"""
 select a.unipile_account_id, p.identity, p.email
   from actions x
   join leads p on p.organization_id = x.organization_id and p.id = x.lead_id
   join connected_accounts a on a.organization_id = x.organization_id and a.id = x.account_id
- where x.organization_id = %s and x.state in ('intended', 'unknown')
+ where x.organization_id = %s and x.state in {OPEN}
    and x.operation <> 'profile_lookup'
  order by random() limit %s
 """
@@ -154,21 +163,21 @@ select a.unipile_account_id, p.identity, p.email
  where e.organization_id = %s and e.outcome is null and e.started_at is not null
  order by e.next_run_at limit %s
 """
-_COMMENTED = """
+_COMMENTED = f"""
 select target
   from actions
- where organization_id = %s and operation = 'comment_post' and target <> ''
- order by state not in ('intended', 'unknown'), intended_at desc
+ where organization_id = %s and operation = {COMMENT} and target <> ''
+ order by state not in {OPEN}, intended_at desc
  limit %s
 """
-_UNSETTLED = """
+_UNSETTLED = f"""
 select count(*)
   from campaign_executions e
   join campaigns c on c.organization_id = e.organization_id and c.id = e.campaign_id
  where e.organization_id = %(organization_id)s and e.status <> 'held'
-   and ((e.outcome is null and c.status in ('running', 'completed'))
+   and ((e.outcome is null and c.status in ({RUNNING}, {COMPLETED}))
         or exists (select from actions x
                     where x.organization_id = e.organization_id
                       and x.campaign_id = e.campaign_id and x.lead_id = e.lead_id
-                      and x.state in ('intended', 'unknown')))
+                      and x.state in {OPEN}))
 """

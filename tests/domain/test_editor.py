@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from clento_engine.domain.account import Tier
 from clento_engine.domain.editor import Compiled, read_workflow
 from clento_engine.domain.finding import Severity
-from clento_engine.domain.limits import Tier
 from clento_engine.domain.operation import Operation
 from clento_engine.domain.readiness import check_ready
 from clento_engine.domain.template import Rendered, compose, render

@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clento_engine.domain.account import Tier
 from clento_engine.domain.editor import read_workflow
 from clento_engine.domain.finding import Severity
-from clento_engine.domain.limits import Tier
 from clento_engine.domain.readiness import check_ready, skip_unready
 from clento_engine.domain.workflow import Branch, from_json, to_json, tree
 

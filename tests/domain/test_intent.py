@@ -8,10 +8,10 @@ import pytest
 from msgspec.structs import replace
 
 from clento_engine.domain import execution as ex
+from clento_engine.domain.account import Tier
 from clento_engine.domain.execution import Event, Execution
 from clento_engine.domain.failure import Means, Skip
 from clento_engine.domain.intent import Intent, Person, intent
-from clento_engine.domain.limits import Tier
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.workflow import Node
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from clento_engine.domain.account import Tier
 from clento_engine.domain.limits import (
     ACCOUNT_SPACING,
     BUCKET,
@@ -22,7 +23,6 @@ from clento_engine.domain.limits import (
     WEEK,
     Caps,
     Spacing,
-    Tier,
     Used,
     allowance,
     bucket_at,

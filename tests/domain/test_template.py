@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clento_engine.domain.limits import Tier
+from clento_engine.domain.account import Tier
 from clento_engine.domain.operation import Operation
 from clento_engine.domain.template import (
     Missing,

@@ -286,7 +286,7 @@ def may_happen(run: Execution, event: Event) -> bool:
                 CHECK,
             )
         case ex.Done():
-            return asked and (run.operation.is_write or run.operation is Operation.WEBHOOK)
+            return asked and (run.operation.traits.writes or run.operation is Operation.WEBHOOK)
         case ex.Failed() | ex.Absent():
             return asked
 

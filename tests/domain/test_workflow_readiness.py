@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
+from clento_engine.domain.account import Tier
 from clento_engine.domain.finding import Finding, Severity
-from clento_engine.domain.limits import Tier
 from clento_engine.domain.operation import Operation
 from clento_engine.domain.reach import PUBLIC, Reach, read_reach
 from clento_engine.domain.readiness import check_ready, skip_unready
@@ -59,8 +59,9 @@ def test_a_webhook_nobody_registered_is_unready_and_the_fix_is_the_command() -> 
             "w",
             "webhookId",
             "nobody registered the webhook my crm",
-            "run: clento webhook add --id 'my crm' --url https://…",
+            "register it, with the address it is to go to",
             Severity.UNREADY,
+            subject="my crm",
         )
     ]
 

@@ -591,7 +591,7 @@ def test_what_a_campaign_cannot_do_is_said(peopled: Clento) -> None:
     assert "the campaign is draft" in peopled("campaign", "resume", "spring", status=1).err
     peopled("campaign", "start", "spring")
     again = peopled("campaign", "start", "spring", status=1)
-    assert "the campaign is running: only a draft can be started" in again.err
+    assert "the campaign is running\n  Fix: only a draft can be started" in again.err
     for verb in ("start", "pause", "resume", "stop", "status"):
         told = peopled.json("campaign", verb, "autumn", status=1)
         assert told["error"] == "no campaign 'autumn'"
@@ -656,6 +656,7 @@ def test_a_name_can_be_taken_only_once(peopled: Clento) -> None:
 def test_unready_nodes_are_shown_at_once_and_refused_at_the_start(peopled: Clento) -> None:
     said = peopled.draft(NOTIFY)
     assert "unready: told, webhookId: nobody registered the webhook crm" in said.out
+    assert "fix: run: clento webhook add --id crm --url https://…" in said.out
     refused = peopled.json("campaign", "start", "spring", status=1)
     assert [finding["node_id"] for finding in refused["findings"]] == ["told"]
     assert "--skip-unready" in refused["fix"]
@@ -756,7 +757,7 @@ def test_a_held_lead_is_released_to_try_again(peopled: Clento) -> None:
     history = peopled.json("lead", "history", who)["history"]
     assert [(each["kind"], each["actor"]) for each in history] == [("Released", "operator")]
     again = peopled("lead", "release", who, "--campaign", "spring", status=1)
-    assert "the lead is waiting: only one that is held can be released" in again.err
+    assert "the lead is waiting\n  Fix: only one that is held can be released" in again.err
     assert "no lead" in peopled("lead", "release", "nobody-x", "--campaign", "spring", status=1).err
 
 

@@ -16,7 +16,7 @@ import pytest
 from psycopg import AsyncConnection
 from psycopg.conninfo import make_conninfo
 
-from clento_engine.domain.limits import Tier
+from clento_engine.domain.account import Tier
 from clento_engine.interface.api import create_app, serve
 from clento_engine.interface.api.receiver import MOST_BYTES
 from clento_engine.provider.unipile import UnipileClient

@@ -11,8 +11,9 @@ from uuid import UUID
 import httpx
 from psycopg.rows import dict_row
 
+from clento_engine.domain.account import Tier
 from clento_engine.domain.lead import Identity, LeadRow
-from clento_engine.domain.limits import DAY, HOUR, MONTH, WEEK, Caps, Tier
+from clento_engine.domain.limits import DAY, HOUR, MONTH, WEEK, Caps
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.schedule import is_open, parse_hours
 from clento_engine.domain.workflow import Branch, Edge, Node, Workflow

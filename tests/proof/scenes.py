@@ -19,7 +19,8 @@ from builders import NOW, Stage, add_sender, member_of, set_stage
 from mortal import Death, Killed, Life, Mortal, MortalDatabase, Wire
 from psycopg import AsyncConnection
 
-from clento_engine.domain.limits import Spacing, Tier
+from clento_engine.domain.account import Tier
+from clento_engine.domain.limits import Spacing
 from clento_engine.domain.operation import Operation
 from clento_engine.domain.workflow import Workflow
 from clento_engine.interface.chaos.judge import Findings, judged

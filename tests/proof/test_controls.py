@@ -21,6 +21,7 @@ from scenes import BUDGET, Outcome, Outside, Scenario, Scene, scene
 from tally import CONTROL, Note
 
 from clento_engine.domain import execution as ex
+from clento_engine.domain.action import ActionState
 from clento_engine.domain.limits import LEASE, Caps
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.interface.chaos.judge import Findings
@@ -100,7 +101,7 @@ async def test_reconcile_keeps_an_answer_that_was_lost_from_being_a_second_messa
 ) -> None:
     async def blindly(question: reconcile._Question) -> Report:
         now = question.world.clock()
-        return reconcile._report(question.action, "absent", ex.Absent(), now)
+        return reconcile._report(question.action, ActionState.ABSENT, ex.Absent(), now)
 
     if not is_on:
         monkeypatch.setattr(reconcile._Question, "ask", blindly)

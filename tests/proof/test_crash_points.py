@@ -15,7 +15,7 @@ from mortal import Death
 from scenes import Outcome, Played, Scenario, Scene, scene
 from tally import Deaths, Note
 
-from clento_engine.domain.limits import Tier
+from clento_engine.domain.account import Tier
 from clento_engine.domain.operation import Operation as Op
 from clento_engine.domain.workflow import Branch, Node
 from clento_engine.simulator.ledger import Effect

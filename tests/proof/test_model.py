@@ -50,6 +50,8 @@ from tally import CONTROL, Note
 
 from clento_engine.domain import execution as ex
 from clento_engine.domain import transition
+from clento_engine.domain.account import PausedBy
+from clento_engine.domain.action import ActionState
 from clento_engine.domain.limits import Caps
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.schedule import closes_at, opens_at, parse_hours
@@ -67,15 +69,11 @@ from clento_engine.simulator.judge import normalised
 from clento_engine.simulator.senders import Status as Standing
 from clento_engine.store import suppressions
 from clento_engine.store.accounts import pause_account, resume_account, set_limit
-from clento_engine.store.campaigns import (
-    CannotDo,
-    pause_campaign,
-    resume_campaign,
-    stop_campaign,
-)
+from clento_engine.store.campaigns import pause_campaign, resume_campaign, stop_campaign
 from clento_engine.store.claim import Wanted, claim
 from clento_engine.store.database import Database
 from clento_engine.store.due import due
+from clento_engine.store.errors import CannotDo
 from clento_engine.store.pick import Claimed
 from clento_engine.store.settle import Report, settle
 
@@ -385,10 +383,10 @@ class Machine(RuleBasedStateMachine):
         of = (stage.organization_id, stage.accounts[name])
         async with stage.database.connection() as conn:
             if pause:
-                await pause_account(conn, *of, by="operator", reason="test", now=stage.now)
+                await pause_account(conn, *of, by=PausedBy.OPERATOR, reason="test", now=stage.now)
                 paused.add(name)
             else:
-                await resume_account(conn, *of, by="operator", now=stage.now)
+                await resume_account(conn, *of, by=PausedBy.OPERATOR, now=stage.now)
                 paused.discard(name)
 
     @rule(
@@ -676,7 +674,7 @@ def absence_is_believed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def a_lost_answer_is_taken_for_a_no(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        acting, "_unknown", lambda item, *_of: acting._report(item, "absent", ex.Absent())
+        acting, "_unknown", lambda item, *_of: acting._report(item, ActionState.ABSENT, ex.Absent())
     )
 
 

@@ -10,10 +10,10 @@ from uuid import UUID
 import httpx
 from psycopg.rows import dict_row
 
+from clento_engine.domain.account import Tier
 from clento_engine.domain.editor import read_workflow
 from clento_engine.domain.execution import OnMissing
 from clento_engine.domain.lead import Identity, LeadRow
-from clento_engine.domain.limits import Tier
 from clento_engine.domain.operation import Budget
 from clento_engine.domain.readiness import check_ready, skip_unready
 from clento_engine.domain.schedule import is_open, parse_hours

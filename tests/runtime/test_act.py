@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 from typing import cast
 from uuid import uuid4
 
+from clento_engine.domain.account import Tier
 from clento_engine.domain.execution import Execution, Failed
 from clento_engine.domain.failure import Failure, Retry, Wait
 from clento_engine.domain.intent import Intent
-from clento_engine.domain.limits import Tier
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.workflow import Workflow
 from clento_engine.provider.port import Profile, Provider, Sent

@@ -10,10 +10,11 @@ from test_accidents import CONNECTED, MESSAGE
 
 from clento_engine.provider.unipile import UnipileClient
 from clento_engine.runtime import guard
-from clento_engine.runtime.clock import ClockSkew
+from clento_engine.runtime.errors import ClockSkew
 from clento_engine.runtime.reconcile import reconcile
 from clento_engine.runtime.ticker import tick
-from clento_engine.runtime.world import Workspace, World
+from clento_engine.runtime.workspace import Workspace
+from clento_engine.runtime.world import World
 from clento_engine.simulator.app import create_app
 from clento_engine.store.database import Database
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from play import HOURS, ZONES, set_up
 
-from clento_engine.domain.limits import Tier
+from clento_engine.domain.account import Tier
 from clento_engine.domain.schedule import opens_at, parse_hours
 from clento_engine.simulator.ledger import Effect
 from clento_engine.store.database import Database

@@ -14,17 +14,14 @@ from clento_engine.domain.operation import Operation
 from clento_engine.provider.unipile import UnipileClient
 from clento_engine.runtime import daemon, guard
 from clento_engine.runtime.clock import VirtualClock
-from clento_engine.runtime.guard import (
-    NotAsked,
-    UnknownProvider,
-    WrongProvider,
-    require_provider,
-)
+from clento_engine.runtime.errors import NotAsked, UnknownProvider, WrongProvider
+from clento_engine.runtime.guard import require_provider
 from clento_engine.runtime.outbox import Outbox
 from clento_engine.runtime.reconcile import reconcile
 from clento_engine.runtime.sweep import sweep
 from clento_engine.runtime.ticker import tick
-from clento_engine.runtime.world import Workspace, World
+from clento_engine.runtime.workspace import Workspace
+from clento_engine.runtime.world import World
 from clento_engine.store.database import Database
 from clento_engine.store.installation import binding, move, stamp
 

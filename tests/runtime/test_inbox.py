@@ -17,6 +17,7 @@ from psycopg import AsyncConnection
 from psycopg.conninfo import make_conninfo
 
 from clento_engine.domain import execution as ex
+from clento_engine.domain.account import PausedBy
 from clento_engine.domain.operation import Operation
 from clento_engine.domain.schedule import parse_hours
 from clento_engine.domain.workflow import Branch, Node
@@ -720,7 +721,9 @@ async def test_an_operators_pause_stands_whatever_the_provider_says(
 ) -> None:
     scene = await set_scene(conn, database)
     organization_id, account_id = scene.stage.organization_id, scene.stage.account
-    await pause_account(conn, organization_id, account_id, by="operator", reason="x", now=NOW)
+    await pause_account(
+        conn, organization_id, account_id, by=PausedBy.OPERATOR, reason="x", now=NOW
+    )
     before = await scene.account()
     await scene.tell(status("ERROR"), status("OK"))
     assert await scene.account() == before | {"store_since": NOW}

@@ -13,7 +13,8 @@ import httpx
 import pytest
 from builders import AT_ONCE, DAY, NOW, VISIT, Conn, add_sender, set_stage
 
-from clento_engine.domain.limits import Spacing, Tier
+from clento_engine.domain.account import Tier
+from clento_engine.domain.limits import Spacing
 from clento_engine.provider.unipile import UnipileClient
 from clento_engine.runtime.clock import VirtualClock
 from clento_engine.runtime.drive import drive

@@ -4,7 +4,8 @@ import httpx
 import pytest
 
 from clento_engine.provider.unipile import UnipileClient
-from clento_engine.runtime.registration import WANTED, NotRegistered, register
+from clento_engine.runtime.errors import NotRegistered
+from clento_engine.runtime.registration import WANTED, register
 from clento_engine.simulator.app import create_app
 from clento_engine.simulator.clock import DrivenClock
 from clento_engine.simulator.faults import FaultKind, Rule

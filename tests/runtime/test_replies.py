@@ -11,6 +11,7 @@ from play import BUSY, RELIABLE, Play, set_up
 from test_accidents import line
 
 from clento_engine.domain import authorship
+from clento_engine.domain.action import ActionState
 from clento_engine.domain.authorship import Author, Written
 from clento_engine.provider import decode
 from clento_engine.runtime import inbox, listen, sweep, ticker, work
@@ -286,9 +287,9 @@ async def test_what_the_engine_wrote_is_never_taken_for_the_owner_s(
     assert {lead["outcome"] for lead in (await play.leads()).values()} == {"finished"}
 
 
-OURS = Written("m-1", "Hello  Ada", "done", START, START + timedelta(seconds=3))
-OPEN = Written(None, "And again", "intended", START + DAY, None)
-NAMELESS = Written(None, "Hello", "done", START, START + timedelta(seconds=3))
+OURS = Written("m-1", "Hello  Ada", ActionState.DONE, START, START + timedelta(seconds=3))
+OPEN = Written(None, "And again", ActionState.INTENDED, START + DAY, None)
+NAMELESS = Written(None, "Hello", ActionState.DONE, START, START + timedelta(seconds=3))
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from clento_engine.provider import answers, decode
 from clento_engine.provider.port import Profile, Sent
 from clento_engine.runtime import act as acting
 from clento_engine.runtime import reconcile, ticker
-from clento_engine.runtime.clock import ClockSkew
+from clento_engine.runtime.errors import ClockSkew
 from clento_engine.runtime.world import settled
 from clento_engine.simulator.faults import FaultKind, Rule
 from clento_engine.simulator.ledger import Effect
@@ -174,7 +174,7 @@ async def test_a_clock_that_jumped_still_ends_the_tick(
     play = await play_of(database, MESSAGE)
 
     async def start_chat(*_given: object) -> Sent:
-        raise ClockSkew("jumped")
+        raise ClockSkew(timedelta(minutes=3))
 
     monkeypatch.setattr(play.world.provider, "start_chat", start_chat)
     with pytest.raises(ClockSkew):

@@ -15,6 +15,7 @@ from builders import Stage as Set
 from psycopg import AsyncConnection
 
 from clento_engine.domain import execution as ex
+from clento_engine.domain.account import PausedBy
 from clento_engine.domain.failure import Pause
 from clento_engine.domain.operation import Operation
 from clento_engine.domain.workflow import Branch, Node
@@ -343,7 +344,7 @@ async def test_an_account_that_works_again_is_resumed_and_swept(scene: Scene) ->
         scene.stage.conn,
         scene.stage.organization_id,
         scene.stage.account,
-        by="provider",
+        by=PausedBy.PROVIDER,
         reason="CREDENTIALS",
         now=NOW,
     )
@@ -378,7 +379,7 @@ async def test_an_operators_pause_is_not_the_sweeps_to_lift(scene: Scene) -> Non
         scene.stage.conn,
         scene.stage.organization_id,
         scene.stage.account,
-        by="operator",
+        by=PausedBy.OPERATOR,
         reason="holiday",
         now=NOW,
     )
@@ -394,7 +395,9 @@ async def test_lists_that_were_read_lately_are_not_read_again_for_a_resumed_acco
     scene.wait(MINUTE)
     organization_id, account_id = scene.stage.organization_id, scene.stage.account
     conn = scene.stage.conn
-    await pause_account(conn, organization_id, account_id, by="provider", reason="x", now=NOW)
+    await pause_account(
+        conn, organization_id, account_id, by=PausedBy.PROVIDER, reason="x", now=NOW
+    )
     await sweep_by(conn, organization_id, account_id, scene.clock())
     assert await sweep(scene.world) == 1
     account = await scene.account()

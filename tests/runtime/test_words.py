@@ -9,6 +9,7 @@ import pytest
 from play import RELIABLE, Play
 from test_accidents import MESSAGE, PEOPLE, START, line, play_of
 
+from clento_engine.domain.account import PausedBy
 from clento_engine.domain.failure import Failure
 from clento_engine.provider import answers, decode
 from clento_engine.provider.answers import Refusal, Silence
@@ -229,8 +230,8 @@ async def see_that_only_lifting_lifts(play: Play, word: str) -> None:
     async with play.database.connection() as conn:
         await pause_campaign(conn, *where, now=now)
         await resume_campaign(conn, *where, now=now)
-        await pause_account(conn, *account, by="operator", reason="a test", now=now)
-        await resume_account(conn, *account, by="operator", now=now)
+        await pause_account(conn, *account, by=PausedBy.OPERATOR, reason="a test", now=now)
+        await resume_account(conn, *account, by=PausedBy.OPERATOR, now=now)
         [lane] = await held_lanes(conn, *where)
         assert word in lane.reason
         assert [one.operation for one in await lift_lanes(conn, *where, now=now)] == [
@@ -282,7 +283,7 @@ async def test_a_huge_retry_after_is_bounded_and_lifted_by_resume(database: Data
     async with database.connection() as conn:
         account_id = next(iter(play.accounts.values()))
         where = play.organization_id, account_id
-        assert await resume_account(conn, *where, by="operator", now=play.clock())
+        assert await resume_account(conn, *where, by=PausedBy.OPERATOR, now=play.clock())
     await play.run(days=1 / 24)
     assert play.entries(Effect.INVITATION)
 

@@ -25,6 +25,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from clento_engine.domain import execution as ex
+from clento_engine.domain.account import PausedBy
 from clento_engine.domain.limits import BUCKET, LEASE, Caps, Spacing, bucket_at
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.workflow import Node
@@ -103,7 +104,7 @@ async def test_nothing_paused_is_claimed(conn: Conn, paused: str) -> None:
         await pause_campaign(conn, stage.organization_id, stage.campaign_id, now=NOW)
     else:
         await pause_account(
-            conn, stage.organization_id, stage.account, by="operator", reason="?", now=NOW
+            conn, stage.organization_id, stage.account, by=PausedBy.OPERATOR, reason="?", now=NOW
         )
     assert await stage.claim() == []
 

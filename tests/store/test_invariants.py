@@ -11,12 +11,15 @@ from psycopg.rows import TupleRow
 
 from clento_engine.domain import execution as ex
 from clento_engine.domain import failure as on
+from clento_engine.domain.account import PausedBy
+from clento_engine.domain.action import ActionState
 from clento_engine.domain.limits import LEASE, Caps
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.workflow import Branch, Edge, Node
 from clento_engine.store.accounts import pause_account, resume_account
-from clento_engine.store.campaigns import CannotDo, Pace, pause_campaign, resume_campaign
+from clento_engine.store.campaigns import Pace, pause_campaign, resume_campaign
 from clento_engine.store.doubtful import Doubtful, take_doubtful
+from clento_engine.store.errors import CannotDo
 from clento_engine.store.moves import miscounted
 from clento_engine.store.pick import Claimed
 from clento_engine.store.settle import Learned, Report
@@ -177,7 +180,7 @@ class Fate:
         operation = action.ticket.operation
         later = self.stage.now + HOUR
         answers: list[tuple[str, ex.Event | None]] = [("unknown", None)]
-        if operation.is_write:
+        if operation.traits.writes:
             answers += [("done", ex.Done()), ("unknown", ex.Unknowable("nobody can tell"))]
         if operation is not Operation.PROFILE_VISIT:
             answers += [("absent", ex.Absent())]
@@ -190,7 +193,7 @@ class Fate:
             event=event,
             stood=(action.ticket.node_id, operation),
             ticket=action.ticket,
-            state=state,
+            state=ActionState(state),
             check_at=later if state == "unknown" else None,
         )
 
@@ -219,7 +222,7 @@ class Fate:
                 self.stage.conn,
                 self.stage.organization_id,
                 account,
-                by=self.random.choice(["operator", "provider"]),
+                by=self.random.choice(list(PausedBy)),
                 reason="?",
                 now=self.stage.now,
             )
@@ -231,7 +234,7 @@ class Fate:
                 self.stage.conn,
                 self.stage.organization_id,
                 account,
-                by="operator",
+                by=PausedBy.OPERATOR,
                 now=self.stage.now,
             )
 
@@ -271,7 +274,7 @@ async def all_goes_well(stage: Stage) -> None:
                     event=ex.Absent(),
                     stood=(each.ticket.node_id, each.ticket.operation),
                     ticket=each.ticket,
-                    state="absent",
+                    state=ActionState.ABSENT,
                 )
                 for each in taken
             )

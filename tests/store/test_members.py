@@ -20,11 +20,10 @@ from builders import (
 from psycopg import AsyncConnection
 from psycopg.errors import CheckViolation, ForeignKeyViolation, UniqueViolation
 
-from clento_engine.domain.limits import Tier
+from clento_engine.domain.account import PausedBy, Tier
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.store.accounts import (
     NOT_LOOKED_UP,
-    AlreadyExists,
     accounts,
     add_account,
     create_organization,
@@ -32,7 +31,8 @@ from clento_engine.store.accounts import (
     resume_account,
     used,
 )
-from clento_engine.store.campaigns import CannotDo, stop_campaign
+from clento_engine.store.campaigns import stop_campaign
+from clento_engine.store.errors import AlreadyExists, StillUnknown, StillWalked
 from clento_engine.store.members import (
     ANOTHER_MEMBER,
     CHANGED,
@@ -148,18 +148,18 @@ async def test_a_new_account_acts_once_its_member_is_known(conn: Conn) -> None:
 async def test_an_operators_pause_stands_over_what_unipile_shows(conn: Conn) -> None:
     ours = await create_organization(conn, "Acme")
     account_id = await added(conn, ours, "u-1")
-    await pause_account(conn, ours, account_id, by="operator", reason="x", now=NOW)
+    await pause_account(conn, ours, account_id, by=PausedBy.OPERATOR, reason="x", now=NOW)
     await bound(conn, ours, account_id, "u-1")
     assert (await row(conn, account_id))[:4] == ("paused", "operator", "x", LEA)
-    assert await resume_account(conn, ours, account_id, by="operator", now=NOW + HOUR)
+    assert await resume_account(conn, ours, account_id, by=PausedBy.OPERATOR, now=NOW + HOUR)
     assert (await row(conn, account_id))[5] == NOW + HOUR  # the store may be young since
 
 
 async def test_nobody_resumes_an_account_without_a_member(conn: Conn) -> None:
     ours = await create_organization(conn, "Acme")
     account_id = await added(conn, ours, "u-1")
-    await pause_account(conn, ours, account_id, by="operator", reason="x", now=NOW)
-    for by in ("operator", "provider"):
+    await pause_account(conn, ours, account_id, by=PausedBy.OPERATOR, reason="x", now=NOW)
+    for by in PausedBy:
         assert not await resume_account(conn, ours, account_id, by=by, now=NOW)
     assert await look_up_again(conn, ours, account_id)
     assert (await row(conn, account_id))[:3] == ("paused", "provider", NOT_LOOKED_UP)
@@ -256,7 +256,9 @@ async def test_a_member_signed_in_anew_goes_on_with_the_old_accounts_leads_and_b
     await stage.walk()
     member = (await row(conn, old))[3]
     spent = await stage.used(Budget.PROFILE)
-    await pause_account(conn, stage.organization_id, old, by="provider", reason="DELETED", now=NOW)
+    await pause_account(
+        conn, stage.organization_id, old, by=PausedBy.PROVIDER, reason="DELETED", now=NOW
+    )
     await conn.execute("update contacts set chat_id = 'chat-of-old'")
     new = await added(conn, stage.organization_id, "u-new")
 
@@ -459,12 +461,14 @@ async def test_whoever_has_a_member_next_carries_what_was_used_of_its_budget(
 
 async def test_an_account_with_leads_to_walk_is_not_removed(conn: Conn) -> None:
     stage = await begun(conn, VISIT, Operation.PROFILE_VISIT, leads=2)
-    with pytest.raises(CannotDo, match="2 leads are to be walked by it"):
+    with pytest.raises(StillWalked) as walked:
         await remove_account(conn, stage.organization_id, stage.account, NOW)
+    assert walked.value.leads == 2
     await stage.claim()
     await stop_campaign(conn, stage.organization_id, stage.campaign_id, now=NOW)
-    with pytest.raises(CannotDo, match="what became of 2 of its actions"):
+    with pytest.raises(StillUnknown) as unknown:
         await remove_account(conn, stage.organization_id, stage.account, NOW)
+    assert unknown.value.actions == 2
     assert (await row(conn, stage.account))[0] == "active"
 
 
@@ -477,5 +481,7 @@ async def test_a_removed_account_leaves_drafts_and_nobody_can_resume_it(conn: Co
         (stage.accounts[1], 0),
         (stage.accounts[2], 1),
     ]
-    assert not await resume_account(conn, stage.organization_id, gone, by="operator", now=NOW)
+    assert not await resume_account(
+        conn, stage.organization_id, gone, by=PausedBy.OPERATOR, now=NOW
+    )
     assert not await look_up_again(conn, stage.organization_id, gone)

@@ -17,13 +17,12 @@ from clento_engine.runtime.world import World
 from clento_engine.store import migrate
 from clento_engine.store.database import (
     Database,
-    DatabaseUnsuitable,
-    TickersAlive,
     connect,
     migrations_folder,
     newest_revision,
     schema_revision,
 )
+from clento_engine.store.errors import SchemaAhead, TickersAlive
 from clento_engine.store.tables import metadata
 from clento_engine.store.tickers import tickers
 
@@ -432,5 +431,5 @@ def test_a_schema_that_a_newer_version_has_upgraded_is_let_alone(dsn: str) -> No
     with connect(dsn) as conn:
         conn.execute("update alembic_version set version_num = '9999'")
     known = newest_revision()
-    with pytest.raises(DatabaseUnsuitable, match=f"9999 and this version knows {known}"):
+    with pytest.raises(SchemaAhead, match=f"9999, not {known}"):
         migrate.upgrade(dsn)

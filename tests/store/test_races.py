@@ -26,6 +26,7 @@ from psycopg import AsyncConnection, AsyncCursor
 
 from clento_engine.domain import execution as ex
 from clento_engine.domain import failure as on
+from clento_engine.domain.account import PausedBy
 from clento_engine.domain.limits import LEASE, Caps, bucket_at
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.store import claim as claiming
@@ -44,14 +45,9 @@ from clento_engine.store.campaigns import (
     stop_campaign,
 )
 from clento_engine.store.claim import MANY_LEADS
-from clento_engine.store.database import (
-    DatabaseUnavailable,
-    Undone,
-    migrations_folder,
-    newest_revision,
-    schema_revision,
-)
+from clento_engine.store.database import Undone, migrations_folder, newest_revision, schema_revision
 from clento_engine.store.doubtful import take_doubtful
+from clento_engine.store.errors import DatabaseUnavailable
 from clento_engine.store.pick import AGAIN, Claimed
 from clento_engine.store.settle import Guess, guess, settle_guessed, write_unchanged
 from clento_engine.store.suppressions import in_flight, suppress
@@ -339,7 +335,7 @@ async def stops_campaign(stage: Stage, conn: Conn) -> None:
 
 async def pauses_account(stage: Stage, conn: Conn) -> None:
     await pause_account(
-        conn, stage.organization_id, stage.account, by="operator", reason="?", now=NOW
+        conn, stage.organization_id, stage.account, by=PausedBy.OPERATOR, reason="?", now=NOW
     )
 
 
@@ -654,7 +650,9 @@ async def test_an_account_resumed_while_its_campaign_pauses_has_no_active_lane(
     one, two = await connect(), await connect()
 
     async def resumes(conn: Conn) -> None:
-        await resume_account(conn, stage.organization_id, stage.account, by="operator", now=NOW)
+        await resume_account(
+            conn, stage.organization_id, stage.account, by=PausedBy.OPERATOR, now=NOW
+        )
 
     if campaign_first:
         first, second = pauses_campaign(stage, one), resumes(two)

@@ -22,6 +22,7 @@ from uuid_utils.compat import uuid4
 
 from clento_engine.domain import execution as ex
 from clento_engine.domain import failure as on
+from clento_engine.domain.account import PausedBy
 from clento_engine.domain.history import recalled
 from clento_engine.domain.limits import LEASE
 from clento_engine.domain.operation import Budget, Operation
@@ -337,7 +338,7 @@ async def test_a_refused_account_stops_with_all_its_lanes_and_says_so_once(conn:
     told = "select count(*) from events where subject_id = %s and kind = 'AccountPaused'"
     assert await stage.value(told, stopped) == 1
     assert await stage.claim() == []
-    await resume_account(conn, stage.organization_id, stopped, by="provider", now=NOW)
+    await resume_account(conn, stage.organization_id, stopped, by=PausedBy.PROVIDER, now=NOW)
     assert len(await stage.claim()) == len(refused)
 
 
@@ -366,10 +367,10 @@ async def test_the_operators_pause_stands_over_the_providers(conn: Conn) -> None
     item, _ = await stage.claim()
     await stage.settle(report(item, "refused", ex.Failed(on.Pause("signed out"))))
     of = conn, stage.organization_id, stage.account
-    assert not await pause_account(*of, by="provider", reason="again", now=NOW)
-    assert await pause_account(*of, by="operator", reason="holiday", now=NOW)
-    assert not await resume_account(*of, by="provider", now=NOW)
-    assert await resume_account(*of, by="operator", now=NOW)
+    assert not await pause_account(*of, by=PausedBy.PROVIDER, reason="again", now=NOW)
+    assert await pause_account(*of, by=PausedBy.OPERATOR, reason="holiday", now=NOW)
+    assert not await resume_account(*of, by=PausedBy.PROVIDER, now=NOW)
+    assert await resume_account(*of, by=PausedBy.OPERATOR, now=NOW)
 
 
 # --- notices, contacts, history ------------------------------------------------------------------

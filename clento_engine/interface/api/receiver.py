@@ -12,7 +12,8 @@ from starlette.responses import JSONResponse, Response
 
 from clento_engine.runtime.inbox import account_in, receive
 from clento_engine.runtime.world import World
-from clento_engine.store.database import DatabaseUnavailable, Lost
+from clento_engine.store.database import Lost
+from clento_engine.store.errors import DatabaseUnavailable
 
 SECRET_HEADER = "Unipile-Auth"  # noqa: S105  its name; set by `register_webhook`
 MOST_BYTES = 1024 * 1024  # of a body; a message with all its attendees has a few thousand

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from clento_engine.domain.account import AccountStatus
+from clento_engine.domain.action import HAPPENED, OPEN, ActionState
+from clento_engine.domain.campaign import CampaignStatus
 from clento_engine.domain.execution import Outcome, Status
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.schedule import is_open, parse_hours
@@ -37,8 +40,6 @@ _LOOKED_FROM = frozenset({Budget.PROFILE, Budget.POST_READ, Budget.LIST_READ})
 _READS = frozenset({Operation.PROFILE_VISIT, Operation.PROFILE_LOOKUP})  # tell who somebody is
 _NEVER = datetime.max.replace(tzinfo=UTC)
 _PENDING = {Effect.INVITATION: 1, Effect.WITHDRAW: -1}  # invitations that stand open
-_OPEN = frozenset({"intended", "unknown"})
-_HAPPENED = _OPEN | {"done"}  # or may have
 
 _KINDS = (
     "duplicates",
@@ -148,7 +149,7 @@ def settled_verdict(
         "unknown": list(bench.unknown()),
         "held": list(bench.held()),
     }
-    walks = [run for run in kept.executions if run.campaign_status != "stopped"]
+    walks = [run for run in kept.executions if run.campaign_status != CampaignStatus.STOPPED]
     return Findings(
         **{kind: len(lines) for kind, lines in told.items()},
         walks=len(walks),
@@ -238,7 +239,7 @@ class _Bench:
         for action in self._books.actions:
             run = self._executions[action.campaign_id, action.lead_id]
             if Operation(action.operation) in _READS and not run.is_listed:
-                is_told = action.state == "done" and action.checks == 0
+                is_told = action.state == ActionState.DONE and action.checks == 0
                 at = action.settled_at if is_told and action.settled_at else _NEVER
                 person = self._person(run)
                 since[person] = min(at, since.get(person, at))
@@ -259,7 +260,11 @@ class _Bench:
 
     def _paired(self) -> Iterator[tuple[Entry, Written | None]]:
         """Give each entry its action: what is done first, then what may be, then the rest."""
-        order = {"done": 0, "unknown": 1, "intended": 1}
+        order: dict[str, int] = {
+            ActionState.DONE: 0,
+            ActionState.UNKNOWN: 1,
+            ActionState.INTENDED: 1,
+        }
         for key, entries in self._landed.items():
             actions = sorted(self._written[key], key=lambda each: order.get(each.state, 2))
             for place, entry in enumerate(entries):
@@ -278,7 +283,7 @@ class _Bench:
             nodes[_once(key, None)].update(
                 (each.campaign_id, each.lead_id, each.node_id)
                 for each in actions
-                if each.state in _HAPPENED
+                if each.state in HAPPENED
             )
         for key, entries in landed.items():
             most = max(1, len(nodes[key]))
@@ -375,9 +380,9 @@ class _Bench:
 
     def _never_wakes(self, run: Standing, head: datetime | None) -> str | None:
         match run.campaign_status:
-            case "stopped":
+            case CampaignStatus.STOPPED:
                 return None  # its leads stay where they are, for good
-            case "completed" | "draft":
+            case CampaignStatus.COMPLETED | CampaignStatus.DRAFT:
                 return f"the campaign is {run.campaign_status}"
             case _:
                 pass
@@ -389,7 +394,9 @@ class _Bench:
             return "it has no next run"
         if run.lane_ready_at is None:
             return "its lane sleeps for ever"
-        runs = run.campaign_status == "running" and run.account_status == "active"
+        runs = run.campaign_status == CampaignStatus.RUNNING and (
+            run.account_status == AccountStatus.ACTIVE
+        )
         if run.lane_active is not runs:
             return f"its lane is {'active' if run.lane_active else 'not active'}"
         if runs and run.lane_ready_at < self._now - self._grace:
@@ -401,7 +408,7 @@ class _Bench:
     def unknown(self) -> Iterator[str]:
         """Say which actions are still open, but for those a lead is held for."""
         for action in self._books.actions:
-            if action.state in _OPEN:
+            if action.state in OPEN:
                 run = self._executions[action.campaign_id, action.lead_id]
                 if run.status != Status.HELD.value:
                     yield f"{_acted(action)}: {action.state} since {action.intended_at}"
@@ -419,7 +426,7 @@ class _Bench:
         for entry, action in self._pairs:
             if action is None:
                 yield f"{_named(entry)}: landed, and no action of ours is left for it"
-            elif action.state not in _HAPPENED:
+            elif action.state not in HAPPENED:
                 yield f"{_named(entry)}: landed, and our action is {action.state}"
 
     def written_and_not_landed(self) -> Iterator[str]:
@@ -429,7 +436,7 @@ class _Bench:
             unexplained = [
                 action
                 for action in actions
-                if action.state == "done" and not self._is_explained(key, action)
+                if action.state == ActionState.DONE and not self._is_explained(key, action)
             ]
             for action in unexplained[len(entries) :]:
                 yield f"{_acted(action)}: done in our books, and it never landed"
@@ -469,7 +476,7 @@ class _Bench:
         looks: dict[str, int] = defaultdict(int)
         for action in self._books.actions:
             looks[action.account] += action.checks
-            if action.state != "released":
+            if action.state != ActionState.RELEASED:
                 for budget in action.budgets:
                     units[action.account, budget, action.bucket_at] += 1
         used: dict[tuple[str, str, datetime], int] = defaultdict(int)

@@ -39,7 +39,8 @@ from clento_engine.runtime.clock import SpeedClock, VirtualClock
 from clento_engine.runtime.drive import LATENESS, drive
 from clento_engine.runtime.heartbeat import mend
 from clento_engine.runtime.outbox import posting
-from clento_engine.runtime.world import Workspace, World
+from clento_engine.runtime.workspace import Workspace
+from clento_engine.runtime.world import World
 from clento_engine.simulator.remote import RemoteSimulator
 from clento_engine.store import migrate
 from clento_engine.store.database import Database

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from clento_engine.domain.account import Tier
 from clento_engine.domain.lead import PROFILE, Identity, LeadRow, identity
-from clento_engine.domain.limits import Tier
 from clento_engine.domain.operation import Operation as Op
 from clento_engine.domain.schedule import parse_hours
 from clento_engine.domain.workflow import Branch, Edge, Node, Workflow

@@ -18,6 +18,7 @@ from uuid import UUID
 
 import httpx
 
+from clento_engine.domain.account import PausedBy
 from clento_engine.domain.limits import LEASE
 from clento_engine.interface.chaos.faults import GATEWAY_PAGES
 from clento_engine.interface.chaos.gateway import Gateway
@@ -30,20 +31,21 @@ from clento_engine.interface.chaos.proxy import (
 )
 from clento_engine.interface.chaos.stage import Campaign, Sender, Stage
 from clento_engine.interface.chaos.strangers import crowd_the_door
-from clento_engine.runtime.binding import Added, NotAdded, add
+from clento_engine.runtime.binding import Added, add
+from clento_engine.runtime.errors import NotAdded
 from clento_engine.runtime.registration import PATH
 from clento_engine.runtime.world import World
 from clento_engine.simulator.faults import FaultKind
 from clento_engine.simulator.remote import RemoteSimulator
-from clento_engine.store.accounts import AlreadyExists, resume_account
+from clento_engine.store.accounts import resume_account
 from clento_engine.store.audit import Turned
 from clento_engine.store.campaigns import (
-    CannotDo,
     pause_campaign,
     resume_campaign,
     stop_campaign,
 )
-from clento_engine.store.database import Busy, Database, DatabaseUnavailable, Lost, Undone
+from clento_engine.store.database import Busy, Database, Lost, Undone
+from clento_engine.store.errors import AlreadyExists, CannotDo, DatabaseUnavailable
 from clento_engine.store.server import embedded_server
 from clento_engine.store.suppressions import suppress as leave_alone
 from clento_engine.store.turmoil import (
@@ -597,7 +599,9 @@ class Storm:
             organization_id = self._any_organization()
             for account_id in await paused_by_provider(conn, organization_id, 1):
                 now = await self.simulator.now()
-                await resume_account(conn, organization_id, account_id, by="operator", now=now)
+                await resume_account(
+                    conn, organization_id, account_id, by=PausedBy.OPERATOR, now=now
+                )
 
     async def _leads(self, most: int, organization_id: UUID | None = None) -> Sequence[Troubled]:
         """Return people with an action in flight, or due next."""

@@ -6,7 +6,8 @@ from uuid import UUID
 
 import click
 
-from clento_engine.domain.limits import ESTABLISHED, Caps, Tier, ramp
+from clento_engine.domain.account import PausedBy, Tier
+from clento_engine.domain.limits import ESTABLISHED, Caps, ramp
 from clento_engine.domain.operation import Budget
 from clento_engine.interface.cli.output import Table, answer
 from clento_engine.interface.cli.session import Here, json_option, org_option, within
@@ -154,7 +155,7 @@ def pause(name: str, reason: str, no_wait: bool, org: str | None, as_json: bool)
             here.conn,
             here.organization_id,
             found.id,
-            by="operator",
+            by=PausedBy.OPERATOR,
             reason=reason,
             now=here.clock(),
         )
@@ -193,7 +194,7 @@ def resume(name: str, org: str | None, as_json: bool) -> None:
             await look_up_again(here.conn, here.organization_id, found.id)
             return found, True
         return found, await store.resume_account(
-            here.conn, here.organization_id, found.id, by="operator", now=here.clock()
+            here.conn, here.organization_id, found.id, by=PausedBy.OPERATOR, now=here.clock()
         )
 
     account, changed = within(org, work)

@@ -15,7 +15,7 @@ from clento_engine.provider.unipile import (
     normalise_dsn,
 )
 from clento_engine.runtime.clock import MOST_SKEW, Clock, speed_of
-from clento_engine.runtime.world import Workspace
+from clento_engine.runtime.workspace import Workspace
 
 
 def workspace(settings: Settings, *, is_simulated: bool | None = None) -> Workspace | None:

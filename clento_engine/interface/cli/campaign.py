@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from clento_engine.config import read_settings
+from clento_engine.domain.campaign import CampaignStatus
 from clento_engine.domain.execution import OnMissing
 from clento_engine.domain.failure import REFUSALS_IN_A_ROW
 from clento_engine.domain.finding import Severity
@@ -22,6 +23,7 @@ from clento_engine.interface.cli.status import silence, sweep_warning
 from clento_engine.interface.cli.values import A_DAY, BEGINNING, DURATION, LASTING, NAME, ZONE
 from clento_engine.interface.cli.waiting import settled, still_in_flight
 from clento_engine.runtime import launch
+from clento_engine.runtime.errors import Over
 from clento_engine.store.campaigns import (
     CampaignRow,
     Pace,
@@ -228,8 +230,10 @@ def start(
                 now=here.clock(),
                 reach=reach,
             )
-        except launch.Over as error:
-            raise click.BadParameter(str(error), param_hint="--start-date") from None
+        except Over as error:
+            moment_or_day = "moment" if isinstance(error.begin, datetime) else "day"
+            problem = f"{error.begin} is over: give a {moment_or_day} that is to come, or none"
+            raise click.BadParameter(f"{problem} to start now", param_hint="--start-date") from None
 
     started = within(org, work)
     told = [f"  passed over: {node_id}: {reason}" for node_id, reason in started.skipped.items()]
@@ -257,7 +261,7 @@ def pause(name: str, no_wait: bool, org: str | None, as_json: bool) -> None:
     Example:
       clento campaign pause spring
     """
-    _settle(name, org, pause_campaign, "paused", wait=not no_wait, as_json=as_json)
+    _settle(name, org, pause_campaign, CampaignStatus.PAUSED, wait=not no_wait, as_json=as_json)
 
 
 @click.command()
@@ -273,7 +277,7 @@ def resume(name: str, org: str | None, as_json: bool) -> None:
     Example:
       clento campaign resume spring
     """
-    _settle(name, org, resume_campaign, "running", wait=False, as_json=as_json)
+    _settle(name, org, resume_campaign, CampaignStatus.RUNNING, wait=False, as_json=as_json)
 
 
 @click.command()
@@ -291,7 +295,7 @@ def stop(name: str, no_wait: bool, org: str | None, as_json: bool) -> None:
     Example:
       clento campaign stop spring
     """
-    _settle(name, org, stop_campaign, "stopped", wait=not no_wait, as_json=as_json)
+    _settle(name, org, stop_campaign, CampaignStatus.STOPPED, wait=not no_wait, as_json=as_json)
 
 
 @click.command()
@@ -398,7 +402,7 @@ async def _warnings(here: Here, campaign: CampaignRow, stands: Standing) -> list
     senders = {use.account.id for use in stands.senders}
     failing = await failing_sweeps(here.conn, organization_id=here.organization_id)
     return [
-        *silence(seen, now, is_running=campaign.status == "running"),
+        *silence(seen, now, is_running=campaign.status == CampaignStatus.RUNNING),
         *(sweep_warning(each) for each in failing if each.account_id in senders),
     ]
 
@@ -477,7 +481,7 @@ def _status(
         parts.append(f"  {stands.in_flight:,} actions in flight")
     if stands.replied:
         parts.append(f"  {stands.replied:,} leads wrote to their senders")
-    if campaign.status == "running":
+    if campaign.status == CampaignStatus.RUNNING:
         waits = any(each.status in ("waiting", "awaiting") for each in stands.counts)
         nothing = "no time: `clento db mend` looks why, leads wait" if waits else "nothing waits"
         parts.append(f"  next at {moment(stands.next_at)}" if stands.next_at else f"  {nothing}")
@@ -535,5 +539,7 @@ def _settle(
     if wait and left:
         raise still_in_flight(f"{campaign.name} is {now_is}", left)
     told = {"id": campaign.id, "name": campaign.name, "status": now_is, "in_flight": left}
-    flying = f"; {left:,} actions are in flight" if left and now_is != "running" else ""
+    flying = (
+        f"; {left:,} actions are in flight" if left and now_is != CampaignStatus.RUNNING else ""
+    )
     answer(as_json, told, f"{campaign.name} is {now_is}{flying}")

@@ -12,21 +12,34 @@ from clento_engine.domain.execution import IllegalTransition
 from clento_engine.domain.finding import Finding
 from clento_engine.interface.cli.output import finding_lines, plain, printable
 from clento_engine.interface.leads_file import UnreadableFile
-from clento_engine.runtime.binding import NotAdded
-from clento_engine.runtime.clock import ClockSkew
-from clento_engine.runtime.guard import NotAsked, UnknownProvider, WrongProvider
-from clento_engine.runtime.launch import NotReady
-from clento_engine.store.accounts import AlreadyExists, NotFound
-from clento_engine.store.campaigns import CannotDo
-from clento_engine.store.database import (
+from clento_engine.runtime.errors import (
+    ClockSkew,
+    NotAdded,
+    NotAsked,
+    NotReady,
+    UnknownProvider,
+    Unready,
+    WrongProvider,
+)
+from clento_engine.store.database import Busy, Denied, Lost
+from clento_engine.store.errors import (
+    AlreadyExists,
+    Ambiguous,
     BadDatabaseUrl,
-    Busy,
+    CannotDo,
+    ChangedMeanwhile,
     DatabaseUnavailable,
-    DatabaseUnsuitable,
-    Denied,
-    Lost,
+    NobodyToContact,
+    NotFound,
+    Noun,
+    SchemaAhead,
+    SchemaBehind,
+    ServerTooOld,
+    StillUnknown,
+    StillWalked,
     TickersAlive,
     UnsafeStorage,
+    WrongState,
 )
 from clento_engine.store.met import NotKept
 from clento_engine.store.server import ServerError
@@ -42,6 +55,47 @@ class Refused(Exception):
         super().__init__(problem)
         self.problem = problem
         self.fix = fix
+
+
+_UNREADY = {
+    Unready.WORKFLOW: (
+        "the workflow has errors",
+        "correct it in the editor, and export it again",
+    ),
+    Unready.CAMPAIGN: (
+        "the workflow has errors: nothing was started",
+        "correct what is named, and create the campaign again",
+    ),
+    Unready.NODES: (
+        "some nodes cannot run: nothing was started",
+        "do what is named, or pass these nodes over with --skip-unready",
+    ),
+    Unready.NO_SENDERS: ("its senders were removed", "create the campaign again, with others"),
+}
+
+# What was looked for and is not there, and how to see what there is.
+_NOT_FOUND = {
+    Noun.ORGANIZATION: ("no organisation {name}", "`clento org list` shows what there is"),
+    Noun.ACCOUNT: ("no account {name}", "`clento account list` shows what there is"),
+    Noun.MEMBER: ("no member {name}", "`clento account list` shows what there is"),
+    Noun.LIST: (
+        "no list {name}",
+        "`clento leads lists` shows what there is, `clento leads import` makes one",
+    ),
+    Noun.CAMPAIGN: ("no campaign {name}", "`clento campaign list` shows what there is"),
+    Noun.LEAD: ("the lead is not in this campaign", "`clento lead list` shows who is"),
+    Noun.HELD_LANE: ("no lane of the campaign is held", "`clento campaign status` shows which"),
+    Noun.WORKFLOW_VERSION: ("no version {name} of a workflow", "it was deleted"),
+    Noun.WEBHOOK: ("no webhook {name}", "`clento webhook list` shows what there is"),
+}
+
+_ALREADY = {
+    **{noun: f"the organisation has a {noun} {{name}} already" for noun in Noun},
+    Noun.ORGANIZATION: "organisation {name} exists already",
+    Noun.ACCOUNT: "the organisation has an account {name} already",
+    Noun.MEMBER: "{name} is connected already",
+    Noun.WEBHOOK: "a webhook with the id {name} is registered",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +115,37 @@ def explained(error: BaseException) -> Failure | None:
         case Refused() | BadSetting() | UnreadableFile():
             return Failure(error.problem, error.fix)
         case NotReady():
-            return Failure(error.problem, error.fix, error.findings)
-        case NotFound() | DatabaseUnsuitable():
-            problem, _, fix = str(error).partition(": ")  # how these two are worded
-            return Failure(problem, fix or None)
-        case CannotDo():
-            return Failure(str(error))
+            return Failure(*_UNREADY[error.unready], error.findings)
+        case Ambiguous():
+            ids = ", ".join(error.ids)
+            return Failure(
+                f"several accounts are called {error.name!r}", f"name one by its id, {ids}"
+            )
+        case NotFound():
+            problem, fix = _NOT_FOUND[error.noun]
+            return Failure(problem.format(name=repr(error.name)), fix)
         case AlreadyExists():
-            return Failure(str(error), "choose another name")
+            return Failure(
+                _ALREADY[error.noun].format(name=repr(error.name)), "choose another name"
+            )
+        case CannotDo():
+            return _cannot(error)
+        case ServerTooOld():
+            return Failure(
+                f"this server is PostgreSQL {error.found}", f"{error.needed} or later is needed"
+            )
+        case SchemaAhead():
+            return Failure(
+                f"the database is at revision {error.found} and this version knows {error.known}",
+                "install the version that upgraded it",
+            )
+        case SchemaBehind(found=None):
+            return Failure("the database is empty", "run `clento db upgrade`")
+        case SchemaBehind():
+            return Failure(
+                f"the database is at revision {error.found} and {error.needed} is needed",
+                "run `clento db upgrade`",
+            )
         case IllegalTransition():
             return Failure("the lead moved on in this moment", "look at it again")
         case UnsafeStorage():
@@ -133,6 +210,32 @@ def explained(error: BaseException) -> Failure | None:
             return Failure("interrupted", status=INTERRUPTED)
         case _:
             return None
+
+
+def _cannot(error: CannotDo) -> Failure:
+    match error:
+        case WrongState(noun=Noun.CAMPAIGN, allowed=("draft",)):
+            return Failure(f"the campaign is {error.state}", "only a draft can be started")
+        case WrongState(noun=Noun.LEAD):
+            return Failure(f"the lead is {error.state}", "only one that is held can be released")
+        case WrongState():
+            allowed = " or ".join(error.allowed)
+            return Failure(f"the {error.noun} is {error.state}", f"it must be {allowed}")
+        case NobodyToContact():
+            return Failure("its list has no lead that may be contacted", "import leads first")
+        case StillWalked():
+            return Failure(
+                f"{error.leads:,} leads are to be walked by it",
+                "let their campaigns end, or stop them",
+            )
+        case StillUnknown():
+            return Failure(
+                f"what became of {error.actions:,} of its actions is not known yet", "wait"
+            )
+        case ChangedMeanwhile():
+            return Failure(f"the {error.noun} was changed at this moment", "look at it again")
+        case _:
+            return Failure(str(error))
 
 
 def _of_another_provider(error: WrongProvider) -> Failure:

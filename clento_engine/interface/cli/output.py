@@ -1,6 +1,7 @@
 """Answers: tables and lines for people, JSON for machines."""
 
 import json
+import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
@@ -103,8 +104,15 @@ def finding_lines(findings: Iterable[Finding]) -> list[str]:
     for finding in findings:
         where = "" if finding.node_id is None else f"{finding.node_id}, "
         lines.append(f"  {finding.severity.value}: {where}{finding.field}: {finding.problem}")
-        lines.append(f"      fix: {finding.fix}")
+        lines.append(f"      fix: {_fix(finding)}")
     return lines
+
+
+def _fix(finding: Finding) -> str:
+    """Say what to do, by the command that does it where there is one."""
+    if finding.field == "webhookId" and finding.subject is not None:
+        return f"run: clento webhook add --id {shlex.quote(finding.subject)} --url https://…"
+    return finding.fix
 
 
 def note(text: str) -> None:

@@ -11,8 +11,9 @@ from clento_engine.interface.cli.failures import Refused
 from clento_engine.interface.cli.output import answer, moment, note
 from clento_engine.interface.cli.session import json_option, opened, run
 from clento_engine.runtime.clock import speed_of
-from clento_engine.runtime.guard import NOTICED, WrongProvider
-from clento_engine.runtime.world import Workspace
+from clento_engine.runtime.errors import WrongProvider
+from clento_engine.runtime.guard import NOTICED
+from clento_engine.runtime.workspace import Workspace
 from clento_engine.store import installation as store
 from clento_engine.store.installation import Binding, Provided
 from clento_engine.store.members import REFUSALS

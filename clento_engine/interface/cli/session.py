@@ -18,8 +18,9 @@ from clento_engine.interface.cli.failures import Refused
 from clento_engine.interface.cli.output import note
 from clento_engine.loop import new_runner
 from clento_engine.runtime.clock import Clock, system_clock
-from clento_engine.runtime.guard import WrongProvider
-from clento_engine.runtime.world import Workspace, World
+from clento_engine.runtime.errors import WrongProvider
+from clento_engine.runtime.workspace import Workspace
+from clento_engine.runtime.world import World
 from clento_engine.store.accounts import organizations
 from clento_engine.store.database import (
     Conn,

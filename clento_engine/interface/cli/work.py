@@ -27,10 +27,11 @@ from clento_engine.runtime.clock import (
     require_agreement,
     system_clock,
 )
+from clento_engine.runtime.errors import NotRegistered
 from clento_engine.runtime.guard import require_provider
 from clento_engine.runtime.heartbeat import Heartbeat
 from clento_engine.runtime.outbox import Outbox, posting
-from clento_engine.runtime.registration import NotRegistered, register
+from clento_engine.runtime.registration import register
 from clento_engine.runtime.work import Worked, attend, housekeeping
 from clento_engine.runtime.world import SLOTS, World
 from clento_engine.store.database import PATIENCE, Database, server_time, unsafe_settings

@@ -13,7 +13,7 @@ from clento_engine.domain.workflow import Workflow, to_json, tree
 from clento_engine.interface.cli.document import read_document
 from clento_engine.interface.cli.output import answer, finding_lines
 from clento_engine.interface.cli.session import json_option
-from clento_engine.runtime.launch import NotReady
+from clento_engine.runtime.errors import NotReady, Unready
 
 _FILE = click.argument("file", type=click.Path(path_type=Path))
 
@@ -58,7 +58,7 @@ def show(file: Path, as_json: bool) -> None:
     """
     read = read_workflow(read_document(file))
     if read.workflow is None:
-        raise NotReady("the workflow has errors", "correct them in the editor", read.findings)
+        raise NotReady(Unready.WORKFLOW, read.findings)
     answer(as_json, to_json(_masked(read.workflow)), *map(str, tree(read.workflow, read.findings)))
 
 

@@ -6,15 +6,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
+from clento_engine.domain.account import Tier
 from clento_engine.domain.editor import read_workflow
 from clento_engine.domain.execution import OnMissing
 from clento_engine.domain.lead import LeadRow
-from clento_engine.domain.limits import Tier
 from clento_engine.domain.schedule import WorkingHours
 from clento_engine.domain.workflow import Workflow
 from clento_engine.interface.demo.receiver import LOCAL
 from clento_engine.interface.leads_file import RejectedRow, read_leads
-from clento_engine.runtime.launch import NotReady, Plan, create, start
+from clento_engine.runtime.errors import NotReady, Unready
+from clento_engine.runtime.launch import Plan, create, start
 from clento_engine.simulator.remote import RemoteSimulator
 from clento_engine.simulator.senders import Tier as SimulatedTier
 from clento_engine.store.accounts import add_account, create_organization
@@ -89,12 +90,12 @@ async def set_stage(
     """Import, validate, set up and start, with the same functions as the commands.
 
     Nodes that cannot run are passed over.  Raises NotReady for a workflow with errors,
-    UnreadableFile for the leads, CannotDo when none of them can be enrolled.
+    UnreadableFile for the leads, NobodyToContact when none of them can be enrolled.
     """
     now = await simulator.now()
     read = read_workflow(document)
     if read.workflow is None:
-        raise NotReady("the workflow has errors", "correct what is named", read.findings)
+        raise NotReady(Unready.WORKFLOW, read.findings)
     async with database.connection() as conn:
         organization_id = await create_organization(conn, "Demo")
         cast = []

@@ -13,7 +13,8 @@ from clento_engine.runtime.clock import VirtualClock
 from clento_engine.runtime.drive import LATENESS, NEWS_WAIT, SWEEPS_WAIT, drive
 from clento_engine.runtime.outbox import posting
 from clento_engine.runtime.registration import register
-from clento_engine.runtime.world import Workspace, World
+from clento_engine.runtime.workspace import Workspace
+from clento_engine.runtime.world import World
 from clento_engine.simulator.remote import RemoteSimulator
 from clento_engine.store.campaigns import is_over
 from clento_engine.store.database import Database
