@@ -1059,7 +1059,7 @@ async def _rest(conn: AsyncConnection[Any], reports: Sequence[Report], now: date
         return
     reason = silent[-1].reason or "no answer"
     silences = sum(report.silence for report in silent)
-    if any(r.state in ("done", "refused") and not r.silence for r in reports):
+    if any(r.state in (ActionState.DONE, ActionState.REFUSED) and not r.silence for r in reports):
         # the provider spoke meanwhile: which of them came last is not known, so the next one tells
         silences = min(silences, SILENCES_IN_A_ROW - 1)
     opened = await note_silence(conn, silences, reason, now)
