@@ -11,7 +11,9 @@ from clento_engine.simulator.refusal import STATUSES
 _WRITES = "POST /*"
 # Not the probe of the workspace's rest: while that lasts there is no other request, and each wrong
 # answer, meant for one of many, would prolong it.  The moments of a gateway hit the probe as well.
-_ANY = ("* /[!a]*", "* /[!a]*", "* /[!a]*", "GET /accounts/*")
+PROBES = "GET /accounts"
+REQUESTS = "* /[!a]*"
+_ANY = (REQUESTS, REQUESTS, REQUESTS, "GET /accounts/*")
 SOMEBODY_ELSE = "answer about somebody else"
 GATEWAY_PAGES = "answers of a gateway"  # by the moments of the storm
 INVITED_WITHOUT_ID = "invitation answered without an id"

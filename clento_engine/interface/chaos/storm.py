@@ -20,7 +20,7 @@ import httpx
 
 from clento_engine.domain.account import PausedBy
 from clento_engine.domain.limits import LEASE
-from clento_engine.interface.chaos.faults import GATEWAY_PAGES
+from clento_engine.interface.chaos.faults import GATEWAY_PAGES, PROBES, REQUESTS
 from clento_engine.interface.chaos.gateway import Gateway
 from clento_engine.interface.chaos.processes import Fleet, Ticker
 from clento_engine.interface.chaos.proxy import (
@@ -327,14 +327,22 @@ class Storm:
         await self.simulator.add_faults([next(self.rules)])
 
     async def gateway_s_moment(self) -> None:
-        """Have a gateway answer everything with a page of its own, some dozens of times."""
+        """Have a gateway answer with a page of its own, some dozens of times.
+
+        One or two of them to the probes of the rest that follows: those are few, and all of them
+        would make hours of a moment.
+        """
         page = {
             "kind": FaultKind.GATEWAY_PAGE.value,
             "status": self.chance.choice(PAGES),
-            "route": "*",
-            "times": self.chance.randint(5, 30),
+            "name": GATEWAY_PAGES,
         }
-        await self.simulator.add_faults([{**page, "name": GATEWAY_PAGES}])
+        await self.simulator.add_faults(
+            [
+                {**page, "route": REQUESTS, "times": self.chance.randint(5, 30)},
+                {**page, "route": PROBES, "times": self.chance.randint(1, 2)},
+            ]
+        )
         self.done.faults[GATEWAY] += 1
 
     async def stranger(self) -> None:
