@@ -28,7 +28,7 @@ from clento_engine.store.accounts import pause_account
 from clento_engine.store.budgets import give_back, reserve
 from clento_engine.store.inbox import Walk, walks_with
 from clento_engine.store.pending import Pending, count_on, counted, pending
-from clento_engine.store.rests import note_silence
+from clento_engine.store.rests import note_silence, wake_up
 from clento_engine.store.settle import Learned, Report
 from clento_engine.store.sweeps import (
     SweepRow,
@@ -253,6 +253,7 @@ async def _done(
     now = world.clock()
     async with world.database.transaction() as conn:
         await sweep_succeeded(conn, row)
+        await wake_up(conn)
         known = await pending(conn, row.organization_id, row.account_id)
         is_to_count = known is not None and _is_count_due(known, now)
         next_at = now if is_to_count else read_at + _gap(row, ROUND, now)

@@ -108,7 +108,7 @@ async def probed(conn: AsyncConnection[Any], taken: Rest, reason: str | None) ->
 
 
 async def wake_up(conn: AsyncConnection[Any]) -> None:
-    """Forget the silences: a step has succeeded.
+    """Forget the silences: a step or a sweep has succeeded.
 
     Also while a rest lasts that began in the same moment: the next one is not longer for it.
     """

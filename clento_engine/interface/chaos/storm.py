@@ -46,6 +46,7 @@ from clento_engine.store.campaigns import (
 )
 from clento_engine.store.database import Busy, Database, Lost, Undone
 from clento_engine.store.errors import AlreadyExists, CannotDo, DatabaseUnavailable
+from clento_engine.store.rests import rest
 from clento_engine.store.server import embedded_server
 from clento_engine.store.suppressions import suppress as leave_alone
 from clento_engine.store.turmoil import (
@@ -201,8 +202,8 @@ class Storm:
             *(("provider", lambda kind=kind: self.cut_provider(kind), 50) for kind in ProviderCut),
             ("provider", self.refuse, 45),
             ("provider", self.stray, 90),
-            ("provider", self.gateway_s_moment, 30),
-            ("answers", self.wrong, 1700),
+            ("provider", self.gateway_s_moment, 50),
+            ("answers", self.wrong, 2600),
             ("members", self.sign_in_anew, 70),
             ("members", self.connect_twice, 70),
             ("members", self.covet, 150),
@@ -323,7 +324,9 @@ class Storm:
         self.provider_proxy.stray(self.chance)
 
     async def wrong(self) -> None:
-        """Have the provider answer wrong once."""
+        """Have the provider answer wrong once, while anything is asked."""
+        if await self._is_resting():
+            return
         await self.simulator.add_faults([next(self.rules)])
 
     async def gateway_s_moment(self) -> None:
@@ -332,6 +335,8 @@ class Storm:
         One or two of them to the probes of the rest that follows: those are few, and all of them
         would make hours of a moment.
         """
+        if await self._is_resting():
+            return
         page = {
             "kind": FaultKind.GATEWAY_PAGE.value,
             "status": self.chance.choice(PAGES),
@@ -344,6 +349,11 @@ class Storm:
             ]
         )
         self.done.faults[GATEWAY] += 1
+
+    async def _is_resting(self) -> bool:
+        """Whether nobody asks anything: what is to strike a request would wait for those after."""
+        async with self.database.connection() as conn:
+            return await rest(conn) is not None
 
     async def stranger(self) -> None:
         """Deliver a webhook of people, chats or accounts that nobody knows."""
