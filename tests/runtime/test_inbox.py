@@ -580,7 +580,7 @@ async def test_a_webhook_of_an_account_that_nobody_has_is_counted_and_not_stored
     assert await receive(scene.world, payload) is None
     assert await receive(scene.world, payload) is None
     assert await scene.waiting() == 0
-    assert await scene.stage.value("select unrouted_webhooks::int from installation") == 2
+    assert await scene.stage.value("select received::int from unrouted_webhooks") == 2
 
 
 async def test_a_webhook_is_stored_for_the_organisation_that_has_the_account(
