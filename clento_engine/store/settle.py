@@ -32,7 +32,8 @@ from clento_engine.domain.backoff import doubled
 from clento_engine.domain.execution import Decision, Execution, IllegalTransition
 from clento_engine.domain.failure import Scope
 from clento_engine.domain.history import recorded
-from clento_engine.domain.operation import Budget, Operation
+from clento_engine.domain.operation import Operation
+from clento_engine.domain.report import Basis, Learned, Report
 from clento_engine.domain.transition import decide
 from clento_engine.domain.workflow import Workflow
 from clento_engine.store.accounts import lock_lanes, set_lanes
@@ -61,92 +62,6 @@ LONGEST_THROTTLE = timedelta(hours=48)
 RunKey = tuple[UUID, UUID]  # campaign, lead
 
 log = logging.getLogger(__name__)
-
-
-class Ticket(Struct, frozen=True):
-    """What ties an outcome to its lead's open action: the token that proves it ours."""
-
-    token: UUID
-    node_id: str
-    operation: Operation
-    budgets: tuple[Budget, ...]
-    bucket_at: datetime
-
-
-class Basis(Struct, frozen=True):
-    """An execution as the claim read it; `seen` is the version of its row (PostgreSQL's xmin)."""
-
-    run: Execution
-    workflow: Workflow
-    seen: int
-
-
-class Progress(Struct, frozen=True, omit_defaults=True):
-    """How far the questions about an action have come.
-
-    `absent_since`: when it was first not there.  Where a list is read page by page, a page a
-    question, `cursor` is the provider's of the page to read next (None: the first), and `is_known`
-    tells whether a page showed something that the ledger knows.  `is_searching`: the profile was
-    asked, and the pending invitations are; `slug` is the public identifier that the profile gave.
-    """
-
-    absent_since: datetime | None = None
-    cursor: str | None = None
-    is_known: bool = False
-    is_searching: bool = False
-    slug: str | None = None
-
-
-FORGOTTEN = ""  # as a chat's id: it is gone, and what was known of it with it
-
-
-class Learned(Struct, frozen=True):
-    """What an account came to know of a lead; None keeps what was known.
-
-    Nothing was connected or written later than when it is settled, whatever its stamp says.
-    `connected_at`: the earliest that was told; `replied_at`: the newest message of theirs.
-    """
-
-    provider_id: str | None = None
-    chat_id: str | None = None
-    invitation_id: str | None = None
-    connected_at: datetime | None = None
-    replied_at: datetime | None = None
-
-
-class Report(Struct, frozen=True):
-    """What happened to one execution, to be decided on and written.
-
-    `state` is what becomes of the ticket's action: done, refused, unknown, absent or released;
-    None leaves it as it is.  `event` None changes no execution; an event of a step is heard only
-    while the lead stands where the step began, at `stood` (node, operation).  `check_at`: when
-    reconcile shall ask about an unknown action; `progress`: how far it has come.  `errors`:
-    provider errors of the kind that hides a throttle.  `silence`: how far it tells that nobody can
-    ask the provider; `word`: its refusal, where a run of them holds the lane.
-    `hold_budget_until`: the provider said that the allowance is nearly used up.  `recovering`:
-    whether account, budget, lane or workspace had troubles that a success now ends.  `basis`: what
-    the step was begun on, if it may be decided on while its row is still that.
-    """
-
-    organization_id: UUID
-    campaign_id: UUID
-    lead_id: UUID
-    account_id: UUID
-    event: ex.Event | None = None
-    stood: tuple[str | None, Operation] | None = None
-    ticket: Ticket | None = None
-    state: ActionState | None = None
-    check_at: datetime | None = None
-    progress: Progress | None = None
-    reference: str | None = None
-    reason: str | None = None
-    learned: Learned | None = None
-    errors: int = 0
-    silence: int = 0
-    word: str | None = None
-    hold_budget_until: datetime | None = None
-    recovering: bool = True
-    basis: Basis | None = None
 
 
 @dataclass(slots=True)
@@ -715,7 +630,7 @@ class Guess(Struct, frozen=True):
         row = _recorded(report, basis.run, self.event, self.decision)
         row["account_id"] = report.account_id
         row["place"] = place
-        row["seen"] = basis.seen
+        row["seen"] = basis.row_version
         row["status"] = run.status
         row["node_id"] = run.node_id
         row["operation"] = run.operation

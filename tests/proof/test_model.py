@@ -54,6 +54,7 @@ from clento_engine.domain.account import PausedBy
 from clento_engine.domain.action import ActionState
 from clento_engine.domain.limits import Caps
 from clento_engine.domain.operation import Budget, Operation
+from clento_engine.domain.report import Report
 from clento_engine.domain.schedule import closes_at, opens_at, parse_hours
 from clento_engine.runtime import act as acting
 from clento_engine.runtime import reconcile as reconciling
@@ -75,7 +76,7 @@ from clento_engine.store.database import Database
 from clento_engine.store.due import due
 from clento_engine.store.errors import CannotDo
 from clento_engine.store.pick import Claimed
-from clento_engine.store.settle import Report, settle
+from clento_engine.store.settle import settle
 
 T = TypeVar("T")
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "default")

@@ -20,9 +20,10 @@ from clento_engine.domain import execution as ex
 from clento_engine.domain import failure as on
 from clento_engine.domain.limits import Caps
 from clento_engine.domain.operation import Budget, Operation
+from clento_engine.domain.report import Learned, Report
 from clento_engine.store.campaigns import Pace
 from clento_engine.store.pick import Claimed
-from clento_engine.store.settle import Learned, Report, Settled, guess, settle
+from clento_engine.store.settle import Settled, guess, settle
 from clento_engine.store.turn import turn
 
 Conn = AsyncConnection[TupleRow]
@@ -197,7 +198,7 @@ class ComparedFate(Fate):
             of.campaign_id,
             of.lead_id,
         )
-        return bool(version != str(of.basis.seen))
+        return bool(version != str(of.basis.row_version))
 
 
 async def test_both_paths_tell_the_same_of_what_changed_and_what_was_taken_over(
