@@ -210,3 +210,7 @@ class Report(Struct, frozen=True):
             return report
         state = ActionState.DONE if skip else ActionState.ABSENT
         return replace(report, ticket=ticket, state=state, reason="by the word of an operator")
+
+
+Effected = tuple[Report, ex.Effect, Execution]
+"""An effect that deciding asks for: the report that was decided on, the effect, the next state."""

@@ -16,14 +16,9 @@ from clento_engine.domain.report import Report
 from clento_engine.store.claim import Claim, Wanted, ask, claim, take
 from clento_engine.store.due import Due, told
 from clento_engine.store.due import ask as ask_due
+from clento_engine.store.guessed import guess, settle_guessed, write_unchanged
 from clento_engine.store.plans import refresh
-from clento_engine.store.settle import (
-    Settled,
-    guess,
-    settle,
-    settle_guessed,
-    write_unchanged,
-)
+from clento_engine.store.settle import Settled, settle
 
 
 @dataclass(slots=True)

@@ -36,8 +36,8 @@ from clento_engine.runtime.errors import ClockSkew
 from clento_engine.runtime.world import settled
 from clento_engine.simulator.faults import FaultKind, Rule
 from clento_engine.simulator.ledger import Effect
+from clento_engine.store.apart import settle_apart
 from clento_engine.store.database import Database
-from clento_engine.store.settle import settle_apart
 
 CULPRIT = "person-3"
 OTHERS = [slug for slug in PEOPLE if slug != CULPRIT]

@@ -22,8 +22,9 @@ from clento_engine.domain.limits import Caps
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.report import Learned, Report
 from clento_engine.store.campaigns import Pace
+from clento_engine.store.guessed import guess
 from clento_engine.store.pick import Claimed
-from clento_engine.store.settle import Settled, guess, settle
+from clento_engine.store.settle import Settled, settle
 from clento_engine.store.turn import turn
 
 Conn = AsyncConnection[TupleRow]
