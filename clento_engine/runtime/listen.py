@@ -10,6 +10,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from clento_engine.domain.failure import Fail, Failure, Pause, Retry, Skip, Wait
+from clento_engine.domain.report import Report
 from clento_engine.provider.port import Chat, Message
 from clento_engine.runtime.act import give_back
 from clento_engine.runtime.inbox import apply_rows, message_key, of_message, recipient
@@ -19,7 +20,6 @@ from clento_engine.store.errors import DatabaseUnavailable
 from clento_engine.store.inbox import lock_keys, store_webhook, unseen
 from clento_engine.store.opt_outs import opt_out_phrases
 from clento_engine.store.pick import Claimed
-from clento_engine.store.settle import Report
 from clento_engine.store.suppressions import is_left_alone
 
 # An account of which no webhook told anything for so long may have none: its chat is read before a

@@ -17,6 +17,7 @@ from clento_engine.domain.account import PausedBy
 from clento_engine.domain.failure import Fail, Failure, Means, Pause, Retry, Skip, Wait
 from clento_engine.domain.limits import MOST_PENDING, PENDING_WARNED, Spacing, spacing_after
 from clento_engine.domain.operation import Budget
+from clento_engine.domain.report import Learned, Report
 from clento_engine.provider.port import Invitation, Message, Page, Relation
 from clento_engine.runtime.asking import MayGoOn, always, looking
 from clento_engine.runtime.binding import confirm
@@ -29,7 +30,6 @@ from clento_engine.store.budgets import give_back, reserve
 from clento_engine.store.inbox import Walk, walks_with
 from clento_engine.store.pending import Pending, count_on, counted, pending
 from clento_engine.store.rests import note_silence, wake_up
-from clento_engine.store.settle import Learned, Report
 from clento_engine.store.sweeps import (
     SweepRow,
     sweep_failed,
@@ -236,13 +236,13 @@ async def _acceptances(
 
 
 def _report(walk: Walk, event: ex.Event, learned: Learned) -> Report:
-    return Report(
+    return Report.of_news(
         walk.organization_id,
         walk.campaign_id,
         walk.lead_id,
         walk.account_id,
-        event=None if walk.finished else event,
-        learned=learned,
+        None if walk.finished else event,
+        learned,
     )
 
 

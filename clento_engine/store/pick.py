@@ -31,10 +31,10 @@ from clento_engine.domain.limits import (
     spacing_after,
 )
 from clento_engine.domain.operation import Budget, Operation
+from clento_engine.domain.report import Basis, Ticket
 from clento_engine.domain.schedule import WorkingHours, closes_at, opens_at, parse_hours
 from clento_engine.domain.workflow import Node, Workflow
 from clento_engine.store.rows import execution, rules
-from clento_engine.store.settle import Basis, Ticket
 
 # until a lane is looked at again whose head is locked, or whose campaign has its most in flight
 AGAIN = timedelta(seconds=5)

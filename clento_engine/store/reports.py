@@ -12,13 +12,13 @@ from psycopg.rows import class_row, dict_row
 from clento_engine.domain.lead import Identity
 from clento_engine.domain.limits import Caps
 from clento_engine.domain.operation import Budget, Operation
+from clento_engine.domain.report import Ticket
 from clento_engine.store.accounts import ACCOUNT, AccountRow, account_row, accounts, limits, used
 from clento_engine.store.connection import snapshot
 from clento_engine.store.errors import Ambiguous, NotFound, Noun
 from clento_engine.store.literals import INTENDED, OPEN
 from clento_engine.store.refusals import HeldLane, held_lanes
 from clento_engine.store.rests import Rest, rest
-from clento_engine.store.settle import Ticket
 
 # --- finding things by what people call them
 

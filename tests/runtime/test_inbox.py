@@ -19,6 +19,7 @@ from psycopg.conninfo import make_conninfo
 from clento_engine.domain import execution as ex
 from clento_engine.domain.account import PausedBy
 from clento_engine.domain.operation import Operation
+from clento_engine.domain.report import Learned, Report
 from clento_engine.domain.schedule import parse_hours
 from clento_engine.domain.workflow import Branch, Node
 from clento_engine.provider.unipile import UnipileClient
@@ -33,7 +34,6 @@ from clento_engine.store.database import Database
 from clento_engine.store.inbox import NOBODY_KNOWN, lock_webhooks
 from clento_engine.store.members import remove_account
 from clento_engine.store.pick import AGAIN
-from clento_engine.store.settle import Learned, Report
 
 ACCOUNT = "unipile-campaign-1"
 OWN = "ACoAAOWN"
@@ -169,11 +169,12 @@ async def await_acceptance(stage: Set, **values: Any) -> None:
 
 
 def knows(stage: Set, lead: int) -> Report:
-    return Report(
+    return Report.of_news(
         stage.organization_id,
         stage.campaign_id,
         stage.leads[lead],
         stage.account,
+        event=None,
         learned=Learned(provider_id=person(lead + 1)),
     )
 

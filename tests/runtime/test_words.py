@@ -17,7 +17,7 @@ from clento_engine.runtime import act as acting
 from clento_engine.runtime.work import work
 from clento_engine.simulator.faults import FaultKind, Rule
 from clento_engine.simulator.ledger import Effect
-from clento_engine.store import settle as settling
+from clento_engine.store import troubles
 from clento_engine.store.accounts import pause_account, resume_account
 from clento_engine.store.campaigns import pause_campaign, resume_campaign
 from clento_engine.store.database import Database
@@ -161,7 +161,7 @@ async def test_an_hour_s_outage_costs_a_cron_s_ticks_twenty_requests(
 
         async def unheard(*_: object) -> None: ...
 
-        monkeypatch.setattr(settling, "note_silence", unheard)
+        monkeypatch.setattr(troubles, "note_silence", unheard)
 
     await cron(play, minutes=90)
     assert (sum(play.simulated.faults.applied.values()) <= 20) is is_on
