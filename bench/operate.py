@@ -14,7 +14,7 @@ from clento_engine.store.campaigns import (
     stop_campaign,
 )
 from clento_engine.store.database import Database
-from clento_engine.store.reports import standing
+from clento_engine.store.status import standing
 
 REPEATS = 15
 SLOW_REPEATS = 3  # of what may take seconds

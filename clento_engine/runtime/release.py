@@ -7,7 +7,7 @@ from clento_engine.domain.action import ActionState
 from clento_engine.domain.execution import Execution, Released, Status
 from clento_engine.store.database import Conn
 from clento_engine.store.errors import ChangedMeanwhile, Noun, WrongState
-from clento_engine.store.reports import walk
+from clento_engine.store.executions import walk
 from clento_engine.store.settle import Report, settle
 
 

@@ -25,7 +25,7 @@ from clento_engine.domain.limits import (
     default_limits,
 )
 from clento_engine.domain.operation import Budget
-from clento_engine.store.errors import AlreadyExists, Noun
+from clento_engine.store.errors import AlreadyExists, Ambiguous, NotFound, Noun
 from clento_engine.store.literals import (
     ACCOUNT_PAUSED,
     ACTIVE,
@@ -191,6 +191,38 @@ async def accounts(conn: AsyncConnection[Any], organization_id: UUID) -> list[Ac
         f"select {ACCOUNT} from connected_accounts a"
         " where a.organization_id = %s and a.removed_at is null order by a.id",
         (organization_id,),
+    )
+    return [account_row(row) for row in await cursor.fetchall()]
+
+
+async def find_account(conn: AsyncConnection[Any], organization_id: UUID, name: str) -> AccountRow:
+    """Return a sender by its name, its Unipile id or ours.
+
+    Raises NotFound, and Ambiguous when several have that name.
+    """
+    known = await accounts(conn, organization_id)
+    by_id = [a for a in known if name in (a.unipile_account_id, str(a.id))]
+    found = by_id or [a for a in known if a.name == name]
+    match found:
+        case [account]:
+            return account
+        case []:
+            raise NotFound(Noun.ACCOUNT, name)
+        case _:
+            ids = [account.unipile_account_id for account in found]
+            raise Ambiguous(Noun.ACCOUNT, name, ids)
+
+
+async def senders(
+    conn: AsyncConnection[Any], organization_id: UUID, campaign_id: UUID
+) -> list[AccountRow]:
+    """List a campaign's senders, in the order in which leads are dealt out."""
+    cursor = conn.cursor(row_factory=dict_row)
+    await cursor.execute(
+        f"select {ACCOUNT} from campaign_senders s join connected_accounts a"
+        " on a.organization_id = s.organization_id and a.id = s.account_id"
+        " where s.organization_id = %s and s.campaign_id = %s order by s.position",
+        (organization_id, campaign_id),
     )
     return [account_row(row) for row in await cursor.fetchall()]
 

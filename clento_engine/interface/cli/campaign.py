@@ -24,6 +24,7 @@ from clento_engine.interface.cli.values import A_DAY, BEGINNING, DURATION, LASTI
 from clento_engine.interface.cli.waiting import settled, still_in_flight
 from clento_engine.runtime import launch
 from clento_engine.runtime.errors import Over
+from clento_engine.store.accounts import find_account
 from clento_engine.store.campaigns import (
     CampaignRow,
     Pace,
@@ -34,13 +35,7 @@ from clento_engine.store.campaigns import (
     stop_campaign,
 )
 from clento_engine.store.refusals import HeldLane, lift_lanes
-from clento_engine.store.reports import (
-    NodeCounts,
-    Standing,
-    campaign_summaries,
-    find_account,
-    standing,
-)
+from clento_engine.store.status import NodeCounts, Standing, campaign_summaries, standing
 from clento_engine.store.tickers import failing_sweeps, tickers
 from clento_engine.store.workflows import load_workflows
 
