@@ -213,20 +213,6 @@ async def find_account(conn: AsyncConnection[Any], organization_id: UUID, name: 
             raise Ambiguous(Noun.ACCOUNT, name, ids)
 
 
-async def senders(
-    conn: AsyncConnection[Any], organization_id: UUID, campaign_id: UUID
-) -> list[AccountRow]:
-    """List a campaign's senders, in the order in which leads are dealt out."""
-    cursor = conn.cursor(row_factory=dict_row)
-    await cursor.execute(
-        f"select {ACCOUNT} from campaign_senders s join connected_accounts a"
-        " on a.organization_id = s.organization_id and a.id = s.account_id"
-        " where s.organization_id = %s and s.campaign_id = %s order by s.position",
-        (organization_id, campaign_id),
-    )
-    return [account_row(row) for row in await cursor.fetchall()]
-
-
 async def limits(
     conn: AsyncConnection[Any], organization_id: UUID, account_id: UUID
 ) -> Mapping[Budget, Caps]:

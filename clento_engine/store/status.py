@@ -1,6 +1,6 @@
 """How campaigns stand.  Nothing is decided on what is read here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,14 +9,12 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
-from clento_engine.domain.limits import Caps
-from clento_engine.domain.operation import Budget
-from clento_engine.store.accounts import AccountRow, limits, senders, used
 from clento_engine.store.connection import snapshot
 from clento_engine.store.errors import NotFound, Noun
 from clento_engine.store.literals import INTENDED
 from clento_engine.store.refusals import HeldLane, held_lanes
 from clento_engine.store.rests import Rest, rest
+from clento_engine.store.senders import SenderUse, senders_use
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,29 +105,6 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldBack:
-    """A budget that rests, until when and why; `budget` None: all that the sender does."""
-
-    budget: Budget | None
-    until: datetime
-    reason: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class SenderUse:
-    """A sender of a campaign, with the caps that the campaign's steps draw from and their use.
-
-    `held_back`: what of it rests now.
-    """
-
-    account: AccountRow
-    caps: Mapping[Budget, Caps]
-    used: Mapping[Budget, Mapping[str, int]]
-    leads: int
-    held_back: Sequence[HeldBack] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Standing:
     """How a campaign stands, all of it at one moment.
 
@@ -174,7 +149,7 @@ async def standing(
             (organization_id, campaign_id),
         )
         replied = (await cursor.fetchone() or (0,))[0]
-        using = await _senders_use(conn, organization_id, campaign_id, now)
+        using = await senders_use(conn, organization_id, campaign_id, now)
         lanes = await held_lanes(conn, organization_id, campaign_id)
         resting = await rest(conn)
     in_flight, next_at, workflow, list_name = row
@@ -191,57 +166,6 @@ async def standing(
         list_name,
         replied,
     )
-
-
-async def _senders_use(
-    conn: AsyncConnection[Any], organization_id: UUID, campaign_id: UUID, now: datetime
-) -> list[SenderUse]:
-    cursor = await conn.execute(
-        "select account_id, array_agg(distinct budget) from lanes where organization_id = %s"
-        " and campaign_id = %s and budget <> 'none' group by account_id",
-        (organization_id, campaign_id),
-    )
-    drawn = {row[0]: {Budget(name) for name in row[1]} for row in await cursor.fetchall()}
-    cursor = await conn.execute(
-        "select account_id, leads from campaign_senders where organization_id = %s"
-        " and campaign_id = %s",
-        (organization_id, campaign_id),
-    )
-    dealt = dict(await cursor.fetchall())
-    found = []
-    for account in await senders(conn, organization_id, campaign_id):
-        caps = await limits(conn, organization_id, account.id)
-        spent = await used(conn, organization_id, account.id, now)
-        budgets = drawn.get(account.id, set())
-        if Budget.INVITATION in budgets:
-            budgets.add(Budget.NOTE)
-        shown = {budget: caps[budget] for budget in caps if budget in budgets}
-        rests = await _held_back(conn, organization_id, account.id, now)
-        drawn_from = [each for each in rests if each.budget is None or each.budget in shown]
-        found.append(SenderUse(account, shown, spent, dealt.get(account.id, 0), drawn_from))
-    return found
-
-
-async def _held_back(
-    conn: AsyncConnection[Any], organization_id: UUID, account_id: UUID, now: datetime
-) -> list[HeldBack]:
-    cursor = await conn.execute(
-        """
-        select null, blocked_until, blocked_reason from connected_accounts
-         where organization_id = %(organization_id)s and id = %(account_id)s
-           and blocked_until > %(now)s
-         union all
-        select operation, blocked_until, blocked_reason from rate_limits
-         where organization_id = %(organization_id)s and account_id = %(account_id)s
-           and blocked_until > %(now)s
-         order by 1 nulls first
-        """,
-        {"organization_id": organization_id, "account_id": account_id, "now": now},
-    )
-    return [
-        HeldBack(None if row[0] is None else Budget(row[0]), row[1], row[2])
-        for row in await cursor.fetchall()
-    ]
 
 
 # All of these add up moves: they cost what the workflow's size is, never the number of leads.
