@@ -24,12 +24,8 @@ class Profile:
 
     provider_id: str
     public_identifier: str | None
-    first_name: str | None
-    last_name: str | None
     connected: bool
     invitation_pending: bool
-    can_send_inmail: bool | None = None
-    is_open_profile: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +42,8 @@ class Post:
 
 @dataclass(frozen=True, slots=True)
 class Comment:
-    """A comment; `author_id` is its author's provider id, `post_urn` the post's `social_id`."""
+    """A comment; `post_urn` is the post's `social_id`."""
 
-    author_id: str | None
     text: str = field(repr=False)  # what people write stays out of logs
     id: str | None = None
     post_id: str | None = None
@@ -61,13 +56,11 @@ class Sent:
 
     `reference`: the id of the invitation, comment or message; the provider may leave it out.
     `usage`: percent of LinkedIn's allowance, given only when a threshold was crossed.
-    `repeated`: the effect was there already (`action_already_performed`).
     """
 
     reference: str | None = None
     chat_id: str | None = None
     usage: float | None = None
-    repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +83,10 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """A chat.  `read_only`: no message can be sent in it; `is_group`: it is of more than two."""
+    """A chat.  `is_group`: it is of more than two."""
 
     id: str
     provider_id: str | None  # the other person, of a 1:1 chat
-    read_only: bool
     is_group: bool = False
 
 
@@ -132,7 +124,6 @@ class Account:
     provider_id: str | None
     usable: bool
     status: str
-    premium_features: tuple[str, ...]
     created_at: datetime | None = None
 
 
@@ -146,22 +137,13 @@ class Webhook:
     events: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class InmailBalance:
-    """Credits left by product; None where the product is not subscribed."""
-
-    premium: int | None
-    sales_navigator: int | None
-    recruiter: int | None
-
-
 class Provider(Protocol):
     """One provider of LinkedIn access; `account` is always the provider's own id of the sender.
 
     Every call answers with its value or with a `Failure`.  Reads of the provider's own store
     (chats, messages, accounts, webhooks) may be repeated inside the call.  Those that LinkedIn
     sees, and so counts, reach the provider once at most: a profile, posts, a post, own comments,
-    sent invitations, relations, the InMail balance.  Writes (visit, react, comment, invite,
+    sent invitations, relations.  Writes (visit, react, comment, invite,
     withdraw, start_chat, send_message, inmail and the two of webhooks) are sent once and raise
     `OutcomeUnknown` when the effect may have happened.  A failed connection is `Retry`: nothing
     left.  Instants are aware UTC.  An answer about another person, post, chat or account than was
@@ -241,9 +223,6 @@ class Provider(Protocol):
     ) -> Sent | Failure:
         """Send an InMail."""
 
-    async def inmail_balance(self, account: str) -> InmailBalance | Failure:
-        """Read the InMail credits that are left."""
-
     async def chats_with(self, account: str, provider_id: str) -> Sequence[Chat] | Failure:
         """Find the 1:1 chats with a person; none is no proof that there is no connection."""
 
@@ -272,9 +251,6 @@ class Provider(Protocol):
 
     async def account(self, account: str) -> Account | Failure:
         """Read the state of a connected account; causes no LinkedIn traffic."""
-
-    async def accounts(self) -> Sequence[Account] | Failure:
-        """Read all connected accounts, every page."""
 
     async def webhooks(self) -> Sequence[Webhook] | Failure:
         """Read the webhooks registered with the provider, every page."""

@@ -27,7 +27,6 @@ from clento_engine.provider.port import (
     Account,
     Chat,
     Comment,
-    InmailBalance,
     Invitation,
     Message,
     Messages,
@@ -242,13 +241,6 @@ class UnipileClient:
             Call.INMAIL, "/chats", content=content, reference="message_id"
         )
 
-    async def inmail_balance(self, account: str) -> InmailBalance | Failure:
-        """Read the InMail credits that are left."""
-        query = {"account_id": account}
-        return await self._calls.read(
-            Call.INMAIL_BALANCE, "/linkedin/inmail_balance", query, decode.inmail_balance
-        )
-
     async def chats_with(self, account: str, provider_id: str) -> Sequence[Chat] | Failure:
         """Find the 1:1 chats with a person; none is no proof that there is no connection."""
         query = {"account_id": account, "limit": "250"}
@@ -323,14 +315,6 @@ class UnipileClient:
             return None
         failure = answers.failure(reply)
         return failure if isinstance(failure, Retry) and failure.silence else None
-
-    async def accounts(self) -> Sequence[Account] | Failure:
-        """Read all connected accounts, every page."""
-        query = {"limit": "250"}
-        found = await self._calls.all(Call.ACCOUNTS, "/accounts", query, decode.linkedin_account)
-        if isinstance(found, tuple):
-            return tuple(one for one in found if one is not None)
-        return found
 
     async def webhooks(self) -> Sequence[Webhook] | Failure:
         """Read the webhooks registered with the provider, every page."""
