@@ -102,7 +102,7 @@ def many_senders(server: BenchServer, rounds: int, senders: int = SENDERS) -> li
     return runs
 
 
-HOURS_WORKED = 6
+HOURS_WORKED = 3
 _WORKED = """
 insert into rate_counters (organization_id, account_id, operation, bucket_at, used)
 select organization_id, account_id, operation, %(bucket)s::timestamptz - interval '1 hour' * n, 2

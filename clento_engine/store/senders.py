@@ -41,7 +41,7 @@ class HeldBack:
     reason: str | None
 
 
-class SenderUse(Struct, frozen=True):
+class SenderUse(Struct, frozen=True, gc=False):
     """A sender of a campaign, with the caps that the campaign's steps draw from and their use.
 
     `used`: units by window (hour, day, week, month).  `held_back`: what of it rests now.  A
@@ -91,10 +91,9 @@ async def senders_use(
             leads,
             caps.get(position, {}),
             used.get(position, {}),
-            [
-                *([] if until is None else [HeldBack(None, until, reason)]),
-                *held_back.get(position, ()),
-            ],
+            held_back.get(position, ())
+            if until is None
+            else [HeldBack(None, until, reason), *held_back.get(position, ())],
         )
         for (
             position,
@@ -177,19 +176,25 @@ select r.operation, r.per_hour, r.per_day, r.per_week, r.per_month, b.until, b.r
  group by 1, 2, 3, 4, 5, 6, 7
 """
 
+# Added up in the order of the counters' key, and only then joined: half the time.
 _USED = """
-select u.operation, array_agg(u.position), array_agg(u.hour), array_agg(u.day), array_agg(u.week),
+with used as (
+    select n.account_id, n.operation,
+           coalesce(sum(n.used) filter (where n.bucket_at > %(hour)s), 0) as hour,
+           coalesce(sum(n.used) filter (where n.bucket_at > %(day)s), 0) as day,
+           coalesce(sum(n.used) filter (where n.bucket_at > %(week)s), 0) as week,
+           sum(n.used) as month
+      from rate_counters n
+     where n.organization_id = %(organization_id)s and n.bucket_at > %(month)s
+       and n.account_id = any(array(
+           select account_id from campaign_senders
+            where organization_id = %(organization_id)s and campaign_id = %(campaign_id)s))
+     group by n.account_id, n.operation)
+select u.operation, array_agg(s.position), array_agg(u.hour), array_agg(u.day), array_agg(u.week),
        array_agg(u.month)
-  from (select s.position, n.operation,
-               coalesce(sum(n.used) filter (where n.bucket_at > %(hour)s), 0) as hour,
-               coalesce(sum(n.used) filter (where n.bucket_at > %(day)s), 0) as day,
-               coalesce(sum(n.used) filter (where n.bucket_at > %(week)s), 0) as week,
-               sum(n.used) as month
-          from campaign_senders s
-          join rate_counters n on n.organization_id = s.organization_id
-                              and n.account_id = s.account_id
-         where s.organization_id = %(organization_id)s and s.campaign_id = %(campaign_id)s
-           and n.operation = any(%(budgets)s) and n.bucket_at > %(month)s
-         group by s.position, n.operation) u
+  from used u
+  join campaign_senders s on s.organization_id = %(organization_id)s
+                         and s.campaign_id = %(campaign_id)s and s.account_id = u.account_id
+ where u.operation = any(%(budgets)s)
  group by u.operation
 """

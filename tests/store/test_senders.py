@@ -97,7 +97,8 @@ async def test_each_sender_is_told_its_own_caps_use_and_rest(conn: Conn) -> None
         HeldBack(None, until, "throttled"),
         HeldBack(Budget.INVITATION, until, "invitation"),
     ]
-    assert uses[1].held_back == uses[2].held_back == []
+    assert not uses[1].held_back
+    assert not uses[2].held_back
 
 
 async def test_a_draft_draws_from_no_budget_yet(conn: Conn) -> None:
