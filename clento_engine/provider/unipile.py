@@ -257,7 +257,11 @@ class UnipileClient:
         return bool(chats.items) if isinstance(chats, Page) else chats
 
     async def chat_messages(
-        self, chat_id: str, *, back_to: Collection[str] = ()
+        self,
+        account: str,  # noqa: ARG002  v1 knows a chat's account by its id
+        chat_id: str,
+        *,
+        back_to: Collection[str] = (),
     ) -> Messages | Failure:
         """Read a chat's messages back to one whose id is in `back_to`, else to the chat's start."""
         if not is_id(chat_id):
@@ -273,7 +277,11 @@ class UnipileClient:
             return pages
         return Messages(pages.items, is_whole=pages.cursor is None)
 
-    async def newest_messages(self, chat_id: str) -> Sequence[Message] | Failure:
+    async def newest_messages(
+        self,
+        account: str,  # noqa: ARG002  v1 knows a chat's account by its id
+        chat_id: str,
+    ) -> Sequence[Message] | Failure:
         """Read the first page of a chat's messages, newest first."""
         if not is_id(chat_id):
             return NO_SUCH_CHAT

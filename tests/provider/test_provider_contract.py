@@ -486,7 +486,7 @@ async def test_a_sent_message_is_found_again(stage: Stage) -> None:
     person = stage.arrange(Situation.FRIEND_WITH_CHAT)
     (chat,) = expect(await stage.client.chats_with(stage.account, person))
     assert chat == port.Chat(stage.chat(), person)
-    messages = await stage.client.chat_messages(stage.chat())
+    messages = await stage.client.chat_messages(stage.account, stage.chat())
     assert isinstance(messages, port.Messages)
     assert messages.is_whole
     (message,) = messages.items
@@ -724,8 +724,10 @@ async def test_a_chat_of_hundreds_is_read_back_to_the_message_that_is_known() ->
     transport = httpx.ASGITransport(app=create_app(there))
     async with UnipileClient(DSN, TOKEN, transport=transport) as client:
         chat_id = account.member.chats[0].ids[account.id]
-        lately = await client.chat_messages(chat_id, back_to=[sent[400].ids[account.id]])
-        whole = await client.chat_messages(chat_id, back_to=["unknown"])
+        lately = await client.chat_messages(
+            account.id, chat_id, back_to=[sent[400].ids[account.id]]
+        )
+        whole = await client.chat_messages(account.id, chat_id, back_to=["unknown"])
         assert isinstance(lately, port.Messages)
         assert isinstance(whole, port.Messages)
     newest_first = [message.ids[account.id] for message in reversed(sent)]

@@ -729,7 +729,7 @@ async def test_a_chat_is_read_back_to_a_known_message_or_to_its_start(
     back_to: tuple[str, ...], found: str, is_whole: bool
 ) -> None:
     stub = Stub(chat_of(*"7654321"))
-    messages = await stub.client.chat_messages("chat1", back_to=back_to)
+    messages = await stub.client.chat_messages(ACCOUNT_ID, "chat1", back_to=back_to)
     assert isinstance(messages, port.Messages)
     assert "".join(message.id for message in messages.items) == found
     assert messages.is_whole is is_whole

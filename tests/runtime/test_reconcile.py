@@ -97,7 +97,7 @@ class Shows:
         return [Chat(id_, PERSON) for id_ in self.chats]
 
     async def chat_messages(
-        self, chat_id: str, *, back_to: frozenset[str] = frozenset()
+        self, _account: str, chat_id: str, *, back_to: frozenset[str] = frozenset()
     ) -> Messages | Failure:
         known = {**(self.chats if isinstance(self.chats, dict) else {}), **self.others}
         items = known.get(chat_id, NO_CHAT)
