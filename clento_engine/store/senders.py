@@ -176,25 +176,19 @@ select r.operation, r.per_hour, r.per_day, r.per_week, r.per_month, b.until, b.r
  group by 1, 2, 3, 4, 5, 6, 7
 """
 
-# Added up in the order of the counters' key, and only then joined: half the time.
 _USED = """
-with used as (
-    select n.account_id, n.operation,
-           coalesce(sum(n.used) filter (where n.bucket_at > %(hour)s), 0) as hour,
-           coalesce(sum(n.used) filter (where n.bucket_at > %(day)s), 0) as day,
-           coalesce(sum(n.used) filter (where n.bucket_at > %(week)s), 0) as week,
-           sum(n.used) as month
-      from rate_counters n
-     where n.organization_id = %(organization_id)s and n.bucket_at > %(month)s
-       and n.account_id = any(array(
-           select account_id from campaign_senders
-            where organization_id = %(organization_id)s and campaign_id = %(campaign_id)s))
-     group by n.account_id, n.operation)
-select u.operation, array_agg(s.position), array_agg(u.hour), array_agg(u.day), array_agg(u.week),
+select u.operation, array_agg(u.position), array_agg(u.hour), array_agg(u.day), array_agg(u.week),
        array_agg(u.month)
-  from used u
-  join campaign_senders s on s.organization_id = %(organization_id)s
-                         and s.campaign_id = %(campaign_id)s and s.account_id = u.account_id
- where u.operation = any(%(budgets)s)
+  from (select s.position, n.operation,
+               coalesce(sum(n.used) filter (where n.bucket_at > %(hour)s), 0) as hour,
+               coalesce(sum(n.used) filter (where n.bucket_at > %(day)s), 0) as day,
+               coalesce(sum(n.used) filter (where n.bucket_at > %(week)s), 0) as week,
+               sum(n.used) as month
+          from campaign_senders s
+          join rate_counters n on n.organization_id = s.organization_id
+                              and n.account_id = s.account_id
+         where s.organization_id = %(organization_id)s and s.campaign_id = %(campaign_id)s
+           and n.operation = any(%(budgets)s) and n.bucket_at > %(month)s
+         group by s.position, n.operation) u
  group by u.operation
 """
