@@ -159,7 +159,7 @@ async def _written(world: World, item: Claimed, chat_id: str | None) -> list[Mes
     """Read the newest messages of the chat, or of the chats with the person."""
     account, person = item.sender.unipile_account_id, item.run.provider_id
     if chat_id is not None:
-        found = await world.provider.newest_messages(chat_id)
+        found = await world.provider.newest_messages(account, chat_id)
         if not isinstance(found, Retry | Wait | Skip | Fail | Pause):
             return list(found)
         if isinstance(found, Retry | Wait | Pause):
@@ -171,7 +171,7 @@ async def _written(world: World, item: Claimed, chat_id: str | None) -> list[Mes
         return chats
     messages: list[Message] = []
     for chat in [chat for chat in chats if not chat.is_group][:MOST_CHATS]:
-        found = await world.provider.newest_messages(chat.id)
+        found = await world.provider.newest_messages(account, chat.id)
         if isinstance(found, Retry | Wait | Skip | Fail | Pause):
             return found
         messages += found

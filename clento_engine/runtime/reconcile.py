@@ -300,9 +300,8 @@ class _Question:
     async def _message(self, *, inmail: bool) -> Report | Failure:
         """Look for our text in all chats with the person."""
         action, provider = self.action, self.world.provider
-        chats = await provider.chats_with(
-            action.unipile_account_id, action.provider_id or action.target
-        )
+        account = action.unipile_account_id
+        chats = await provider.chats_with(account, action.provider_id or action.target)
         if isinstance(chats, Retry | Wait | Pause | Skip | Fail):
             return chats
         text = action.text or ""
@@ -315,7 +314,7 @@ class _Question:
         chats_of: dict[str | None, str] = {}
         is_whole = True
         for chat_id in chat_ids:
-            messages = await provider.chat_messages(chat_id, back_to=back_to)
+            messages = await provider.chat_messages(account, chat_id, back_to=back_to)
             if _is_gone(messages):  # what the ledger knows of it must be shown by another
                 continue
             if isinstance(messages, Retry | Wait | Pause | Skip | Fail):
@@ -366,7 +365,9 @@ class _Question:
             chats = await known_chats(conn, action, before=action.intended_at - BEFORE)
         lacking = 0
         for chat_id, references in chats:
-            messages = await world.provider.chat_messages(chat_id, back_to=references)
+            messages = await world.provider.chat_messages(
+                action.unipile_account_id, chat_id, back_to=references
+            )
             if _is_gone(messages):
                 lacking += 1
             elif isinstance(messages, Retry | Wait | Pause | Skip | Fail):

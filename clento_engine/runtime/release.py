@@ -7,7 +7,7 @@ from clento_engine.domain.execution import Execution, Status
 from clento_engine.domain.report import Report
 from clento_engine.store.database import Conn
 from clento_engine.store.errors import ChangedMeanwhile, Noun, WrongState
-from clento_engine.store.reports import walk
+from clento_engine.store.executions import walk
 from clento_engine.store.settle import settle
 
 

@@ -289,7 +289,7 @@ class Picker:
         return (
             not lane.row["comes_first"],
             lane.operation.priority,
-            0 if begun is None else begun["starts"],
+            begun["starts"] if begun is not None and _is_today(begun, self.now) else 0,
             self.now if first is None else first["next_run_at"],
             lane.key[1] if first is None else first["lead_id"],
         )

@@ -298,7 +298,7 @@ def test_what_is_not_found_decides_whom_it_concerns(kind: str) -> None:
     assert not_found(Call.POST) == not_found(Call.COMMENT) == Skip("", means=means)
     assert not_found(Call.SEND_MESSAGE) == Skip("", means=means)
     assert not_found(Call.ACCOUNT) == PAUSE
-    assert already(Refusal(Call.DELETE_WEBHOOK, 404, kind)) == Sent(repeated=True)
+    assert already(Refusal(Call.DELETE_WEBHOOK, 404, kind)) == Sent()
 
 
 def test_an_attendee_who_is_not_found_has_no_chat_but_a_gateways_404_proves_nothing() -> None:
@@ -320,7 +320,7 @@ def test_whether_an_invitation_that_is_not_there_is_withdrawn_only_the_profile_s
 
 def test_a_repeated_reaction_is_a_reaction() -> None:
     again = "action_already_performed"
-    assert already(Refusal(Call.REACT, 422, again)) == Sent(repeated=True)
+    assert already(Refusal(Call.REACT, 422, again)) == Sent()
     assert already(Refusal(Call.INVITE, 422, again)) is None
 
 
@@ -329,7 +329,6 @@ def test_a_repeated_reaction_is_a_reaction() -> None:
 )
 def test_an_account_without_inmail_goes_on_with_everything_else(kind: str) -> None:
     assert meaning(Refusal(Call.INMAIL, 422, kind)) == SKIP
-    assert meaning(Refusal(Call.INMAIL_BALANCE, 422, kind)) == SKIP
     assert meaning(Refusal(Call.START_CHAT, 422, kind)) == PAUSE
 
 

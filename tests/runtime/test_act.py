@@ -32,7 +32,7 @@ class Slow:
 
     async def profile(self, _account: str, target: str, *, sales_navigator: bool) -> Profile:
         self.clock.move_to(self.clock() + self.takes)
-        return Profile(f"ACw{target}", None, None, None, connected=False, invitation_pending=False)
+        return Profile(f"ACw{target}", None, connected=False, invitation_pending=False)
 
     async def inmail(self, *_given: object, sales_navigator: bool) -> Sent | Failure:
         self.written.append("inmail")
