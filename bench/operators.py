@@ -15,10 +15,13 @@ from bench.population import Population, populate
 from bench.result import Bar, Result, Rows
 from bench.server import BenchServer
 from bench.worker import WorkerFailed, measured, running
+from clento_engine.domain.limits import bucket_at
 from clento_engine.runtime.clock import system_clock
 
 SIZES = {"100 k leads": 100_000, "1 M leads": 1_000_000}
 LARGEST = "1 M leads"
+SENDERS = 2_000
+MANY_SENDERS = f"{SENDERS:,} senders"
 PYTHON = sys.executable
 CLENTO = str(Path(PYTHON).with_name("clento"))
 LOOK_EVERY_S = 0.02
@@ -47,6 +50,7 @@ def operators(
         for _ in range(rounds):
             for label, file in files.items():
                 runs[label].append(_walked(server, file, sizes[label]))
+    runs[MANY_SENDERS] = many_senders(server, rounds)
     rows: dict[str, dict[str, Spread]] = {label: spreads(each) for label, each in runs.items()}
     return result({**rows, **_starts(server, repeats)})
 
@@ -83,6 +87,28 @@ def _walked(server: BenchServer, file: Path, leads: int) -> Measured:
     )
     server.drop("operators")
     return found
+
+
+def many_senders(server: BenchServer, rounds: int, senders: int = SENDERS) -> list[Measured]:
+    """Ask how a campaign of thousands of senders stands, each of whom has worked since morning."""
+    url = server.create_ours("senders")
+    now = system_clock()
+    with server.admin("senders") as conn:
+        populate(conn, Population(parked=10 * senders, senders=senders), now)
+        conn.execute(_WORKED, {"bucket": bucket_at(now), "hours": HOURS_WORKED})
+    server.settle_down("senders")
+    runs: list[Measured] = [measured("stand", url=url) for _ in range(rounds)]
+    server.drop("senders")
+    return runs
+
+
+HOURS_WORKED = 3
+_WORKED = """
+insert into rate_counters (organization_id, account_id, operation, bucket_at, used)
+select organization_id, account_id, operation, %(bucket)s::timestamptz - interval '1 hour' * n, 2
+  from rate_limits, generate_series(1, %(hours)s) n
+ where operation in ('profile_visit', 'invitation', 'message')
+"""
 
 
 def _write(file: Path, leads: int) -> None:
@@ -178,7 +204,8 @@ def result(rows: Rows) -> Result:
         "operators",
         "Operators",
         "Whole processes for import, start, status and the commands that are started often; pause, "
-        "resume, stop and status also as calls in a process that is connected already.",
+        "resume, stop and status also as calls in a process that is connected already.  Of "
+        f"{MANY_SENDERS}, each has visited, invited and written in each of {HOURS_WORKED} hours.",
         rows,
         (
             *_answers(rows),
@@ -209,6 +236,7 @@ def _answers(rows: Rows) -> Iterable[Bar]:
         ("status", "status_ms", 50.0, " ms"),
     ):
         yield Bar(f"1 M leads: {text}", limit, _median(rows, most, name), unit)
+    yield Bar(f"{MANY_SENDERS}: status", 50.0, _median(rows, MANY_SENDERS, "status_ms"), " ms")
     for text, name in (("import", "import_mb"), ("enrollment", "start_mb")):
         large, small = _median(rows, most, name), _median(rows, least, name)
         yield Bar(

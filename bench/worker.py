@@ -35,6 +35,7 @@ WORK: Mapping[str, str] = {
     "prepare": "bench.prepare",
     "shared": "bench.drain",
     "soak": "bench.drain",
+    "stand": "bench.operate",
 }
 
 

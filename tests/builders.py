@@ -18,6 +18,7 @@ from clento_engine.domain.execution import OnMissing
 from clento_engine.domain.intent import Intent
 from clento_engine.domain.limits import Caps, Spacing
 from clento_engine.domain.operation import Budget, Operation
+from clento_engine.domain.report import Learned, Report
 from clento_engine.domain.schedule import parse_hours
 from clento_engine.domain.workflow import Branch, Edge, Node, Workflow
 from clento_engine.store.accounts import NOT_LOOKED_UP, add_account, create_organization
@@ -25,7 +26,7 @@ from clento_engine.store.campaigns import create_campaign, start_campaign
 from clento_engine.store.claim import Wanted, claim
 from clento_engine.store.claimed import Claimed
 from clento_engine.store.moves import recount
-from clento_engine.store.settle import Learned, Report, Settled
+from clento_engine.store.settle import Settled
 from clento_engine.store.turn import turn
 from clento_engine.store.workflows import save_workflow
 
@@ -116,14 +117,8 @@ class Stage:
         self, event: ex.Event, lead: UUID | None = None, learned: Learned | None = None
     ) -> Report:
         """Return the report of something that happened to a lead."""
-        return Report(
-            self.organization_id,
-            self.campaign_id,
-            lead or self.leads[0],
-            self.account,
-            event=event,
-            learned=learned,
-        )
+        ids = (self.organization_id, self.campaign_id, lead or self.leads[0], self.account)
+        return Report.of_news(*ids, event, learned)
 
     async def rows(self, query: str, *values: object) -> list[dict[str, Any]]:
         """Ask the database."""
@@ -367,16 +362,14 @@ async def begun(conn: Conn, workflow: Workflow, operation: Operation, **values: 
 
 def report(item: Claimed, state: str | None, event: ex.Event | None, **values: Any) -> Report:
     """Return the report of a claimed step."""
-    return Report(
+    return Report.of_step(
         item.organization_id,
-        item.run.campaign_id,
-        item.run.lead_id,
         item.sender.account_id,
-        event=event,
-        stood=(item.run.node_id, item.run.operation),
+        item.basis,
+        event,
         ticket=item.ticket,
         state=ActionState(state) if state is not None and item.ticket is not None else None,
-        **{"recovering": item.sender.troubled, "basis": item.basis, **values},
+        **{"recovering": item.sender.troubled, **values},
     )
 
 

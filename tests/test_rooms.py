@@ -63,7 +63,7 @@ def test_what_is_in_the_wrong_room_is_told_with_its_place(
     [
         ("store/x.py", "import psycopg\nq = 'select id from leads'"),
         ("migrations/x.py", "import sqlalchemy\nq = 'create table a ()'"),
-        ("provider/unipile.py", "import httpx, aiohttp"),
+        ("provider/transport.py", "import httpx, aiohttp"),
         ("runtime/outbox.py", "import httpx"),
         ("runtime/clock.py", "from datetime import datetime\ndatetime.now()"),
         ("runtime/x.py", "import time\ntime.monotonic()\ntime.perf_counter()"),

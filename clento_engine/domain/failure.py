@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-# Answers in a row that show that the provider as a whole cannot be asked.  Silence (a connection
-# refused, a time-out) counts one; the word of a gateway, which is not the provider's, all of them.
+# Answers in a row that show that the provider as a whole cannot be asked: connections refused,
+# time-outs, the words of a gateway, which are not the provider's.  One of them shows little.
 SILENCES_IN_A_ROW = 3
 # Refusals by one word since the last success that hold a lane, unless its campaign says otherwise.
 REFUSALS_IN_A_ROW = 5

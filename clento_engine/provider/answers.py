@@ -13,7 +13,6 @@ from datetime import timedelta
 from enum import Enum
 
 from clento_engine.domain.failure import (
-    SILENCES_IN_A_ROW,
     Fail,
     Failure,
     Means,
@@ -43,7 +42,6 @@ class Call(Enum):
     START_CHAT = "POST /chats"
     INMAIL = "POST /chats (InMail)"
     SEND_MESSAGE = "POST /chats/{chat_id}/messages"
-    INMAIL_BALANCE = "GET /linkedin/inmail_balance"
     CHATS = "GET /chats"
     CHAT = "GET /chats/{chat_id}"
     CHATS_WITH = "GET /chat_attendees/{provider_id}/chats"
@@ -79,7 +77,6 @@ class Call(Enum):
             Call.OWN_COMMENTS,
             Call.SENT_INVITATIONS,
             Call.RELATIONS,
-            Call.INMAIL_BALANCE,
         )
 
 
@@ -100,7 +97,6 @@ _KINDS: dict[Call, frozenset[str]] = {
         Call.START_CHAT: "ChatStarted",
         Call.INMAIL: "ChatStarted",
         Call.SEND_MESSAGE: "MessageSent",
-        Call.INMAIL_BALANCE: "LinkedinInmailBalance",
         Call.CHATS: "ChatList",
         Call.CHAT: "Chat",
         Call.CHATS_WITH: "ChatList",
@@ -181,9 +177,9 @@ def already(refusal: Refusal | Silence) -> Sent | None:
     """Read the refusals which tell that the effect is there; None for every other answer."""
     match refusal:
         case Refusal(Call.REACT, type="action_already_performed"):  # [oas]
-            return Sent(repeated=True)
+            return Sent()
         case Refusal(Call.DELETE_WEBHOOK, status=404, type=str()):  # [us]
-            return Sent(repeated=True)
+            return Sent()
         case _:
             return None
 
@@ -200,7 +196,7 @@ def failure(answer: Refusal | Silence) -> Failure:
         # reset or our own time-out: most likely landed
         return _broken(call, answer.reason, silence=1)
     if answer.type is None:
-        return _broken(call, _of_gateway(answer), silence=SILENCES_IN_A_ROW)
+        return _broken(call, _of_gateway(answer), silence=1)
     failed = _refused(answer)
     match failed:
         case Skip() | Fail() if answer.type not in _OF_THE_PERSON:
@@ -255,7 +251,7 @@ def _refused(answer: Refusal) -> Failure:
             _,
         ):
             return Pause(f"LinkedIn wants to see a person sign in: {said}")
-        case "disconnected_feature", _, Call.INMAIL | Call.INMAIL_BALANCE:  # [oas]
+        case "disconnected_feature", _, Call.INMAIL:  # [oas]
             return Skip(f"this LinkedIn product is not connected: {said}")
         case "disconnected_feature", _, _:  # [oas] one product is down
             return Pause(f"a LinkedIn product of the account is not connected: {said}")
@@ -343,7 +339,7 @@ def _refused(answer: Refusal) -> Failure:
         case (  # [oas] the account lacks the product
             "invalid_account" | "account_configuration_error" | "unauthorized",
             _,
-            Call.INMAIL | Call.INMAIL_BALANCE,
+            Call.INMAIL,
         ):
             return Skip(f"the account has no InMail: {said}")
         case "invalid_account" | "account_configuration_error" | "unauthorized", _, _:  # [oas]

@@ -18,7 +18,6 @@ from clento_engine.provider.port import (
     Account,
     Chat,
     Comment,
-    InmailBalance,
     Invitation,
     Message,
     Page,
@@ -90,12 +89,8 @@ def profile(body: Json) -> Profile:
     return Profile(
         provider_id=_member(body, "provider_id"),
         public_identifier=_slug(body, "public_identifier"),
-        first_name=_word(body, "first_name"),
-        last_name=_word(body, "last_name"),
         connected=_flag(body, "is_relationship") is True or near,
         invitation_pending=pending,
-        can_send_inmail=_flag(body, "can_send_inmail"),
-        is_open_profile=_flag(body, "is_open_profile"),
     )
 
 
@@ -163,9 +158,7 @@ def post(body: Json) -> Post:
 
 def comment(body: Json) -> Comment:
     """Read a comment; its text must be one, or none, or reconcile could miss it."""
-    author = _id(_part(body, "author_details"), "id")
     return Comment(
-        author_id=author,
         text=_written(body, "text"),
         id=_id(body, "id"),
         post_id=_id(body, "post_id"),
@@ -174,10 +167,9 @@ def comment(body: Json) -> Comment:
 
 
 def own_comment(own_id: str, body: Json) -> Comment:
-    found = comment(body)
-    if _is_another(own_id, found.author_id):
+    if _is_another(own_id, _id(_part(body, "author_details"), "id")):
         raise NotUnderstood("it is about another person")
-    return found
+    return comment(body)
 
 
 def invitation(body: Json) -> Invitation:
@@ -197,13 +189,10 @@ def relation(body: Json) -> Relation:
 
 
 def chat(body: Json) -> Chat:
-    disabled = body.get("disabledFeatures")
-    no_reply = isinstance(disabled, list) and "reply" in disabled
     one_to_one = body.get("type") in (0, None)
     return Chat(
         id=_required(body, "id"),
         provider_id=_id(body, "attendee_provider_id") if one_to_one else None,
-        read_only=no_reply or (_number(body, "read_only") or 0) > 0,
         is_group=not one_to_one,
     )
 
@@ -283,14 +272,8 @@ def account(body: Json) -> Account:
         provider_id=_id(im, "id"),
         usable=worst == "OK",
         status=worst,
-        premium_features=_words(im, "premiumFeatures"),
         created_at=_instant(body, "created_at"),
     )
-
-
-def linkedin_account(body: Json) -> Account | None:
-    """Read an account of the list; None for those of mail and other messengers."""
-    return account(body) if body.get("type") in ("LINKEDIN", None) else None
 
 
 def webhook(body: Json) -> Webhook:
@@ -304,16 +287,6 @@ def webhook(body: Json) -> Webhook:
 
 def webhook_id(body: Json) -> str:
     return _required(body, "webhook_id")
-
-
-def inmail_balance(body: Json) -> InmailBalance:
-    if not body.keys() & {"premium", "sales_navigator", "recruiter"}:  # each may be null
-        raise NotUnderstood("field premium")
-    return InmailBalance(
-        premium=_count(body, "premium"),
-        sales_navigator=_count(body, "sales_navigator"),
-        recruiter=_count(body, "recruiter"),
-    )
 
 
 def sent(body: Json, reference: str | None = None) -> Sent:
@@ -437,11 +410,6 @@ def _number(body: Json, field: str) -> float | None:
     except (ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
-
-
-def _count(body: Json, field: str) -> int | None:
-    number = _number(body, field)
-    return None if number is None else int(number)
 
 
 def _instant(body: Json, field: str) -> datetime | None:

@@ -1,4 +1,23 @@
-"""What the runtime needs from a provider: reads and writes, with failures as values."""
+"""What the runtime needs from a provider: reads and writes, with failures as values.
+
+Held against Unipile's v2 (source: unipile.md, section 1; its official client, still in beta), of
+which a second adapter could be.  It fits that accounts are named in paths, that lists are read by
+offset (a cursor is the adapter's own word), that errors have other words and that the address is
+fixed.  What does not fit yet, so that whoever writes it need not find out:
+
+- Webhooks come past the port: `runtime/inbox.py` and statements of the store (claim, campaigns,
+  outbox, members) read v1's JSON.  They must be decoded into values of ours at the door.  v2 signs
+  each by a secret of its endpoint; the receiver compares one header with one secret.
+- `register_webhook` and `Webhook` speak of v1's sources and events (`runtime/registration.py`).
+- A visit is two requests: a profile brings the token by which the second notifies.  `visit` may
+  send both, but takes one unit, and the first is a read that LinkedIn counts as well.
+- v2 also limits the requests of a token.  `Wait` holds back a lead, a budget or an account; nobody
+  but the workspace's rest (`Retry.silence`) holds back everyone for a while.
+- A database is bound to its workspace by the address, which all workspaces of v2 share.
+- Ids of accounts, chats and messages are another's there.  A sender that changes over is bound
+  anew with none of its open intents: what v1 sent, v2's ids cannot prove absent.
+- `Message.kind` and `Account.status` are v1's words; reconcile reads INVITATION and INMAIL.
+"""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -24,12 +43,8 @@ class Profile:
 
     provider_id: str
     public_identifier: str | None
-    first_name: str | None
-    last_name: str | None
     connected: bool
     invitation_pending: bool
-    can_send_inmail: bool | None = None
-    is_open_profile: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +61,8 @@ class Post:
 
 @dataclass(frozen=True, slots=True)
 class Comment:
-    """A comment; `author_id` is its author's provider id, `post_urn` the post's `social_id`."""
+    """A comment; `post_urn` is the post's `social_id`."""
 
-    author_id: str | None
     text: str = field(repr=False)  # what people write stays out of logs
     id: str | None = None
     post_id: str | None = None
@@ -61,13 +75,11 @@ class Sent:
 
     `reference`: the id of the invitation, comment or message; the provider may leave it out.
     `usage`: percent of LinkedIn's allowance, given only when a threshold was crossed.
-    `repeated`: the effect was there already (`action_already_performed`).
     """
 
     reference: str | None = None
     chat_id: str | None = None
     usage: float | None = None
-    repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +102,10 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """A chat.  `read_only`: no message can be sent in it; `is_group`: it is of more than two."""
+    """A chat.  `is_group`: it is of more than two."""
 
     id: str
     provider_id: str | None  # the other person, of a 1:1 chat
-    read_only: bool
     is_group: bool = False
 
 
@@ -132,7 +143,6 @@ class Account:
     provider_id: str | None
     usable: bool
     status: str
-    premium_features: tuple[str, ...]
     created_at: datetime | None = None
 
 
@@ -146,27 +156,17 @@ class Webhook:
     events: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class InmailBalance:
-    """Credits left by product; None where the product is not subscribed."""
-
-    premium: int | None
-    sales_navigator: int | None
-    recruiter: int | None
-
-
 class Provider(Protocol):
     """One provider of LinkedIn access; `account` is always the provider's own id of the sender.
 
     Every call answers with its value or with a `Failure`.  Reads of the provider's own store
     (chats, messages, accounts, webhooks) may be repeated inside the call.  Those that LinkedIn
     sees, and so counts, reach the provider once at most: a profile, posts, a post, own comments,
-    sent invitations, relations, the InMail balance.  Writes (visit, react, comment, invite,
-    withdraw, start_chat, send_message, inmail and the two of webhooks) are sent once and raise
-    `OutcomeUnknown` when the effect may have happened.  A failed connection is `Retry`: nothing
-    left.  Instants are aware UTC.  An answer about another person, post, chat or account than was
-    asked for by id, or to another question, is not understood: `Retry` to a read, unknown to a
-    write.
+    sent invitations, relations.  Writes (visit, react, comment, invite, withdraw, start_chat,
+    send_message, inmail and the two of webhooks) are sent once and raise `OutcomeUnknown` when the
+    effect may have happened.  A failed connection is `Retry`: nothing left.  Instants are aware
+    UTC.  An answer about another person, post, chat or account than was asked for by id, or to
+    another question, is not understood: `Retry` to a read, unknown to a write.
     """
 
     @property
@@ -241,9 +241,6 @@ class Provider(Protocol):
     ) -> Sent | Failure:
         """Send an InMail."""
 
-    async def inmail_balance(self, account: str) -> InmailBalance | Failure:
-        """Read the InMail credits that are left."""
-
     async def chats_with(self, account: str, provider_id: str) -> Sequence[Chat] | Failure:
         """Find the 1:1 chats with a person; none is no proof that there is no connection."""
 
@@ -251,14 +248,14 @@ class Provider(Protocol):
         """Ask whether the provider's store shows any chat of the account."""
 
     async def chat_messages(
-        self, chat_id: str, *, back_to: Collection[str] = ()
+        self, account: str, chat_id: str, *, back_to: Collection[str] = ()
     ) -> Messages | Failure:
         """Read a chat's messages back to one whose id is in `back_to`, else to the chat's start.
 
         Newest first, whole pages: what is older than that message may come with it.
         """
 
-    async def newest_messages(self, chat_id: str) -> Sequence[Message] | Failure:
+    async def newest_messages(self, account: str, chat_id: str) -> Sequence[Message] | Failure:
         """Read the first page of a chat's messages, newest first."""
 
     async def chat(self, account: str, chat_id: str) -> Chat | Failure:
@@ -273,16 +270,13 @@ class Provider(Protocol):
     async def account(self, account: str) -> Account | Failure:
         """Read the state of a connected account; causes no LinkedIn traffic."""
 
-    async def accounts(self) -> Sequence[Account] | Failure:
-        """Read all connected accounts, every page."""
-
     async def webhooks(self) -> Sequence[Webhook] | Failure:
         """Read the webhooks registered with the provider, every page."""
 
     async def register_webhook(
         self, source: str, url: str, *, events: Sequence[str], secret: str, name: str
     ) -> str | Failure:
-        """Register a webhook that carries `secret` in the header `Unipile-Auth`; its id."""
+        """Register a webhook that proves itself by `secret`; its id."""
 
     async def delete_webhook(self, webhook_id: str) -> Sent | Failure:
         """Remove a registered webhook."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from traceback import format_tb
+from typing import Unpack
 
 from clento_engine.domain import execution as ex
 from clento_engine.domain.account import Tier
@@ -22,13 +23,13 @@ from clento_engine.domain.failure import (
 from clento_engine.domain.intent import MAX_POSTS_READ, Intent
 from clento_engine.domain.limits import DAY
 from clento_engine.domain.operation import Operation
+from clento_engine.domain.report import FORGOTTEN, Findings, Learned, Report
 from clento_engine.domain.workflow import Node
 from clento_engine.provider.port import Post, Profile, Provider, Sent
 from clento_engine.runtime.absent import whose_absence
 from clento_engine.runtime.clock import Clock
 from clento_engine.runtime.errors import ClockSkew
 from clento_engine.store.claimed import Claimed
-from clento_engine.store.settle import FORGOTTEN, Learned, Report
 
 # The provider says how much of LinkedIn's own allowance is used when it crosses a threshold;
 # source: its invite reference, read 2026-02; what we do about it is ours.
@@ -41,15 +42,12 @@ log = logging.getLogger(__name__)
 
 def event_report(item: Claimed) -> Report:
     """Return the report of a step that needed nothing sent."""
-    return Report(
+    return Report.of_step(
         item.organization_id,
-        item.run.campaign_id,
-        item.run.lead_id,
         item.sender.account_id,
-        event=item.event,
-        stood=(item.run.node_id, item.run.operation),
+        item.basis,
+        item.event,
         learned=None if item.replied_at is None else Learned(replied_at=item.replied_at),
-        basis=item.basis,
     )
 
 
@@ -305,36 +303,15 @@ def _unknown(item: Claimed, unknown: OutcomeUnknown, now: datetime) -> Report:
 
 
 def _report(
-    item: Claimed,
-    state: ActionState,
-    event: ex.Event | None,
-    *,
-    reason: str | None = None,
-    reference: str | None = None,
-    learned: Learned | None = None,
-    check_at: datetime | None = None,
-    errors: int = 0,
-    silence: int = 0,
-    word: str | None = None,
-    hold_budget_until: datetime | None = None,
+    item: Claimed, state: ActionState, event: ex.Event | None, **findings: Unpack[Findings]
 ) -> Report:
-    return Report(
+    return Report.of_step(
         item.organization_id,
-        item.run.campaign_id,
-        item.run.lead_id,
         item.sender.account_id,
-        event=event,
-        stood=(item.run.node_id, item.run.operation),
+        item.basis,
+        event,
         ticket=item.ticket,
         state=state,
-        check_at=check_at,
-        reference=reference,
-        reason=reason,
-        learned=learned,
-        errors=errors,
-        silence=silence,
-        word=word,
-        hold_budget_until=hold_budget_until,
         recovering=item.sender.troubled,
-        basis=item.basis,
+        **findings,
     )

@@ -20,6 +20,7 @@ from clento_engine.domain.lead import Identity, identity
 from clento_engine.domain.notice import Notice
 from clento_engine.domain.opt_out import is_opt_out
 from clento_engine.domain.outside import is_id
+from clento_engine.domain.report import Learned, Report
 from clento_engine.domain.suppression import Kind
 from clento_engine.provider.port import Message
 from clento_engine.runtime.asking import MayGoOn, always
@@ -42,7 +43,7 @@ from clento_engine.store.inbox import (
 from clento_engine.store.members import young_store
 from clento_engine.store.opt_outs import opt_out_phrases
 from clento_engine.store.outbox import News, tell
-from clento_engine.store.settle import Learned, Report, apply
+from clento_engine.store.settle import apply
 from clento_engine.store.suppressions import suppress
 from clento_engine.store.sweeps import sweep_by
 
@@ -545,13 +546,8 @@ def _each(found: Mapping[str, list[Walk]]) -> list[Walk]:
 
 
 def _report(walk: Walk, event: ex.Event | None, learned: Learned) -> Report:
-    return Report(
-        walk.organization_id,
-        walk.campaign_id,
-        walk.lead_id,
-        walk.account_id,
-        event=event,
-        learned=learned,
+    return Report.of_news(
+        walk.organization_id, walk.campaign_id, walk.lead_id, walk.account_id, event, learned
     )
 
 

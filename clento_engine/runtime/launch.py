@@ -19,7 +19,7 @@ from clento_engine.domain.readiness import check_ready, skip_unready
 from clento_engine.domain.schedule import DEFAULT_HOURS, WorkingHours, parse_hours
 from clento_engine.domain.workflow import Workflow
 from clento_engine.runtime.errors import NotReady, Over, Unready
-from clento_engine.store.accounts import AccountRow
+from clento_engine.store.accounts import AccountRow, find_account
 from clento_engine.store.campaigns import (
     CampaignRow,
     create_campaign,
@@ -28,9 +28,10 @@ from clento_engine.store.campaigns import (
 )
 from clento_engine.store.database import Conn
 from clento_engine.store.errors import Noun, WrongState
+from clento_engine.store.lists import find_list, list_columns
 from clento_engine.store.outbox import endpoints
-from clento_engine.store.reports import find_account, find_list, list_columns, senders, version
-from clento_engine.store.workflows import load_workflows, save_workflow
+from clento_engine.store.senders import senders
+from clento_engine.store.workflows import load_workflows, save_workflow, version
 
 
 @dataclass(frozen=True, slots=True)

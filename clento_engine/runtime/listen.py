@@ -10,6 +10,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from clento_engine.domain.failure import Fail, Failure, Pause, Retry, Skip, Wait
+from clento_engine.domain.report import Report
 from clento_engine.provider.port import Chat, Message
 from clento_engine.runtime.act import give_back
 from clento_engine.runtime.inbox import apply_rows, message_key, of_message, recipient
@@ -19,7 +20,6 @@ from clento_engine.store.database import Lost
 from clento_engine.store.errors import DatabaseUnavailable
 from clento_engine.store.inbox import lock_keys, store_webhook, unseen
 from clento_engine.store.opt_outs import opt_out_phrases
-from clento_engine.store.settle import Report
 from clento_engine.store.suppressions import is_left_alone
 
 # An account of which no webhook told anything for so long may have none: its chat is read before a
@@ -159,7 +159,7 @@ async def _written(world: World, item: Claimed, chat_id: str | None) -> list[Mes
     """Read the newest messages of the chat, or of the chats with the person."""
     account, person = item.sender.unipile_account_id, item.run.provider_id
     if chat_id is not None:
-        found = await world.provider.newest_messages(chat_id)
+        found = await world.provider.newest_messages(account, chat_id)
         if not isinstance(found, Retry | Wait | Skip | Fail | Pause):
             return list(found)
         if isinstance(found, Retry | Wait | Pause):
@@ -171,7 +171,7 @@ async def _written(world: World, item: Claimed, chat_id: str | None) -> list[Mes
         return chats
     messages: list[Message] = []
     for chat in [chat for chat in chats if not chat.is_group][:MOST_CHATS]:
-        found = await world.provider.newest_messages(chat.id)
+        found = await world.provider.newest_messages(account, chat.id)
         if isinstance(found, Retry | Wait | Skip | Fail | Pause):
             return found
         messages += found

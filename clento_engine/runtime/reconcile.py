@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from dataclasses import replace as replaced
 from datetime import datetime, timedelta
 from traceback import format_tb
+from typing import Unpack
 
 from msgspec.structs import replace
 
@@ -32,6 +33,7 @@ from clento_engine.domain.failure import (
 )
 from clento_engine.domain.limits import MONTH
 from clento_engine.domain.operation import Budget, Operation
+from clento_engine.domain.report import Findings, Learned, Progress, Report
 from clento_engine.provider.port import Comment, Invitation, Message, Profile
 from clento_engine.runtime.asking import MayGoOn, always, looking
 from clento_engine.runtime.binding import confirm
@@ -40,7 +42,6 @@ from clento_engine.runtime.guard import require_clock, require_provider
 from clento_engine.runtime.world import World, settled
 from clento_engine.store.budgets import reserve
 from clento_engine.store.doubtful import Doubtful, known_chats, renew, store_since, take_doubtful
-from clento_engine.store.settle import Learned, Progress, Report
 
 AT_ONCE = 20  # questions under way
 GATHER_S = 0.05  # real seconds that an answer waits for others to be settled with
@@ -299,9 +300,8 @@ class _Question:
     async def _message(self, *, inmail: bool) -> Report | Failure:
         """Look for our text in all chats with the person."""
         action, provider = self.action, self.world.provider
-        chats = await provider.chats_with(
-            action.unipile_account_id, action.provider_id or action.target
-        )
+        account = action.unipile_account_id
+        chats = await provider.chats_with(account, action.provider_id or action.target)
         if isinstance(chats, Retry | Wait | Pause | Skip | Fail):
             return chats
         text = action.text or ""
@@ -314,7 +314,7 @@ class _Question:
         chats_of: dict[str | None, str] = {}
         is_whole = True
         for chat_id in chat_ids:
-            messages = await provider.chat_messages(chat_id, back_to=back_to)
+            messages = await provider.chat_messages(account, chat_id, back_to=back_to)
             if _is_gone(messages):  # what the ledger knows of it must be shown by another
                 continue
             if isinstance(messages, Retry | Wait | Pause | Skip | Fail):
@@ -365,7 +365,9 @@ class _Question:
             chats = await known_chats(conn, action, before=action.intended_at - BEFORE)
         lacking = 0
         for chat_id, references in chats:
-            messages = await world.provider.chat_messages(chat_id, back_to=references)
+            messages = await world.provider.chat_messages(
+                action.unipile_account_id, chat_id, back_to=references
+            )
             if _is_gone(messages):
                 lacking += 1
             elif isinstance(messages, Retry | Wait | Pause | Skip | Fail):
@@ -574,13 +576,7 @@ def _report(
     state: ActionState,
     event: ex.Event | None,
     now: datetime,
-    *,
-    learned: Learned | None = None,
-    reference: str | None = None,
-    reason: str | None = None,
-    check_at: datetime | None = None,
-    progress: Progress | None = None,
-    silence: int = 0,
+    **findings: Unpack[Findings],
 ) -> Report:
     log.info(
         "reconciled",
@@ -591,19 +587,13 @@ def _report(
             "age_s": (now - action.intended_at).total_seconds(),
         },
     )
-    return Report(
+    return Report.of_question(
         action.organization_id,
         action.campaign_id,
         action.lead_id,
         action.account_id,
-        event=event,
-        stood=(action.ticket.node_id, action.ticket.operation),
-        ticket=action.ticket,
-        state=state,
-        check_at=check_at,
-        progress=progress,
-        reference=reference,
-        reason=reason,
-        learned=learned,
-        silence=silence,
+        action.ticket,
+        state,
+        event,
+        **findings,
     )

@@ -3,12 +3,12 @@
 from datetime import datetime
 from uuid import UUID
 
-from clento_engine.domain.action import ActionState
-from clento_engine.domain.execution import Execution, Released, Status
+from clento_engine.domain.execution import Execution, Status
+from clento_engine.domain.report import Report
 from clento_engine.store.database import Conn
 from clento_engine.store.errors import ChangedMeanwhile, Noun, WrongState
-from clento_engine.store.reports import walk
-from clento_engine.store.settle import Report, settle
+from clento_engine.store.executions import walk
+from clento_engine.store.settle import settle
 
 
 async def release(
@@ -29,15 +29,8 @@ async def release(
     lead = await walk(conn, organization_id, campaign_id, lead_id)
     if lead.status != Status.HELD.value:
         raise WrongState(Noun.LEAD, lead.status, [Status.HELD])
-    report = Report(
-        organization_id,
-        campaign_id,
-        lead_id,
-        lead.account_id,
-        event=Released(skip=skip),
-        ticket=lead.ticket,
-        state=None if lead.ticket is None else ActionState.DONE if skip else ActionState.ABSENT,
-        reason=None if lead.ticket is None else "by the word of an operator",
+    report = Report.of_release(
+        organization_id, campaign_id, lead_id, lead.account_id, lead.ticket, skip=skip
     )
     settled = await settle(conn, [report], now=now, actor="operator")
     if not settled.outcomes:

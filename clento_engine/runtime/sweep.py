@@ -17,6 +17,7 @@ from clento_engine.domain.account import PausedBy
 from clento_engine.domain.failure import Fail, Failure, Means, Pause, Retry, Skip, Wait
 from clento_engine.domain.limits import MOST_PENDING, PENDING_WARNED, Spacing, spacing_after
 from clento_engine.domain.operation import Budget
+from clento_engine.domain.report import Learned, Report
 from clento_engine.provider.port import Invitation, Message, Page, Relation
 from clento_engine.runtime.asking import MayGoOn, always, looking
 from clento_engine.runtime.binding import confirm
@@ -28,8 +29,7 @@ from clento_engine.store.accounts import pause_account
 from clento_engine.store.budgets import give_back, reserve
 from clento_engine.store.inbox import Walk, walks_with
 from clento_engine.store.pending import Pending, count_on, counted, pending
-from clento_engine.store.rests import note_silence
-from clento_engine.store.settle import Learned, Report
+from clento_engine.store.rests import note_silence, wake_up
 from clento_engine.store.sweeps import (
     SweepRow,
     sweep_failed,
@@ -236,13 +236,13 @@ async def _acceptances(
 
 
 def _report(walk: Walk, event: ex.Event, learned: Learned) -> Report:
-    return Report(
+    return Report.of_news(
         walk.organization_id,
         walk.campaign_id,
         walk.lead_id,
         walk.account_id,
-        event=None if walk.finished else event,
-        learned=learned,
+        None if walk.finished else event,
+        learned,
     )
 
 
@@ -253,6 +253,7 @@ async def _done(
     now = world.clock()
     async with world.database.transaction() as conn:
         await sweep_succeeded(conn, row)
+        await wake_up(conn)
         known = await pending(conn, row.organization_id, row.account_id)
         is_to_count = known is not None and _is_count_due(known, now)
         next_at = now if is_to_count else read_at + _gap(row, ROUND, now)

@@ -12,17 +12,18 @@ from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from clento_engine.domain.failure import Wait
+from clento_engine.domain.report import Report
 from clento_engine.runtime.act import act, event_report, give_back
 from clento_engine.runtime.errors import ClockSkew, WrongProvider
 from clento_engine.runtime.guard import require_clock, require_provider
 from clento_engine.runtime.listen import LOOK_AGAIN, look_first
 from clento_engine.runtime.world import World, surely
 from clento_engine.store.accounts import organizations
+from clento_engine.store.apart import settle_apart
 from clento_engine.store.claim import FEW_LANES, Claim, Wanted, enough_lanes
 from clento_engine.store.claimed import Claimed
 from clento_engine.store.database import Conn, Database
 from clento_engine.store.due import Due, due
-from clento_engine.store.settle import Report, settle_apart
 from clento_engine.store.turn import Turned, turn
 
 CONTENDED = 0.02  # seconds until lanes that another ticker holds are looked at again

@@ -8,11 +8,13 @@ from typing import TypeVar
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random
 
 from clento_engine.domain.limits import LEASE
+from clento_engine.domain.report import Report
 from clento_engine.provider.port import Provider
 from clento_engine.runtime.clock import Clock
 from clento_engine.runtime.workspace import Workspace
+from clento_engine.store.apart import settle_apart
 from clento_engine.store.database import Database, Undone
-from clento_engine.store.settle import Report, Settled, settle, settle_apart
+from clento_engine.store.settle import Settled, settle
 
 T = TypeVar("T")
 

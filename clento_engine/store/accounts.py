@@ -13,7 +13,7 @@ from uuid_utils.compat import uuid7
 from clento_engine.domain.account import AccountStatus, PausedBy, Tier
 from clento_engine.domain.limits import ACCOUNT_SPACING, WARMUP_DAYS, Spacing
 from clento_engine.store.budgets import add_limits
-from clento_engine.store.errors import AlreadyExists, Noun
+from clento_engine.store.errors import AlreadyExists, Ambiguous, NotFound, Noun
 from clento_engine.store.history import record
 from clento_engine.store.lanes import lock_lanes, set_lanes, wake_lanes
 from clento_engine.store.literals import (
@@ -162,6 +162,24 @@ async def accounts(conn: AsyncConnection[Any], organization_id: UUID) -> list[Ac
         (organization_id,),
     )
     return [account_row(row) for row in await cursor.fetchall()]
+
+
+async def find_account(conn: AsyncConnection[Any], organization_id: UUID, name: str) -> AccountRow:
+    """Return a sender by its name, its Unipile id or ours.
+
+    Raises NotFound, and Ambiguous when several have that name.
+    """
+    known = await accounts(conn, organization_id)
+    by_id = [a for a in known if name in (a.unipile_account_id, str(a.id))]
+    found = by_id or [a for a in known if a.name == name]
+    match found:
+        case [account]:
+            return account
+        case []:
+            raise NotFound(Noun.ACCOUNT, name)
+        case _:
+            ids = [account.unipile_account_id for account in found]
+            raise Ambiguous(Noun.ACCOUNT, name, ids)
 
 
 async def pause_account(

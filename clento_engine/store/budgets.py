@@ -27,6 +27,8 @@ from clento_engine.domain.operation import Budget
 from clento_engine.store.lanes import lock_lanes, wake_lanes
 
 NO_UNIT = timedelta(hours=1)  # until an allowance that is spent is looked at again
+# until an account that a claim holds is: a ticker that stopped over it keeps no question waiting
+BUSY = timedelta(seconds=5)
 
 
 async def add_limits(
@@ -156,10 +158,11 @@ async def reserve(
         await cursor.execute(
             "select unipile_account_id, spacing_shortest, spacing_longest, next_free_at,"
             " blocked_until from connected_accounts where organization_id = %s and id = %s"
-            " for no key update",
+            " for no key update skip locked",
             key[:2],
         )
-        account = await cursor.fetchone()
+        if (account := await cursor.fetchone()) is None:
+            return now + BUSY
         # from here on statements whose snapshots are newer than the lock
         await cursor.execute(
             "select per_hour, per_day, per_week, per_month, spacing_shortest, spacing_longest,"
@@ -168,7 +171,7 @@ async def reserve(
             key,
         )
         limit = await cursor.fetchone()
-        if account is None or limit is None:
+        if limit is None:
             return now + NO_UNIT
         waits = (row[at] for row in (account, limit) for at in ("next_free_at", "blocked_until"))
         if (free_at := max((at for at in waits if at is not None), default=now)) > now:

@@ -102,7 +102,7 @@ _READY = f"""
            a.spacing_longest as account_longest, a.next_free_at as account_free_at,
            a.blocked_until as account_blocked_until, a.heard_at,
            a.errors_in_a_row > 0 or a.throttles > 0 or b.throttles > 0 or l.refusals > 0
-               or (select silences > 0 or rest_failures > 0 from installation) is true as troubled,
+               or (select silences > 0 or failures > 0 from provider_rest) is true as troubled,
            b.per_hour, b.per_day, b.per_week, b.per_month, b.spacing_shortest, b.spacing_longest,
            b.next_free_at, b.blocked_until,
            c.working_hours, c.max_concurrent_leads, c.lead_processing_delay, c.leads_per_day,

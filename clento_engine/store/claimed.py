@@ -22,10 +22,10 @@ from clento_engine.domain.lane import Lane, Spaced, Warmup
 from clento_engine.domain.limits import Caps, Spacing
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.picking import Head, Queue, Step, Unreadable, unreadable
+from clento_engine.domain.report import Basis, Ticket
 from clento_engine.domain.schedule import parse_hours
 from clento_engine.domain.workflow import Node, Workflow
 from clento_engine.store.rows import execution, rules
-from clento_engine.store.settle import Basis, Ticket
 
 T = TypeVar("T")
 

@@ -18,10 +18,10 @@ from psycopg.rows import dict_row
 from uuid_utils.compat import uuid4
 
 from clento_engine.domain.operation import Operation
+from clento_engine.domain.report import Progress, Ticket
 from clento_engine.store.literals import COMMENT, DONE, FOLLOWUP, MESSAGES, OPEN, UNKNOWN
 from clento_engine.store.rests import IS_RESTING
 from clento_engine.store.rows import recordset
-from clento_engine.store.settle import Progress, Ticket
 
 MOST_COMMENTS = 300  # of an account that a question may meet: two weeks of the highest cap
 MOST_CHATS = 5  # of other people in which the store is tested

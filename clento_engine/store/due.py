@@ -38,7 +38,7 @@ _DUE = f"""
                (select min(next_attempt_at) from webhook_deliveries
                  where next_attempt_at is not null),
                (select min(next_sweep_at) from connected_accounts),
-               (select rest_until from installation)
+               (select until from provider_rest)
 """
 
 

@@ -146,8 +146,8 @@ async def route_webhook(
     owners, stored = await cursor.fetchone() or (0, 0)
     if owners == 0:
         await conn.execute(
-            "insert into installation as i (unrouted_webhooks) values (1)"
-            " on conflict (is_only) do update set unrouted_webhooks = i.unrouted_webhooks + 1"
+            "insert into unrouted_webhooks as u (received) values (1)"
+            " on conflict (is_only) do update set received = u.received + 1"
         )
         return None
     return bool(stored)

@@ -38,12 +38,15 @@ class Provided:
     unrouted_webhooks: int
 
 
+_BINDING = """
+select provider_dsn, provider_kind = 'simulated', bound_at from installation
+ where provider_kind is not null
+"""
+
+
 async def binding(conn: AsyncConnection[Any]) -> Binding | None:
     """Return what the database is bound to; None when it is not yet."""
-    cursor = await conn.execute(
-        "select provider_dsn, provider_kind = 'simulated', bound_at from installation"
-        " where provider_kind is not null"
-    )
+    cursor = await conn.execute(_BINDING)
     row = await cursor.fetchone()
     return None if row is None else Binding(*row)
 
@@ -53,8 +56,12 @@ async def stamp(
 ) -> Binding:
     """Bind the database unless it is bound already; return what it is bound to.
 
-    Of several processes that stamp at once, the first one's word holds.
+    Of several processes that stamp at once, the first one's word holds.  What it is bound to stays
+    until the caller's transaction ends, and no longer keeps others from the same.
     """
+    cursor = await conn.execute(f"{_BINDING} for share")
+    if (row := await cursor.fetchone()) is not None:
+        return Binding(*row)
     await conn.execute(
         "insert into installation as i (provider_kind, provider_dsn, bound_at)"
         " values (%s, %s, %s)"
@@ -89,7 +96,7 @@ async def provided(conn: AsyncConnection[Any], refusals: tuple[str, ...]) -> Pro
                count(*) filter (where is_refused),
                (select count(*) from actions where state in {OPEN}),
                (select count(*) from contacts where chat_id is not null),
-               (select coalesce(sum(unrouted_webhooks), 0)::bigint from installation)
+               (select coalesce(sum(received), 0)::bigint from unrouted_webhooks)
           from (select provider_id, coalesce(pause_reason = %(moved)s, false) as is_waiting,
                        coalesce(pause_reason = any(%(refusals)s), false) as is_refused
                   from connected_accounts where removed_at is null) a
@@ -146,7 +153,10 @@ async def move(
         await conn.execute(
             "insert into installation (provider_kind, provider_dsn, bound_at) values (%s, %s, %s)"
             " on conflict (is_only) do update set provider_kind = excluded.provider_kind,"
-            " provider_dsn = excluded.provider_dsn, bound_at = excluded.bound_at, silences = 0,"
-            " rest_since = null, rest_until = null, rest_failures = 0, rest_reason = null",
+            " provider_dsn = excluded.provider_dsn, bound_at = excluded.bound_at",
             ("simulated" if is_simulated else "real", dsn, now),
+        )
+        await conn.execute(
+            "update provider_rest set silences = 0, since = null, until = null, failures = 0,"
+            " reason = null"
         )

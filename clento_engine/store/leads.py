@@ -1,4 +1,4 @@
-"""People, one per identity and list: bringing them in, and listing them."""
+"""People, one per identity and list: bringing them in, listing and finding them."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -12,7 +12,7 @@ from psycopg import AsyncConnection, AsyncCursor
 from psycopg.rows import class_row, scalar_row
 from uuid_utils.compat import uuid7
 
-from clento_engine.domain.lead import LeadRow
+from clento_engine.domain.lead import Identity, LeadRow
 
 BATCH = 5000  # rows that one COPY takes, so that none outlasts a statement's time limit
 
@@ -120,6 +120,62 @@ async def list_leads(
             },
         )
         return await cur.fetchall()
+
+
+@dataclass(frozen=True, slots=True)
+class FoundLead:
+    """A person of one list."""
+
+    id: UUID
+    identity: str
+    name: str
+    company: str | None
+    profile_url: str | None
+    campaigns: list[str]
+    list: str
+
+
+async def find_leads(
+    conn: AsyncConnection[Any],
+    organization_id: UUID,
+    who: UUID | Identity,
+    *,
+    campaign_id: UUID | None = None,
+) -> list[FoundLead]:
+    """Return the leads that are this person, one for each list that has it."""
+    names: list[str] = []
+    if isinstance(who, Identity):
+        names = [name for name in (who.key, who.public_identifier, who.provider_id) if name]
+    async with conn.cursor(row_factory=class_row(FoundLead)) as cursor:
+        await cursor.execute(
+            """
+            select p.id, p.identity, concat_ws(' ', p.first_name, p.last_name) as name, p.company,
+                   l.name as list, p.profile_url,
+                   array(select c.name from campaign_executions e
+                           join campaigns c on c.organization_id = e.organization_id
+                                           and c.id = e.campaign_id
+                          where e.organization_id = p.organization_id and e.lead_id = p.id
+                            and c.list_id = p.list_id
+                          order by c.id) as campaigns
+              from leads p
+              join lead_lists l on l.organization_id = p.organization_id and l.id = p.list_id
+             where p.organization_id = %(organization_id)s
+               and (p.id = %(id)s or p.identity = any(%(names)s)
+                    or p.public_identifier = any(%(names)s) or p.provider_id = any(%(names)s))
+               and (%(campaign_id)s::uuid is null or exists (
+                    select from campaign_executions e
+                     where e.organization_id = p.organization_id
+                       and e.campaign_id = %(campaign_id)s and e.lead_id = p.id))
+             order by p.id
+            """,
+            {
+                "organization_id": organization_id,
+                "campaign_id": campaign_id,
+                "id": who if isinstance(who, UUID) else None,
+                "names": names,
+            },
+        )
+        return await cursor.fetchall()
 
 
 async def _stage(

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, Rollback
 
 from clento_engine.store.accounts import NOT_LOOKED_UP
 from clento_engine.store.errors import StillUnknown, StillWalked
@@ -86,6 +86,16 @@ async def bind(
     organisation before is folded into that one.  One that Unipile shows for another member than
     before, or whose member another organisation has, is paused.  Said twice, it changes nothing.
     """
+    of = {
+        "organization_id": organization_id,
+        "account_id": account_id,
+        "member_id": member_id,
+        "unipile_account_id": unipile_account_id,
+        "created_at": created_at,
+        "now": now,
+    }
+    if await _is_as_it_was(conn, of):
+        return Bound(account_id, is_folded=False)
     async with conn.transaction():
         await _one_at_a_time(conn)
         cursor = await conn.execute(
@@ -105,14 +115,6 @@ async def bind(
         if await _is_of_others(conn, organization_id, member_id, unipile_account_id, holder):
             await _refuse(conn, organization_id, account_id, HELD_ELSEWHERE, now)
             return Refused(HELD_ELSEWHERE, is_paused=True)
-        of = {
-            "organization_id": organization_id,
-            "account_id": account_id,
-            "member_id": member_id,
-            "unipile_account_id": unipile_account_id,
-            "created_at": created_at,
-            "now": now,
-        }
         if holder is None or holder.is_released:
             await _take(conn, of, holder)
         elif holder.account_id == account_id:
@@ -200,6 +202,38 @@ async def remove_account(
 async def _one_at_a_time(conn: AsyncConnection[Any]) -> None:
     """Keep every other change of who has which member out; readers and claims go on."""
     await conn.execute("lock table provider_accounts in share row exclusive mode")
+
+
+_AS_IT_WAS = """
+select from connected_accounts a
+  join provider_accounts p on p.member_id = a.provider_id
+                          and p.organization_id = a.organization_id and p.account_id = a.id
+ where a.organization_id = %(organization_id)s and a.id = %(account_id)s
+   and a.unipile_account_id = %(unipile_account_id)s and a.provider_id = %(member_id)s
+   and a.removed_at is null and p.released_at is null
+   and p.unipile_account_id = %(unipile_account_id)s
+   and (%(created_at)s::timestamptz is null or p.created_at = %(created_at)s)
+"""
+
+
+async def _is_as_it_was(conn: AsyncConnection[Any], of: Mapping[str, Any]) -> bool:
+    """Confirm an account of which nothing is new, as most are; False: there is more to write.
+
+    Without the lock on who has which member: each sweep asks, and a process that stopped over it
+    stopped the sweeps of all.  Whoever changes that locks the account's lanes or its row as well.
+    """
+    cursor = await conn.execute(_AS_IT_WAS, of)
+    if cursor.rowcount == 0:
+        return False
+    is_as_it_was = False
+    async with conn.transaction():
+        await lock_lanes(conn, of["organization_id"], account_id=of["account_id"])
+        cursor = await conn.execute(f"{_AS_IT_WAS} for no key update of a", of)
+        is_as_it_was = cursor.rowcount > 0
+        if not is_as_it_was:  # changed meanwhile; undone, for lanes are locked after members
+            raise Rollback
+        await _resume(conn, of, "AccountResumed", always_tell=False)
+    return is_as_it_was
 
 
 async def _holder(conn: AsyncConnection[Any], member_id: str) -> _Holder | None:

@@ -127,7 +127,8 @@ _KEY = (
     " to_outcome"
 )
 
-# The first shard that nobody has: there are always more shards than connections.
+# The first shard that nobody has: there are always more shards than connections.  With one for all,
+# each turn would wait to the other's commit for the row of their common move, its lanes locked.
 _ADD = f"""
 with free as materialized (
     select shard from (select generate_series(0, 32767) as shard offset 0) s

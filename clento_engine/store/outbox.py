@@ -1,6 +1,6 @@
 """Notices to customers, saved with the state that they tell of, and sent until they arrive."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -8,8 +8,12 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 from psycopg.errors import UniqueViolation
+from uuid_utils.compat import uuid7
 
+from clento_engine.domain.execution import Notify
 from clento_engine.domain.notice import Notice
+from clento_engine.domain.report import Effected
+from clento_engine.domain.workflow import Workflow
 from clento_engine.store.errors import AlreadyExists, Noun
 from clento_engine.store.inbox import NOBODY_KNOWN
 from clento_engine.store.rows import recordset
@@ -154,6 +158,64 @@ async def tell(conn: AsyncConnection[Any], news: Sequence[News], now: datetime) 
         for each in news
     )
     await conn.execute(_TELL, {"rows": rows, "now": now})
+
+
+# A webhook node's notice, once for each lead and node, with what is known of the lead.
+_TELL_NODES = f"""
+insert into webhook_deliveries (organization_id, id, campaign_id, lead_id, node_id, url, payload,
+                                next_attempt_at)
+select r.organization_id, r.id, r.campaign_id, r.lead_id, r.node_id, coalesce(w.url, r.url),
+       jsonb_build_object(
+         'event', 'lead.step', 'id', r.id, 'at', %(now)s, 'organizationId', r.organization_id,
+         'campaign', {CAMPAIGN},
+         'nodeId', r.node_id,
+         'execution', r.execution,
+         'lead', {LEAD}),
+       %(now)s
+  from json_to_recordset(%(rows)s) as r(organization_id uuid, id uuid, campaign_id uuid,
+       lead_id uuid, node_id text, webhook_id text, url text, execution jsonb)
+  join campaigns c on c.organization_id = r.organization_id and c.id = r.campaign_id
+  join leads p on p.organization_id = r.organization_id and p.id = r.lead_id
+  left join webhook_endpoints w
+    on w.organization_id = r.organization_id and w.id = r.webhook_id
+ where coalesce(w.url, r.url) is not null
+    on conflict (organization_id, campaign_id, lead_id, node_id) do nothing
+"""
+
+
+async def tell_nodes(
+    conn: AsyncConnection[Any],
+    effects: Iterable[Effected],
+    workflows: Mapping[tuple[UUID, UUID], Workflow],
+    now: datetime,
+) -> None:
+    """Put the notices of webhook nodes into the outbox; `workflows` by campaign and lead."""
+    notices = []
+    for report, effect, run in effects:
+        if not isinstance(effect, Notify):
+            continue
+        node = workflows[report.campaign_id, report.lead_id].nodes[effect.node_id]
+        notices.append(
+            {
+                "organization_id": report.organization_id,
+                "id": uuid7(),
+                "campaign_id": report.campaign_id,
+                "lead_id": report.lead_id,
+                "node_id": effect.node_id,
+                "webhook_id": node.webhook_id,
+                "url": node.webhook_url,
+                "execution": {
+                    "status": run.status,
+                    "outcome": run.outcome,
+                    "connected": run.connected,
+                    "replied": run.replied,
+                    "startedAt": run.started_at,
+                    "accountId": report.account_id,
+                },
+            }
+        )
+    if notices:
+        await conn.execute(_TELL_NODES, {"rows": recordset(notices), "now": now})
 
 
 _LATE = f"""

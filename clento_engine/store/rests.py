@@ -14,11 +14,20 @@ from clento_engine.domain.backoff import doubled
 from clento_engine.domain.failure import SILENCES_IN_A_ROW
 
 # Ours, no source gives a figure.  Doubled with every probe that fails, and with every rest that
-# begins before a step has succeeded: an outage of an hour costs nine of them.
-FIRST_REST, LONGEST_REST = timedelta(seconds=30), timedelta(minutes=10)
+# begins before a step has succeeded: an outage of an hour costs eleven of them.
+FIRST_REST, LONGEST_REST = timedelta(seconds=10), timedelta(minutes=10)
 
 # Read once by a statement: nothing is to be asked until the rest is closed, its end does not count.
-IS_RESTING = "exists (select from installation where rest_until is not null)"
+IS_RESTING = "exists (select from provider_rest where until is not null)"
+
+
+def _free(where: str) -> str:
+    """Return a query for the row, if nobody holds it.
+
+    It is of all tickers: waited for, one process that stopped over it in a transaction would stop
+    every other.  What is not written for it, the next answer tells.
+    """
+    return f"(select is_only from provider_rest where {where} for no key update skip locked) f"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +43,7 @@ class Rest:
 async def rest(conn: AsyncConnection[Any]) -> Rest | None:
     """Return the rest under way, if there is one."""
     cursor = await conn.execute(
-        "select rest_since, rest_until, rest_failures, rest_reason from installation"
-        " where rest_until is not null"
+        "select since, until, failures, reason from provider_rest where until is not null"
     )
     row = await cursor.fetchone()
     return None if row is None else Rest(*row)
@@ -49,20 +57,24 @@ async def note_silence(
     What was under way when a rest was opened neither prolongs it nor opens another.
     """
     cursor = await conn.execute(
-        "insert into installation as i (silences) values (%(silences)s)"
-        " on conflict (is_only) do update"
-        " set silences = least(i.silences + excluded.silences, %(most)s)"
-        " where i.rest_until is null"
-        " returning silences, rest_failures",
-        {"silences": min(silences, SILENCES_IN_A_ROW), "most": SILENCES_IN_A_ROW},
+        f"update provider_rest r set silences = least(r.silences + %(silences)s, %(most)s)"
+        f" from {_free('until is null')} where r.is_only = f.is_only"
+        " returning r.silences, r.failures",
+        {"silences": silences, "most": SILENCES_IN_A_ROW},
     )
     row = await cursor.fetchone()
-    if row is None or row[0] < SILENCES_IN_A_ROW:
+    if row is None:
+        await conn.execute(  # a hand deleted it
+            "insert into provider_rest (is_only) select true"
+            " where not exists (select from provider_rest) on conflict do nothing"
+        )
+        return None
+    if row[0] < SILENCES_IN_A_ROW:
         return None
     until = now + doubled(FIRST_REST, LONGEST_REST, row[1])
     await conn.execute(
-        "update installation set silences = 0, rest_since = %s, rest_until = %s,"
-        " rest_failures = least(rest_failures + 1, 1000), rest_reason = %s",
+        "update provider_rest set silences = 0, since = %s, until = %s,"
+        " failures = least(failures + 1, 1000), reason = %s",
         (now, until, reason),
     )
     return Rest(now, until, row[1] + 1, reason)
@@ -75,8 +87,8 @@ async def take_probe(conn: AsyncConnection[Any], now: datetime) -> Rest | None:
     """
     async with conn.transaction():
         cursor = await conn.execute(
-            "select rest_since, rest_failures, rest_reason from installation"
-            " where rest_until <= %s for no key update skip locked",
+            "select since, failures, reason from provider_rest"
+            " where until <= %s for no key update skip locked",
             (now,),
         )
         row = await cursor.fetchone()
@@ -85,8 +97,7 @@ async def take_probe(conn: AsyncConnection[Any], now: datetime) -> Rest | None:
         since, failures, reason = row
         until = now + doubled(FIRST_REST, LONGEST_REST, failures)
         await conn.execute(
-            "update installation set rest_until = %s,"
-            " rest_failures = least(rest_failures + 1, 1000)",
+            "update provider_rest set until = %s, failures = least(failures + 1, 1000)",
             (until,),
         )
     return Rest(since, until, failures + 1, reason)
@@ -98,18 +109,21 @@ async def probed(conn: AsyncConnection[Any], taken: Rest, reason: str | None) ->
     Its failures stay until a step has succeeded (`wake_up`): a gateway may let the probe through
     and nothing else.
     """
-    end = "rest_until = null, rest_since = null, rest_reason = null"
+    end = "until = null, since = null, reason = null"
     cursor = await conn.execute(
-        f"update installation set {end if reason is None else 'rest_reason = %(reason)s'}"
-        " where rest_until = %(until)s",
+        f"update provider_rest set {end if reason is None else 'reason = %(reason)s'}"
+        " where until = %(until)s",
         {"until": taken.until, "reason": reason},
     )
     return cursor.rowcount > 0
 
 
 async def wake_up(conn: AsyncConnection[Any]) -> None:
-    """Forget the silences: a step has succeeded."""
+    """Forget the silences: a step or a sweep has succeeded.
+
+    Also while a rest lasts that began in the same moment: the next one is not longer for it.
+    """
     await conn.execute(
-        "update installation set silences = 0, rest_failures = 0"
-        " where rest_until is null and (silences > 0 or rest_failures > 0)"
+        "update provider_rest r set silences = 0, failures = 0"
+        f" from {_free('silences > 0 or failures > 0')} where r.is_only = f.is_only"
     )

@@ -10,8 +10,9 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
 from clento_engine.domain import execution as ex
+from clento_engine.domain.report import Report
 from clento_engine.store.literals import INTENDED
-from clento_engine.store.settle import Report, apply
+from clento_engine.store.settle import apply
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ async def suppress(
         )
         event = ex.Suppressed(f"{kind}: {reason}")
         reports = [
-            Report(organization_id, campaign_id, lead_id, account_id, event=event)
+            Report.of_news(organization_id, campaign_id, lead_id, account_id, event)
             for campaign_id, lead_id, account_id in await cursor.fetchall()
         ]
         settled = await apply(conn, reports, now=now, actor=actor)

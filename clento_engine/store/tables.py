@@ -136,15 +136,6 @@ installation = Table(
     Column("provider_kind", Text),
     Column("provider_dsn", Text),  # the origin: scheme, host, port
     _at("bound_at"),
-    # of accounts that no organisation has: counted, never stored
-    Column("unrouted_webhooks", BigInteger, nullable=False, server_default="0"),
-    # answers in a row that were not the provider's; too many open a rest: nobody asks it until a
-    # probe was answered.  The failures stay until a step has succeeded.
-    Column("silences", SmallInteger, nullable=False, server_default="0"),
-    _at("rest_since"),
-    _at("rest_until"),  # when it is probed
-    Column("rest_failures", SmallInteger, nullable=False, server_default="0"),
-    Column("rest_reason", Text),
     CheckConstraint("is_only", name="is_only"),
     CheckConstraint("provider_kind IN ('real', 'simulated')", name="provider_kind"),
     CheckConstraint(
@@ -152,11 +143,32 @@ installation = Table(
         " AND (provider_kind IS NULL) = (bound_at IS NULL)",
         name="bound",
     ),
+)
+
+provider_rest = Table(
+    "provider_rest",
+    metadata,
+    # one row: answers in a row that were not the provider's; too many open a rest, in which nobody
+    # asks it until a probe was answered.  The failures stay until a step or a sweep has succeeded.
+    Column("is_only", Boolean, primary_key=True, server_default=text("true")),
+    Column("silences", SmallInteger, nullable=False, server_default="0"),
+    _at("since"),
+    _at("until"),  # when it is probed
+    Column("failures", SmallInteger, nullable=False, server_default="0"),
+    Column("reason", Text),
+    CheckConstraint("is_only", name="is_only"),
     CheckConstraint(
-        "(rest_until IS NULL) = (rest_since IS NULL)"
-        " AND (rest_until IS NULL) = (rest_reason IS NULL)",
-        name="rest",
+        "(until IS NULL) = (since IS NULL) AND (until IS NULL) = (reason IS NULL)", name="rest"
     ),
+)
+
+unrouted_webhooks = Table(
+    "unrouted_webhooks",
+    metadata,
+    # one row: how many came of accounts that no organisation has; they are never stored
+    Column("is_only", Boolean, primary_key=True, server_default=text("true")),
+    Column("received", BigInteger, nullable=False),
+    CheckConstraint("is_only", name="is_only"),
 )
 
 tickers = Table(

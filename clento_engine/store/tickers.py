@@ -56,7 +56,7 @@ async def beat(conn: AsyncConnection[Any], ticker: Ticker) -> bool:
         "forgotten": ticker.seen_at - FORGOTTEN,
         "checked": ticker.seen_at - LANES_EVERY,
     }
-    async with conn.transaction():
+    async with conn.pipeline(), conn.transaction():  # in one flight: the row is of the host
         await conn.execute(
             """
             insert into tickers (host, kind, pid, version, provider, started_at, seen_at)

@@ -12,18 +12,13 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
+from clento_engine.domain.report import Report
 from clento_engine.store.claim import Claim, Wanted, ask, claim, take
 from clento_engine.store.due import Due, told
 from clento_engine.store.due import ask as ask_due
+from clento_engine.store.guessed import guess, settle_guessed, write_unchanged
 from clento_engine.store.plans import refresh
-from clento_engine.store.settle import (
-    Report,
-    Settled,
-    guess,
-    settle,
-    settle_guessed,
-    write_unchanged,
-)
+from clento_engine.store.settle import Settled, settle
 
 
 @dataclass(slots=True)

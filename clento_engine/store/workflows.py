@@ -2,20 +2,32 @@
 
 import logging
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from psycopg import AsyncConnection
+from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 from uuid_utils.compat import uuid7
 
 from clento_engine.domain.limits import carried_per_day
 from clento_engine.domain.workflow import Workflow, from_json, to_json
+from clento_engine.store.errors import NotFound, Noun
 
 log = logging.getLogger(__name__)
 
 _MOST_KEPT = 1000
 _kept: dict[UUID, Workflow] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class SavedWorkflow:
+    """A version of a workflow as the editor saved it."""
+
+    name: str
+    version: int
+    document: object
 
 
 async def load_workflows(
@@ -51,6 +63,22 @@ def _read(version_id: UUID, compiled: Any) -> Workflow:  # noqa: ANN401  JSON
         )
         return Workflow(first="", nodes={})
     return workflow
+
+
+async def version(
+    conn: AsyncConnection[Any], organization_id: UUID, version_id: UUID
+) -> SavedWorkflow:
+    """Return a version of a workflow.  Raises NotFound."""
+    async with conn.cursor(row_factory=class_row(SavedWorkflow)) as cursor:
+        await cursor.execute(
+            "select name, version, document from workflow_versions"
+            " where organization_id = %s and id = %s",
+            (organization_id, version_id),
+        )
+        found = await cursor.fetchone()
+    if found is None:
+        raise NotFound(Noun.WORKFLOW_VERSION, str(version_id))
+    return found
 
 
 async def save_workflow(

@@ -64,6 +64,14 @@ def test_the_memory_of_an_import_must_not_follow_its_rows() -> None:
     assert verdicts(operators.result(found))["Memory of an import, 1 M leads to 100 k"] == "NOT met"
 
 
+@pytest.mark.parametrize(("took_ms", "verdict"), [(49.0, "met"), (51.0, "NOT met")])
+def test_a_status_of_many_senders_has_the_time_that_one_of_many_leads_has(
+    took_ms: float, verdict: str
+) -> None:
+    found = verdicts(operators.result(rows("2,000 senders", status_ms=took_ms)))
+    assert found["2,000 senders: status"] == verdict
+
+
 @pytest.mark.parametrize(
     ("name", "value", "bar"),
     [

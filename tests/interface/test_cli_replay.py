@@ -11,7 +11,8 @@ from commanded import VISIT, Clento, action, edge
 from psycopg import AsyncConnection
 
 from clento_engine.domain import execution as ex
-from clento_engine.store.settle import Report, settle
+from clento_engine.domain.report import Report
+from clento_engine.store.settle import settle
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 PEOPLE = ("lea-moreau", "hugo-legoff", "zoe-ashgrove")
@@ -51,7 +52,7 @@ def hear(clento: Clento, slug: str, *heard: ex.Event, campaign: str = "spring") 
             keys: tuple[UUID, UUID, UUID, UUID] | None = await cursor.fetchone()
             assert keys is not None
             for event in heard:
-                await settle(conn, [Report(*keys, event=event)], now=NOW, actor="test")
+                await settle(conn, [Report.of_news(*keys, event)], now=NOW, actor="test")
 
     asyncio.run(written())
 

@@ -16,6 +16,7 @@ from clento_engine.domain.campaign import Pace
 from clento_engine.domain.lead import Identity, LeadRow
 from clento_engine.domain.limits import DAY, HOUR, MONTH, WEEK, Caps
 from clento_engine.domain.operation import Budget, Operation
+from clento_engine.domain.report import Report
 from clento_engine.domain.schedule import is_open, parse_hours
 from clento_engine.domain.workflow import Branch, Edge, Node, Workflow
 from clento_engine.provider.unipile import UnipileClient
@@ -35,7 +36,6 @@ from clento_engine.store.claimed import Claimed
 from clento_engine.store.database import Conn, Database
 from clento_engine.store.leads import import_leads
 from clento_engine.store.replay import replay_walks
-from clento_engine.store.settle import Report
 from clento_engine.store.tables import metadata
 from clento_engine.store.workflows import save_workflow
 

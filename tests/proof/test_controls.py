@@ -24,6 +24,7 @@ from clento_engine.domain import execution as ex
 from clento_engine.domain.action import ActionState
 from clento_engine.domain.limits import LEASE, Caps
 from clento_engine.domain.operation import Budget, Operation
+from clento_engine.domain.report import Report
 from clento_engine.interface.chaos.judge import Findings
 from clento_engine.provider.port import Provider
 from clento_engine.runtime import reconcile, ticker
@@ -33,7 +34,6 @@ from clento_engine.runtime.world import World
 from clento_engine.simulator.ledger import Effect
 from clento_engine.store import claim as claiming
 from clento_engine.store.claimed import Claimed
-from clento_engine.store.settle import Report
 from clento_engine.store.turn import Turned, turn
 
 MESSAGE = Scenario(

@@ -54,6 +54,7 @@ from clento_engine.domain.account import PausedBy
 from clento_engine.domain.action import ActionState
 from clento_engine.domain.limits import Caps
 from clento_engine.domain.operation import Budget, Operation
+from clento_engine.domain.report import Report
 from clento_engine.domain.schedule import closes_at, opens_at, parse_hours
 from clento_engine.runtime import act as acting
 from clento_engine.runtime import reconcile as reconciling
@@ -76,7 +77,7 @@ from clento_engine.store.claimed import Claimed
 from clento_engine.store.database import Database
 from clento_engine.store.due import due
 from clento_engine.store.errors import CannotDo
-from clento_engine.store.settle import Report, settle
+from clento_engine.store.settle import settle
 
 T = TypeVar("T")
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "default")
@@ -622,7 +623,7 @@ NUMBERED = {  # by module of the store
     "claim": ("uuid4",),
     "doubtful": ("uuid4",),
     "leads": ("uuid7",),
-    "settle": ("uuid7",),
+    "outbox": ("uuid7",),
 }
 
 
@@ -680,8 +681,8 @@ def a_lost_answer_is_taken_for_a_no(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def settle_wakes_no_lane(monkeypatch: pytest.MonkeyPatch) -> None:
-    for form in ("_WRITE", "_WRITE_UNCHANGED"):
-        edit(monkeypatch, f"settle.{form}", "(t.before is null or t.before > t.at)", "false")
+    for statement in ("settle._WRITE", "guessed._WRITE_UNCHANGED"):
+        edit(monkeypatch, statement, "(t.before is null or t.before > t.at)", "false")
 
 
 def units_are_not_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -720,7 +721,7 @@ def replies_are_not_heard(monkeypatch: pytest.MonkeyPatch) -> None:
         heard = not isinstance(event, ex.Replied)
         return decide(workflow, run, event, now) if heard else ex.Decision(run)
 
-    for module in ("store.settle", "domain.replay"):  # else the replay would see it first
+    for module in ("store.writing", "domain.replay"):  # else the replay would see it first
         monkeypatch.setattr(f"clento_engine.{module}.decide", deaf)
 
 

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clento_engine.domain.failure import (
-    SILENCES_IN_A_ROW,
     Fail,
     Failure,
     Means,
@@ -254,11 +253,11 @@ def test_an_answer_without_a_type_is_not_unipile_s_and_judges_nothing(
     if call.is_write:
         with pytest.raises(OutcomeUnknown) as unknown:
             failure(answer)
-        assert unknown.value.silence == SILENCES_IN_A_ROW
+        assert unknown.value.silence == 1
     else:
         found = failure(answer)
         assert isinstance(found, Retry)
-        assert found.silence == SILENCES_IN_A_ROW
+        assert found.silence == 1
         assert "not Unipile's own answer" in found.reason
 
 
@@ -299,7 +298,7 @@ def test_what_is_not_found_decides_whom_it_concerns(kind: str) -> None:
     assert not_found(Call.POST) == not_found(Call.COMMENT) == Skip("", means=means)
     assert not_found(Call.SEND_MESSAGE) == Skip("", means=means)
     assert not_found(Call.ACCOUNT) == PAUSE
-    assert already(Refusal(Call.DELETE_WEBHOOK, 404, kind)) == Sent(repeated=True)
+    assert already(Refusal(Call.DELETE_WEBHOOK, 404, kind)) == Sent()
 
 
 def test_an_attendee_who_is_not_found_has_no_chat_but_a_gateways_404_proves_nothing() -> None:
@@ -321,7 +320,7 @@ def test_whether_an_invitation_that_is_not_there_is_withdrawn_only_the_profile_s
 
 def test_a_repeated_reaction_is_a_reaction() -> None:
     again = "action_already_performed"
-    assert already(Refusal(Call.REACT, 422, again)) == Sent(repeated=True)
+    assert already(Refusal(Call.REACT, 422, again)) == Sent()
     assert already(Refusal(Call.INVITE, 422, again)) is None
 
 
@@ -330,7 +329,6 @@ def test_a_repeated_reaction_is_a_reaction() -> None:
 )
 def test_an_account_without_inmail_goes_on_with_everything_else(kind: str) -> None:
     assert meaning(Refusal(Call.INMAIL, 422, kind)) == SKIP
-    assert meaning(Refusal(Call.INMAIL_BALANCE, 422, kind)) == SKIP
     assert meaning(Refusal(Call.START_CHAT, 422, kind)) == PAUSE
 
 

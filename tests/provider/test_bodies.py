@@ -241,7 +241,7 @@ async def test_a_list_whose_pages_come_to_too_much_is_one_without_end(
 
     room = Room(MB)
     client = UnipileClient(DSN, TOKEN, transport=httpx.MockTransport(page), room=room)
-    answer = await client.chat_messages("chat1")
+    answer = await client.chat_messages(ACCOUNT_ID, "chat1")
     assert answer == Retry("answer not understood: a list without end")
     assert number == 3
     assert room._free == MB
@@ -293,7 +293,7 @@ def with_id(value: Any, bad: str) -> Any:
 
 
 @pytest.mark.parametrize("bad", BAD_IDS, ids=range(len(BAD_IDS)))
-@pytest.mark.parametrize("name", [name for name in READS if name != "inmail_balance"])
+@pytest.mark.parametrize("name", list(READS))
 async def test_an_answer_with_a_bad_id_is_not_understood(name: str, bad: str) -> None:
     def poisoned(request: httpx.Request) -> httpx.Response:
         body = with_id(sample(request).json(), bad)
@@ -355,7 +355,7 @@ async def test_a_chat_under_an_id_that_is_none_is_gone_and_nothing_is_sent(chat_
     stub = Stub(lambda _: httpx.Response(200, json={}))
     for answer in (
         await stub.client.send_message(ACCOUNT_ID, chat_id, "Hello"),
-        await stub.client.chat_messages(chat_id),
+        await stub.client.chat_messages(ACCOUNT_ID, chat_id),
     ):
         assert isinstance(answer, Skip)
         assert answer.means is Means.GONE
@@ -379,6 +379,6 @@ async def test_no_message_is_of_tomorrow(stamp: str, at: datetime) -> None:
     client = UnipileClient(DSN, TOKEN, transport=transport, clock=lambda: T0)
     for found in (
         await client.messages(ACCOUNT_ID, after=T0),
-        (await client.chat_messages("chat1")).items,  # type: ignore[union-attr]
+        (await client.chat_messages(ACCOUNT_ID, "chat1")).items,  # type: ignore[union-attr]
     ):
         assert [one.sent_at for one in found] == [at]  # type: ignore[union-attr]

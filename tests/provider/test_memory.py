@@ -27,7 +27,7 @@ from clento_engine.provider.unipile import UnipileClient
 async def ask(client, number):
     try:
         if number % 3:
-            await (client.relations("a") if number % 2 else client.chat_messages("c"))
+            await (client.relations("a") if number % 2 else client.chat_messages("a", "c"))
         else:
             await client.start_chat("a", "ACoAAB", "Hello")
     except OutcomeUnknown:

@@ -11,7 +11,6 @@ import pytest
 from unipile_samples import (
     ACCOUNT,
     ACCOUNT_ID,
-    BALANCE,
     CHAT,
     COMMENT,
     DSN,
@@ -180,11 +179,7 @@ class Samples:
             case Situation.TAKES_NO_INMAIL:
                 return {"POST /chats": problem("not_allowed_inmail", 422)}
             case Situation.NO_SUCH_PLAN:
-                balance: Json = {**BALANCE, "sales_navigator": None}
-                return {
-                    "POST /chats": problem("feature_not_subscribed", 403),
-                    "GET /linkedin/inmail_balance": _ok(balance),
-                }
+                return {"POST /chats": problem("feature_not_subscribed", 403)}
             case Situation.SIGNED_OUT:
                 sources = [{"id": "acc_1_MESSAGING", "status": "CREDENTIALS"}]
                 return {
@@ -320,7 +315,6 @@ async def test_a_stranger_is_neither_connected_nor_invited(stage: Stage) -> None
     assert isinstance(profile, port.Profile)
     assert profile.provider_id == person
     assert (profile.connected, profile.invitation_pending) == (False, False)
-    assert (profile.first_name, profile.last_name) == ("Lea", "Example")
     assert profile.public_identifier == "lea-example"
 
 
@@ -370,7 +364,6 @@ async def test_an_invitation_has_an_id(stage: Stage) -> None:
     sent = await stage.client.invite(stage.account, person, "Hello")
     assert isinstance(sent, port.Sent)
     assert sent.reference
-    assert not sent.repeated
 
 
 async def test_a_pending_invitation_is_seen_in_the_list_and_on_the_profile(stage: Stage) -> None:
@@ -445,7 +438,7 @@ async def test_a_second_reaction_is_one_that_was_there(stage: Stage) -> None:
     post = await stage.client.post(stage.account, stage.post())
     assert isinstance(post, port.Post)
     assert post.reacted
-    assert await stage.client.react(stage.account, stage.post()) == port.Sent(repeated=True)
+    assert await stage.client.react(stage.account, stage.post()) == port.Sent()
 
 
 async def test_a_comment_has_an_id_and_is_found_by_its_author_and_text(stage: Stage) -> None:
@@ -456,7 +449,7 @@ async def test_a_comment_has_an_id_and_is_found_by_its_author_and_text(stage: St
     stage.arrange(Situation.COMMENTED)
     comment, *_ = shown(await stage.client.own_comments(stage.account, stage.own_id))
     assert isinstance(comment, port.Comment)
-    assert (comment.author_id, comment.text) == (stage.own_id, TEXT)
+    assert comment.text == TEXT
     assert comment.post_urn == stage.post()
     assert comment.id
 
@@ -492,8 +485,8 @@ async def test_a_message_to_a_stranger_is_skipped(stage: Stage) -> None:
 async def test_a_sent_message_is_found_again(stage: Stage) -> None:
     person = stage.arrange(Situation.FRIEND_WITH_CHAT)
     (chat,) = expect(await stage.client.chats_with(stage.account, person))
-    assert chat == port.Chat(stage.chat(), person, read_only=False)
-    messages = await stage.client.chat_messages(stage.chat())
+    assert chat == port.Chat(stage.chat(), person)
+    messages = await stage.client.chat_messages(stage.account, stage.chat())
     assert isinstance(messages, port.Messages)
     assert messages.is_whole
     (message,) = messages.items
@@ -531,12 +524,6 @@ async def test_an_inmail_that_cannot_be_is_skipped(stage: Stage, why: Situation)
     assert isinstance(answer, Skip)
 
 
-async def test_the_inmail_balance_is_none_for_what_is_not_subscribed(stage: Stage) -> None:
-    stage.arrange(Situation.NO_SUCH_PLAN)
-    balance = await stage.client.inmail_balance(stage.account)
-    assert balance == port.InmailBalance(None, None, None)
-
-
 # -- accounts and webhooks
 
 
@@ -545,7 +532,6 @@ async def test_an_account_that_is_signed_in_is_usable(stage: Stage) -> None:
     assert isinstance(account, port.Account)
     assert (account.id, account.provider_id) == (stage.account, stage.own_id)
     assert (account.usable, account.status) == (True, "OK")
-    assert expect(await stage.client.accounts()) == (account,)
 
 
 async def test_an_account_that_is_signed_out_stops(stage: Stage) -> None:
@@ -738,8 +724,10 @@ async def test_a_chat_of_hundreds_is_read_back_to_the_message_that_is_known() ->
     transport = httpx.ASGITransport(app=create_app(there))
     async with UnipileClient(DSN, TOKEN, transport=transport) as client:
         chat_id = account.member.chats[0].ids[account.id]
-        lately = await client.chat_messages(chat_id, back_to=[sent[400].ids[account.id]])
-        whole = await client.chat_messages(chat_id, back_to=["unknown"])
+        lately = await client.chat_messages(
+            account.id, chat_id, back_to=[sent[400].ids[account.id]]
+        )
+        whole = await client.chat_messages(account.id, chat_id, back_to=["unknown"])
         assert isinstance(lately, port.Messages)
         assert isinstance(whole, port.Messages)
     newest_first = [message.ids[account.id] for message in reversed(sent)]

@@ -22,7 +22,8 @@ from unipile_samples import ACCOUNT_ID, CHAT, PROFILE, TOKEN, listed
 
 from clento_engine.domain.failure import OutcomeUnknown, Retry
 from clento_engine.provider import port
-from clento_engine.provider.unipile import UnipileClient, _Request, aiohttp_transport
+from clento_engine.provider.transport import _Request, aiohttp_transport
+from clento_engine.provider.unipile import UnipileClient
 
 Ask = Callable[[UnipileClient], Awaitable[object]]
 
@@ -393,7 +394,7 @@ async def test_nothing_is_written_when_the_connection_comes_too_late(
         before = len(server.heads)
         with monkeypatch.context() as stopped:
             stopped.setattr(
-                "clento_engine.provider.unipile.perf_counter", lambda: next(readings, 3600.0)
+                "clento_engine.provider.transport.perf_counter", lambda: next(readings, 3600.0)
             )
             answer = await ask(client)
         await asyncio.sleep(0)
@@ -414,7 +415,7 @@ async def test_a_body_that_comes_too_late_is_not_written(monkeypatch: pytest.Mon
     async with serving(script) as (server, client):
         with monkeypatch.context() as stopped:
             stopped.setattr(
-                "clento_engine.provider.unipile.perf_counter", lambda: next(readings, 3600.0)
+                "clento_engine.provider.transport.perf_counter", lambda: next(readings, 3600.0)
             )
             answer = await POST(client)
         await asyncio.sleep(0)
@@ -442,7 +443,7 @@ def test_a_request_leaves_before_anything_else_has_its_turn(
             # nothing else runs until we are done: it arrives now, or was kept back
             left.append(arrived.wait(timeout=10))
 
-    monkeypatch.setattr("clento_engine.provider.unipile._Request", Watched)
+    monkeypatch.setattr("clento_engine.provider.transport._Request", Watched)
 
     async def asked(url: str) -> object:
         async with UnipileClient(url, TOKEN) as client:
@@ -661,7 +662,7 @@ def test_without_a_look_at_the_connection_the_stray_answer_would_be_taken(
     read: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("clento_engine.provider.unipile._is_tainted", lambda _: False)
+    monkeypatch.setattr("clento_engine.provider.transport._is_tainted", lambda _: False)
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         with Talker(FIRST, STRAY) as talker:
             answer = runner.run(_asked_twice(talker, more=1, mid_answer=False, read=read))

@@ -29,7 +29,7 @@ PRODUCT = "no id of the product that was asked for"
 BY_SLUG: Ask = lambda c: c.profile(ACCOUNT_ID, "lea-example")  # noqa: E731
 NAVIGATOR: Ask = lambda c: c.profile(ACCOUNT_ID, "ACoAAB1", sales_navigator=True)  # noqa: E731
 BY_SALES_ID: Ask = lambda c: c.profile(ACCOUNT_ID, "ACwAAB1", sales_navigator=True)  # noqa: E731
-IN_LINKEDINS_CHAT: Ask = lambda c: c.chat_messages("2-abc")  # noqa: E731
+IN_LINKEDINS_CHAT: Ask = lambda c: c.chat_messages(ACCOUNT_ID, "2-abc")  # noqa: E731
 BY_NUMBER: Ask = lambda c: c.post(ACCOUNT_ID, "7332661864792854528")  # noqa: E731
 BY_ACTIVITY: Ask = lambda c: c.post(ACCOUNT_ID, "urn:li:activity:7332661864792854528")  # noqa: E731
 
@@ -134,7 +134,7 @@ KINDS = {kind for kinds in answers._KINDS.values() for kind in kinds}
 
 def test_every_call_has_its_own_kind_of_answer() -> None:
     assert answers._KINDS.keys() == set(Call)
-    assert set(CALLS.values()) == set(Call)
+    assert set(CALLS.values()) == set(Call) - {Call.ACCOUNTS}  # a probe takes any answer
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -18,16 +18,14 @@ READS: dict[str, Ask] = {
     "post": lambda c: c.post(ACCOUNT_ID, "urn:li:ugcPost:7332661863920324609"),
     "own_comments": lambda c: c.own_comments(ACCOUNT_ID, "ACoAAA0"),
     "sent_invitations": lambda c: c.sent_invitations(ACCOUNT_ID),
-    "inmail_balance": lambda c: c.inmail_balance(ACCOUNT_ID),
     "chats_with": lambda c: c.chats_with(ACCOUNT_ID, "ACoAAB1"),
     "has_chats": lambda c: c.has_chats(ACCOUNT_ID),
-    "newest_messages": lambda c: c.newest_messages("chat1"),
+    "newest_messages": lambda c: c.newest_messages(ACCOUNT_ID, "chat1"),
     "chat": lambda c: c.chat(ACCOUNT_ID, "chat1"),
-    "chat_messages": lambda c: c.chat_messages("chat1"),
+    "chat_messages": lambda c: c.chat_messages(ACCOUNT_ID, "chat1"),
     "messages": lambda c: c.messages(ACCOUNT_ID, after=T0),
     "relations": lambda c: c.relations(ACCOUNT_ID),
     "account": lambda c: c.account(ACCOUNT_ID),
-    "accounts": lambda c: c.accounts(),
     "webhooks": lambda c: c.webhooks(),
 }
 SENDS: dict[str, Ask] = {  # writes answered with Sent

@@ -166,12 +166,6 @@ MESSAGE: Json = {
     "attachments": [],
     "reactions": [],
 }
-BALANCE: Json = {
-    "object": "LinkedinInmailBalance",
-    "premium": None,
-    "recruiter": None,
-    "sales_navigator": 150,
-}
 WEBHOOK: Json = {
     "object": "Webhook",
     "id": "wh1",
@@ -214,7 +208,6 @@ ROUTES: list[tuple[str, int, Json]] = [
     ("GET /chat_attendees/[^/]+/chats", 200, listed(CHAT)),
     ("GET /chats/[^/]+/messages", 200, listed(MESSAGE)),
     ("GET /messages", 200, listed(MESSAGE)),
-    ("GET /linkedin/inmail_balance", 200, BALANCE),
     ("GET /accounts/[^/]+", 200, ACCOUNT),
     ("GET /accounts", 200, listed(ACCOUNT)),
     ("GET /webhooks", 200, listed(WEBHOOK)),

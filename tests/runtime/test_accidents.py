@@ -233,7 +233,7 @@ async def test_an_invitation_whose_id_nobody_told_is_withdrawn_all_the_same(
     if not is_on:  # an invitation that is not found is taken to be gone
 
         async def gone(*_given: object) -> Sent:
-            return Sent(repeated=True)
+            return Sent()
 
         monkeypatch.setattr(acting, "_withdraw", gone)
 

@@ -10,12 +10,12 @@ from clento_engine.domain.execution import Execution, Failed
 from clento_engine.domain.failure import Failure, Retry, Wait
 from clento_engine.domain.intent import Intent
 from clento_engine.domain.operation import Budget, Operation
+from clento_engine.domain.report import Basis, Ticket
 from clento_engine.domain.workflow import Workflow
 from clento_engine.provider.port import Profile, Provider, Sent
 from clento_engine.runtime.act import act
 from clento_engine.runtime.clock import VirtualClock
 from clento_engine.store.claimed import Claimed
-from clento_engine.store.settle import Basis, Ticket
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 TIME_LEFT = timedelta(seconds=190)
@@ -32,7 +32,7 @@ class Slow:
 
     async def profile(self, _account: str, target: str, *, sales_navigator: bool) -> Profile:
         self.clock.move_to(self.clock() + self.takes)
-        return Profile(f"ACw{target}", None, None, None, connected=False, invitation_pending=False)
+        return Profile(f"ACw{target}", None, connected=False, invitation_pending=False)
 
     async def inmail(self, *_given: object, sales_navigator: bool) -> Sent | Failure:
         self.written.append("inmail")

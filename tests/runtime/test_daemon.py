@@ -14,6 +14,7 @@ import pytest
 from builders import NOW, VISIT, Conn, edge, line, member_of, set_stage, workflow
 
 from clento_engine.domain.operation import Operation
+from clento_engine.domain.report import Learned, Report
 from clento_engine.domain.workflow import Branch, Node
 from clento_engine.provider.unipile import UnipileClient
 from clento_engine.runtime import daemon
@@ -29,7 +30,6 @@ from clento_engine.simulator.world import Reliability
 from clento_engine.simulator.world import World as Simulated
 from clento_engine.store.database import Database
 from clento_engine.store.due import due
-from clento_engine.store.settle import Learned, Report
 
 PLAIN = Chances(missing=0, locked=0, connected=0, accepts=0, replies=0, changed_slug=0)
 SURE = Reliability(lost=0, duplicated=0, null_ids=0, noticed_within=timedelta(minutes=1))
@@ -279,11 +279,12 @@ async def test_a_reply_that_waits_in_the_inbox_comes_before_the_message_that_is_
             Operation.SEND_FOLLOWUP, leads=[lead], provider_id=person.provider_id, connected=True
         )
         await stage.settle(
-            Report(
+            Report.of_news(
                 stage.organization_id,
                 stage.campaign_id,
                 lead,
                 stage.account,
+                event=None,
                 learned=Learned(provider_id=person.provider_id),
             )
         )

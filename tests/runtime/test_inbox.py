@@ -20,6 +20,7 @@ from clento_engine.domain import execution as ex
 from clento_engine.domain.account import PausedBy
 from clento_engine.domain.operation import Operation
 from clento_engine.domain.picking import AGAIN
+from clento_engine.domain.report import Learned, Report
 from clento_engine.domain.schedule import parse_hours
 from clento_engine.domain.workflow import Branch, Node
 from clento_engine.provider.unipile import UnipileClient
@@ -33,7 +34,6 @@ from clento_engine.store.campaigns import create_campaign, start_campaign, stop_
 from clento_engine.store.database import Database
 from clento_engine.store.inbox import NOBODY_KNOWN, lock_webhooks
 from clento_engine.store.members import remove_account
-from clento_engine.store.settle import Learned, Report
 
 ACCOUNT = "unipile-campaign-1"
 OWN = "ACoAAOWN"
@@ -169,11 +169,12 @@ async def await_acceptance(stage: Set, **values: Any) -> None:
 
 
 def knows(stage: Set, lead: int) -> Report:
-    return Report(
+    return Report.of_news(
         stage.organization_id,
         stage.campaign_id,
         stage.leads[lead],
         stage.account,
+        event=None,
         learned=Learned(provider_id=person(lead + 1)),
     )
 
@@ -580,7 +581,7 @@ async def test_a_webhook_of_an_account_that_nobody_has_is_counted_and_not_stored
     assert await receive(scene.world, payload) is None
     assert await receive(scene.world, payload) is None
     assert await scene.waiting() == 0
-    assert await scene.stage.value("select unrouted_webhooks::int from installation") == 2
+    assert await scene.stage.value("select received::int from unrouted_webhooks") == 2
 
 
 async def test_a_webhook_is_stored_for_the_organisation_that_has_the_account(

@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 from play import BUSY, Play, set_up
 
+from clento_engine.domain.report import Report
 from clento_engine.provider.port import Provider
 from clento_engine.runtime import ticker
 from clento_engine.runtime.act import act
@@ -23,7 +24,6 @@ from clento_engine.simulator.world import Reliability
 from clento_engine.store.claim import Wanted
 from clento_engine.store.claimed import Claimed
 from clento_engine.store.database import Conn, Database
-from clento_engine.store.settle import Report
 from clento_engine.store.turn import Turned, turn
 
 DOCUMENT: dict[str, Any] = json.loads(

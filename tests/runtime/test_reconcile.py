@@ -47,7 +47,7 @@ NO_CHAT = Skip("no such chat", means=Means.GONE)
 
 
 def profile(*, connected: bool = False, pending: bool = False, slug: str = "ada") -> Profile:
-    return Profile(PERSON, slug, None, None, connected=connected, invitation_pending=pending)
+    return Profile(PERSON, slug, connected=connected, invitation_pending=pending)
 
 
 def message(id_: str, text: str = TEXT, *, kind: str = "MESSAGE", from_us: bool = True) -> Message:
@@ -55,7 +55,7 @@ def message(id_: str, text: str = TEXT, *, kind: str = "MESSAGE", from_us: bool 
 
 
 def comment(id_: str, text: str = TEXT, post: str = POST) -> Comment:
-    return Comment(OWN, text, id_, post, post)
+    return Comment(text, id_, post, post)
 
 
 @dataclass
@@ -94,10 +94,10 @@ class Shows:
     async def chats_with(self, *_given: object) -> Sequence[Chat] | Failure:
         if not isinstance(self.chats, dict):
             return self.chats
-        return [Chat(id_, PERSON, read_only=False) for id_ in self.chats]
+        return [Chat(id_, PERSON) for id_ in self.chats]
 
     async def chat_messages(
-        self, chat_id: str, *, back_to: frozenset[str] = frozenset()
+        self, _account: str, chat_id: str, *, back_to: frozenset[str] = frozenset()
     ) -> Messages | Failure:
         known = {**(self.chats if isinstance(self.chats, dict) else {}), **self.others}
         items = known.get(chat_id, NO_CHAT)
@@ -112,7 +112,7 @@ class Shows:
         return bool(self.chats or self.others)
 
     async def account(self, account: str) -> Account:
-        return Account(account, "Lea", member_of(account), True, "OK", (), NOW - 90 * DAY)
+        return Account(account, "Lea", member_of(account), True, "OK", NOW - 90 * DAY)
 
 
 def _page(pages: Sequence[Sequence[T]] | Failure, cursor: str | None) -> Page[T] | Failure:

@@ -27,6 +27,7 @@ from test_accidents import (
 from clento_engine.domain import execution as ex
 from clento_engine.domain.execution import Outcome
 from clento_engine.domain.failure import Failure, Skip
+from clento_engine.domain.report import Learned, Report
 from clento_engine.provider import answers, decode
 from clento_engine.provider.port import Profile, Sent
 from clento_engine.runtime import act as acting
@@ -35,8 +36,8 @@ from clento_engine.runtime.errors import ClockSkew
 from clento_engine.runtime.world import settled
 from clento_engine.simulator.faults import FaultKind, Rule
 from clento_engine.simulator.ledger import Effect
+from clento_engine.store.apart import settle_apart
 from clento_engine.store.database import Database
-from clento_engine.store.settle import Learned, Report, settle_apart
 
 CULPRIT = "person-3"
 OTHERS = [slug for slug in PEOPLE if slug != CULPRIT]
@@ -101,7 +102,7 @@ async def test_a_sweep_s_batch_that_the_database_refuses_holds_its_culprit_alone
     await play.run(days=0.001)
     leads = await play.leads()
     reports = [
-        Report(
+        Report.of_news(
             play.organization_id,
             play.campaign_id,
             lead["lead_id"],
@@ -275,13 +276,14 @@ async def test_a_step_that_we_asked_for_wrongly_is_held_and_not_passed_over(
     if is_on:
         [lead] = held
         assert kind in lead["reason"]
-        event = Report(
+        lifted = Report.of_release(
             play.organization_id,
             play.campaign_id,
             lead["lead_id"],
             lead["account_id"],
-            event=ex.Released(),
+            ticket=None,
+            skip=False,
         )
-        await settled(play.world, [event], play.clock(), "operator")
+        await settled(play.world, [lifted], play.clock(), "operator")
         assert await play.run()
         assert times_reached(play, Effect.MESSAGE) == dict.fromkeys(PEOPLE, 1)

@@ -54,10 +54,10 @@ class Slow(Shows):
         return await super().chats_with()
 
     async def chat_messages(
-        self, chat_id: str, *, back_to: frozenset[str] = frozenset()
+        self, _account: str, chat_id: str, *, back_to: frozenset[str] = frozenset()
     ) -> Messages | Failure:
         await asyncio.sleep(READ_TAKES_S / SPEED)
-        return await super().chat_messages(chat_id, back_to=back_to)
+        return await super().chat_messages(_account, chat_id, back_to=back_to)
 
 
 @pytest.mark.parametrize("at_once", [20, LOST], ids=["on", "off"])
@@ -155,10 +155,10 @@ class Asked(Shows):
         return await super().chats_with(*given)
 
     async def chat_messages(
-        self, chat_id: str, *, back_to: frozenset[str] = frozenset()
+        self, _account: str, chat_id: str, *, back_to: frozenset[str] = frozenset()
     ) -> Messages | Failure:
         self.hand.request()
-        return await super().chat_messages(chat_id, back_to=back_to)
+        return await super().chat_messages(_account, chat_id, back_to=back_to)
 
     async def relations(self, *_given: object, **_named: object) -> Sequence[Relation]:
         self.hand.request()

@@ -18,6 +18,7 @@ from clento_engine.domain import execution as ex
 from clento_engine.domain.account import PausedBy
 from clento_engine.domain.failure import Pause
 from clento_engine.domain.operation import Operation
+from clento_engine.domain.report import Learned, Report
 from clento_engine.domain.workflow import Branch, Node
 from clento_engine.provider.unipile import UnipileClient
 from clento_engine.runtime.binding import confirm
@@ -53,7 +54,6 @@ from clento_engine.store.members import (
     remove_account,
 )
 from clento_engine.store.rests import LONGEST_REST
-from clento_engine.store.settle import Learned, Report
 from clento_engine.store.sweeps import sweep_by
 
 PLAIN = Chances(missing=0, locked=0, connected=0, accepts=0, replies=0, changed_slug=0)
@@ -167,11 +167,12 @@ async def set_scene(
         provider_id = simulated.person(f"person-{number}").provider_id
         simulated.invite(sender, provider_id, None)
         await stage.settle(
-            Report(
+            Report.of_news(
                 stage.organization_id,
                 stage.campaign_id,
                 lead,
                 stage.account,
+                event=None,
                 learned=Learned(provider_id=provider_id),
             )
         )

@@ -17,12 +17,12 @@ from clento_engine.runtime import act as acting
 from clento_engine.runtime.work import work
 from clento_engine.simulator.faults import FaultKind, Rule
 from clento_engine.simulator.ledger import Effect
-from clento_engine.store import settle as settling
+from clento_engine.store import troubles
 from clento_engine.store.accounts import pause_account, resume_account
 from clento_engine.store.campaigns import pause_campaign, resume_campaign
 from clento_engine.store.database import Database
 from clento_engine.store.refusals import held_lanes, lift_lanes
-from clento_engine.store.rests import rest
+from clento_engine.store.rests import FIRST_REST, rest
 
 MANY: dict[str, dict[str, Any]] = {f"person-{number}": {} for number in range(40)}
 INVITE = line(("send_connection_request", {"customMessage": "Hello {{first_name}}"}))
@@ -98,8 +98,11 @@ async def test_nobody_ends_by_a_gateway_s_refusal(
 @pytest.mark.parametrize("status", [401, 402, 307, 502, 200])
 async def test_no_account_is_paused_by_a_gateway_s_page(database: Database, status: int) -> None:
     play = await play_of(database, INVITE, people=MANY)
-    gateway(play, status, lasts=MINUTE)
+    gateway(play, status, lasts=8 * MINUTE)
     await work(play.world, play.outbox, MINUTE)
+    async with database.connection() as conn:
+        assert await rest(conn) is None  # one answer shows little
+    await cron(play, minutes=7)
     async with database.connection() as conn:
         assert await rest(conn) is not None
     await play.run(days=1 / 24)
@@ -158,7 +161,7 @@ async def test_an_hour_s_outage_costs_a_cron_s_ticks_twenty_requests(
 
         async def unheard(*_: object) -> None: ...
 
-        monkeypatch.setattr(settling, "note_silence", unheard)
+        monkeypatch.setattr(troubles, "note_silence", unheard)
 
     await cron(play, minutes=90)
     assert (sum(play.simulated.faults.applied.values()) <= 20) is is_on
@@ -283,3 +286,21 @@ async def test_a_huge_retry_after_is_bounded_and_lifted_by_resume(database: Data
         assert await resume_account(conn, *where, by=PausedBy.OPERATOR, now=play.clock())
     await play.run(days=1 / 24)
     assert play.entries(Effect.INVITATION)
+
+
+async def test_pages_among_the_provider_s_own_answers_let_nobody_rest(database: Database) -> None:
+    """A gateway that answers now and then is no outage: most answers are Unipile's."""
+    play = await play_of(database, INVITE, people=MANY)
+    play.simulated.faults.set([Rule(FaultKind.GATEWAY_PAGE, status=502, share=0.2)])
+    longest = timedelta(0)
+    for _ in range(120):
+        await work(play.world, play.outbox, timedelta(seconds=50))
+        async with database.connection() as conn:
+            found = await rest(conn)
+        if found is not None:
+            longest = max(longest, found.until - found.since)
+        play.clock.move_to((await play.simulated.advance(play.clock() + MINUTE)).now)
+    assert sum(play.simulated.faults.applied.values()) > 5
+    assert longest <= 4 * FIRST_REST
+    async with database.connection() as conn:
+        assert await rest(conn) is None

@@ -445,6 +445,17 @@ async def test_leads_of_a_campaign_begin_with_the_gap_that_it_asks_for(conn: Con
     assert {sender for some in starts for sender in some} == set(stage.accounts)
 
 
+async def test_the_sender_that_began_fewest_leads_today_is_next(conn: Conn) -> None:
+    pace = Pace(lead_processing_delay=timedelta(seconds=30), leads_per_day=100)
+    stage = await set_stage(conn, VISIT, leads=6, senders=2, pace=pace)
+    began = "update campaign_senders set starts_on = %s, starts = %s where account_id = %s"
+    idle, busy = stage.accounts
+    await conn.execute(began, ((NOW - DAY).date(), 5, idle))  # of yesterday nothing counts
+    await conn.execute(began, (NOW.date(), 1, busy))
+    [item] = await stage.walk()
+    assert item.sender.account_id == idle
+
+
 async def test_no_second_lead_begins_before_the_gap_is_over(conn: Conn) -> None:
     pace = Pace(lead_processing_delay=timedelta(seconds=30), leads_per_day=100)
     stage = await set_stage(conn, VISIT, leads=6, senders=2, pace=pace)

@@ -16,6 +16,7 @@ from clento_engine.domain.action import ActionState
 from clento_engine.domain.campaign import Pace
 from clento_engine.domain.limits import LEASE, Caps
 from clento_engine.domain.operation import Budget, Operation
+from clento_engine.domain.report import Learned, Report
 from clento_engine.domain.workflow import Branch, Edge, Node
 from clento_engine.store.accounts import pause_account, resume_account
 from clento_engine.store.campaigns import pause_campaign, resume_campaign
@@ -23,7 +24,6 @@ from clento_engine.store.claimed import Claimed
 from clento_engine.store.doubtful import Doubtful, take_doubtful
 from clento_engine.store.errors import CannotDo
 from clento_engine.store.moves import miscounted
-from clento_engine.store.settle import Learned, Report
 
 Conn = AsyncConnection[TupleRow]
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -186,15 +186,14 @@ class Fate:
         if operation is not Operation.PROFILE_VISIT:
             answers += [("absent", ex.Absent())]
         state, event = self.random.choice(answers)
-        return Report(
+        return Report.of_question(
             action.organization_id,
             action.campaign_id,
             action.lead_id,
             action.account_id,
-            event=event,
-            stood=(action.ticket.node_id, operation),
-            ticket=action.ticket,
-            state=ActionState(state),
+            action.ticket,
+            ActionState(state),
+            event,
             check_at=later if state == "unknown" else None,
         )
 
@@ -267,15 +266,14 @@ async def all_goes_well(stage: Stage) -> None:
         taken = await take_doubtful(stage.conn, now=stage.now, lease=LEASE, most=100)
         await stage.settle(
             *(
-                Report(
+                Report.of_question(
                     each.organization_id,
                     each.campaign_id,
                     each.lead_id,
                     each.account_id,
-                    event=ex.Absent(),
-                    stood=(each.ticket.node_id, each.ticket.operation),
-                    ticket=each.ticket,
-                    state=ActionState.ABSENT,
+                    each.ticket,
+                    ActionState.ABSENT,
+                    ex.Absent(),
                 )
                 for each in taken
             )

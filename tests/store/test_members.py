@@ -32,6 +32,7 @@ from clento_engine.store.accounts import (
 )
 from clento_engine.store.budgets import used
 from clento_engine.store.campaigns import stop_campaign
+from clento_engine.store.database import Database
 from clento_engine.store.errors import AlreadyExists, StillUnknown, StillWalked
 from clento_engine.store.members import (
     ANOTHER_MEMBER,
@@ -485,3 +486,19 @@ async def test_a_removed_account_leaves_drafts_and_nobody_can_resume_it(conn: Co
         conn, stage.organization_id, gone, by=PausedBy.OPERATOR, now=NOW
     )
     assert not await look_up_again(conn, stage.organization_id, gone)
+
+
+async def test_a_process_that_stopped_while_it_confirmed_an_account_stops_no_other(
+    conn: Conn, database: Database
+) -> None:
+    ours = await create_organization(conn, "Acme")
+    one, two = await added(conn, ours, "u-1"), await added(conn, ours, "u-2")
+    for account, unipile_id in ((one, "u-1"), (two, "u-2")):
+        await bound(conn, ours, account, unipile_id, member=f"member-of-{unipile_id}")
+    async with database.transaction() as stopped:
+        await bound(stopped, ours, one, "u-1", member="member-of-u-1")
+        async with database.connection() as other:
+            await other.execute("set lock_timeout = '50ms'")
+            await bound(other, ours, two, "u-2", member="member-of-u-2")
+            third = await added(other, ours, "u-3")
+            await bound(other, ours, third, "u-3", member="member-of-u-3")

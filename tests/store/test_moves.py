@@ -9,8 +9,8 @@ from psycopg import AsyncConnection
 from clento_engine.domain import execution as ex
 from clento_engine.domain.operation import Operation
 from clento_engine.store.moves import miscounted, recount
-from clento_engine.store.reports import CampaignSummary, campaign_summaries, standing
 from clento_engine.store.settle import settle
+from clento_engine.store.status import CampaignSummary, campaign_summaries, standing
 
 Conn = AsyncConnection[Any]
 

@@ -49,7 +49,7 @@ from clento_engine.store.claimed import Claimed
 from clento_engine.store.database import Undone, migrations_folder, newest_revision, schema_revision
 from clento_engine.store.doubtful import take_doubtful
 from clento_engine.store.errors import DatabaseUnavailable
-from clento_engine.store.settle import Guess, guess, settle_guessed, write_unchanged
+from clento_engine.store.guessed import Guess, guess, settle_guessed, write_unchanged
 from clento_engine.store.suppressions import in_flight, suppress
 from clento_engine.store.tables import metadata
 from clento_engine.store.turn import turn

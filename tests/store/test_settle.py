@@ -26,13 +26,13 @@ from clento_engine.domain.account import PausedBy
 from clento_engine.domain.history import recalled
 from clento_engine.domain.limits import LEASE
 from clento_engine.domain.operation import Budget, Operation
+from clento_engine.domain.report import Learned
 from clento_engine.domain.transition import decide
 from clento_engine.domain.workflow import Branch, Edge, Node
 from clento_engine.store.accounts import create_organization, pause_account, resume_account
 from clento_engine.store.campaigns import complete_campaigns
 from clento_engine.store.doubtful import take_doubtful
 from clento_engine.store.rows import execution
-from clento_engine.store.settle import Learned
 
 Conn = AsyncConnection[TupleRow]
 HOUR, MINUTE, DAY = timedelta(hours=1), timedelta(minutes=1), timedelta(days=1)

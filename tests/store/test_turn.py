@@ -9,9 +9,10 @@ from psycopg.rows import TupleRow
 from clento_engine.domain import execution as ex
 from clento_engine.domain import failure as on
 from clento_engine.domain.operation import Operation
+from clento_engine.domain.report import Report
 from clento_engine.store.claim import Wanted
 from clento_engine.store.claimed import Claimed
-from clento_engine.store.settle import Report, Settled
+from clento_engine.store.settle import Settled
 from clento_engine.store.turn import turn
 
 Conn = AsyncConnection[TupleRow]

@@ -9,7 +9,11 @@ from clento_engine.simulator.faults import FaultKind
 from clento_engine.simulator.refusal import STATUSES
 
 _WRITES = "POST /*"
-_ANY = "*"
+# Not the probe of the workspace's rest: while that lasts there is no other request, and each wrong
+# answer, meant for one of many, would prolong it.  The moments of a gateway hit the probe as well.
+PROBES = "GET /accounts"
+REQUESTS = "* /[!a]*"
+_ANY = (REQUESTS, REQUESTS, REQUESTS, "GET /accounts/*")
 SOMEBODY_ELSE = "answer about somebody else"
 GATEWAY_PAGES = "answers of a gateway"  # by the moments of the storm
 INVITED_WITHOUT_ID = "invitation answered without an id"
@@ -63,14 +67,22 @@ def kinds() -> set[str]:
 def _kinds(held_back_s: float, chance: random.Random) -> Iterator[dict[str, Any]]:
     for kind in _BOTH:
         told = {"kind": kind.value, "delay_s": held_back_s}
-        yield {**told, "route": _ANY}
+        yield {**told, "route": chance.choice(_ANY)}
         yield {**told, "route": _WRITES, "after_effect": True}
-    yield {"kind": FaultKind.TOO_MANY_REQUESTS.value, "route": _ANY}
-    yield {"kind": FaultKind.TOO_MANY_REQUESTS.value, "route": _ANY, "retry_after": 600}
+    yield {"kind": FaultKind.TOO_MANY_REQUESTS.value, "route": chance.choice(_ANY)}
+    yield {
+        "kind": FaultKind.TOO_MANY_REQUESTS.value,
+        "route": chance.choice(_ANY),
+        "retry_after": 600,
+    }
     for kind in _SPOILED:
-        yield {"kind": kind.value, "route": _ANY}
+        yield {"kind": kind.value, "route": chance.choice(_ANY)}
     for status in (403, 404, 200):  # 502 is one of those above
-        page = {"kind": FaultKind.GATEWAY_PAGE.value, "status": status, "route": _ANY}
+        page = {
+            "kind": FaultKind.GATEWAY_PAGE.value,
+            "status": status,
+            "route": chance.choice(_ANY),
+        }
         yield {**page, "name": f"gateway_page {status}"}
     yield {"kind": FaultKind.LOOPING_CURSOR.value, "route": _LISTS}
     yield {"kind": FaultKind.NULL_IDS.value, "route": _WRITES}
@@ -83,7 +95,7 @@ def _kinds(held_back_s: float, chance: random.Random) -> Iterator[dict[str, Any]
         yield {"kind": FaultKind.SOMEBODY_ELSE.value, "route": route, "name": SOMEBODY_ELSE}
     for status in _OF_THE_SENDER:
         types = [each for each in STATUSES[status].split() if each not in _OF_THE_KEY]
-        yield _refusal(chance.choice(types), _ANY)
+        yield _refusal(chance.choice(types), chance.choice(_ANY))
     for each in STATUSES[_UNPROCESSABLE].split():
         # what says that something is there already is believed, so it is never a lie
         truly = {"route": "POST /posts/reaction", "after_effect": True}

@@ -34,7 +34,8 @@ from clento_engine.interface.chaos.proxy import (
 from clento_engine.interface.chaos.stage import SPRING, Stage, cast, set_stage
 from clento_engine.interface.chaos.storm import ACCIDENTS, FAMILIES, SECRET, Done, Storm
 from clento_engine.interface.demo.processes import free_port
-from clento_engine.provider.unipile import CONNECT_TIMEOUT, READ_TIMEOUT, UnipileClient
+from clento_engine.provider.exchange import CONNECT_TIMEOUT, READ_TIMEOUT
+from clento_engine.provider.unipile import UnipileClient
 from clento_engine.runtime.clock import SpeedClock, VirtualClock
 from clento_engine.runtime.drive import LATENESS, drive
 from clento_engine.runtime.heartbeat import mend

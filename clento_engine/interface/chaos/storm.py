@@ -20,7 +20,7 @@ import httpx
 
 from clento_engine.domain.account import PausedBy
 from clento_engine.domain.limits import LEASE
-from clento_engine.interface.chaos.faults import GATEWAY_PAGES
+from clento_engine.interface.chaos.faults import GATEWAY_PAGES, PROBES, REQUESTS
 from clento_engine.interface.chaos.gateway import Gateway
 from clento_engine.interface.chaos.processes import Fleet, Ticker
 from clento_engine.interface.chaos.proxy import (
@@ -46,6 +46,7 @@ from clento_engine.store.campaigns import (
 )
 from clento_engine.store.database import Busy, Database, Lost, Undone
 from clento_engine.store.errors import AlreadyExists, CannotDo, DatabaseUnavailable
+from clento_engine.store.rests import rest
 from clento_engine.store.server import embedded_server
 from clento_engine.store.suppressions import suppress as leave_alone
 from clento_engine.store.turmoil import (
@@ -186,6 +187,8 @@ class Storm:
             self.provider_proxy.disarm()
             self.database_proxy.disarm()
             await self.simulator.set_reliability(stamps_behind_s=0)
+        for campaign in self.stage.campaigns:  # whose pause was to end a moment later
+            await self._change(resume_campaign, campaign, RESUMED)
 
     def _kinds(self) -> Sequence[tuple[str, Callable[[], Awaitable[None]], float]]:
         """Return what is done, of which family, and how often in ten minutes."""
@@ -199,8 +202,8 @@ class Storm:
             *(("provider", lambda kind=kind: self.cut_provider(kind), 50) for kind in ProviderCut),
             ("provider", self.refuse, 45),
             ("provider", self.stray, 90),
-            ("provider", self.gateway_s_moment, 30),
-            ("answers", self.wrong, 1700),
+            ("provider", self.gateway_s_moment, 50),
+            ("answers", self.wrong, 2600),
             ("members", self.sign_in_anew, 70),
             ("members", self.connect_twice, 70),
             ("members", self.covet, 150),
@@ -321,19 +324,36 @@ class Storm:
         self.provider_proxy.stray(self.chance)
 
     async def wrong(self) -> None:
-        """Have the provider answer wrong once."""
+        """Have the provider answer wrong once, while anything is asked."""
+        if await self._is_resting():
+            return
         await self.simulator.add_faults([next(self.rules)])
 
     async def gateway_s_moment(self) -> None:
-        """Have a gateway answer everything with a page of its own, some dozens of times."""
+        """Have a gateway answer with a page of its own, some dozens of times.
+
+        One or two of them to the probes of the rest that follows: those are few, and all of them
+        would make hours of a moment.
+        """
+        if await self._is_resting():
+            return
         page = {
             "kind": FaultKind.GATEWAY_PAGE.value,
             "status": self.chance.choice(PAGES),
-            "route": "*",
-            "times": self.chance.randint(5, 30),
+            "name": GATEWAY_PAGES,
         }
-        await self.simulator.add_faults([{**page, "name": GATEWAY_PAGES}])
+        await self.simulator.add_faults(
+            [
+                {**page, "route": REQUESTS, "times": self.chance.randint(5, 30)},
+                {**page, "route": PROBES, "times": self.chance.randint(1, 2)},
+            ]
+        )
         self.done.faults[GATEWAY] += 1
+
+    async def _is_resting(self) -> bool:
+        """Whether nobody asks anything: what is to strike a request would wait for those after."""
+        async with self.database.connection() as conn:
+            return await rest(conn) is not None
 
     async def stranger(self) -> None:
         """Deliver a webhook of people, chats or accounts that nobody knows."""

@@ -17,9 +17,8 @@ from clento_engine.runtime.binding import Added
 from clento_engine.runtime.binding import add as add_bound
 from clento_engine.store import accounts as store
 from clento_engine.store import budgets
-from clento_engine.store.accounts import NOT_LOOKED_UP, AccountRow
+from clento_engine.store.accounts import NOT_LOOKED_UP, AccountRow, find_account
 from clento_engine.store.members import look_up_again, remove_account
-from clento_engine.store.reports import find_account
 
 _LONGEST_WARM_UP = 365
 

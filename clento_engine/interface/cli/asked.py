@@ -8,12 +8,8 @@ import asyncio
 
 from clento_engine.config import Settings, simulated
 from clento_engine.interface.cli.failures import Refused
-from clento_engine.provider.unipile import (
-    CONNECT_TIMEOUT,
-    READ_TIMEOUT,
-    UnipileClient,
-    normalise_dsn,
-)
+from clento_engine.provider.exchange import CONNECT_TIMEOUT, READ_TIMEOUT, normalise_dsn
+from clento_engine.provider.unipile import UnipileClient
 from clento_engine.runtime.clock import MOST_SKEW, Clock, speed_of
 from clento_engine.runtime.workspace import Workspace
 

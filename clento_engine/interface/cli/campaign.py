@@ -24,6 +24,7 @@ from clento_engine.interface.cli.values import A_DAY, BEGINNING, DURATION, LASTI
 from clento_engine.interface.cli.waiting import settled, still_in_flight
 from clento_engine.runtime import launch
 from clento_engine.runtime.errors import Over
+from clento_engine.store.accounts import find_account
 from clento_engine.store.campaigns import (
     CampaignRow,
     find_campaign,
@@ -33,13 +34,7 @@ from clento_engine.store.campaigns import (
     stop_campaign,
 )
 from clento_engine.store.refusals import HeldLane, lift_lanes
-from clento_engine.store.reports import (
-    NodeCounts,
-    Standing,
-    campaign_summaries,
-    find_account,
-    standing,
-)
+from clento_engine.store.status import NodeCounts, Standing, campaign_summaries, standing
 from clento_engine.store.tickers import failing_sweeps, tickers
 from clento_engine.store.workflows import load_workflows
 
@@ -398,7 +393,7 @@ def status(name: str, org: str | None, as_json: bool) -> None:
 async def _warnings(here: Here, campaign: CampaignRow, stands: Standing) -> list[str]:
     """Say why nothing may happen: no ticker, or senders of the campaign that cannot be swept."""
     seen, now = await tickers(here.conn), here.clock()
-    senders = {use.account.id for use in stands.senders}
+    senders = {use.id for use in stands.senders}
     failing = await failing_sweeps(here.conn, organization_id=here.organization_id)
     return [
         *silence(seen, now, is_running=campaign.status == CampaignStatus.RUNNING),
@@ -451,10 +446,10 @@ def _status_data(
         "rest": stands.rest,
         "senders": [
             {
-                "id": use.account.id,
-                "name": use.account.name,
-                "status": use.account.status,
-                "pause_reason": use.account.pause_reason,
+                "id": use.id,
+                "name": use.name,
+                "status": use.status,
+                "pause_reason": use.pause_reason,
                 "held_back": use.held_back,
                 "leads": use.leads,
                 "limits": {
@@ -507,8 +502,8 @@ def _status(
     if stands.held_lanes:
         parts.append(f"  `clento campaign lift {campaign.name}` lets held steps go on")
     for use in stands.senders:
-        paused = f", {use.account.pause_reason}" if use.account.pause_reason else ""
-        parts.append(f"{use.account.name}: {use.account.status}{paused}, {use.leads:,} leads")
+        paused = f", {use.pause_reason}" if use.pause_reason else ""
+        parts.append(f"{use.name}: {use.status}{paused}, {use.leads:,} leads")
         for held in use.held_back:
             why = f": {held.reason}" if held.reason else ""
             what = held.budget or "all that it does"

@@ -217,7 +217,7 @@ def _use(seen: Glimpse) -> list[list[str]]:
     """Write each sender's use of its caps: today and in the last seven days."""
     rows = []
     for use in seen.standing.senders:
-        row = [f"{use.account.name} ({use.account.tier})", use.account.time_zone]
+        row = [f"{use.name} ({use.tier})", use.time_zone]
         for budget in CAPPED:
             limits = use.caps.get(budget)
             if limits is None:

@@ -12,9 +12,11 @@ from clento_engine.interface.cli.output import Table, answer, cell, moment
 from clento_engine.interface.cli.session import Here, json_option, org_option, within
 from clento_engine.runtime.release import release as lift
 from clento_engine.store.campaigns import find_campaign
+from clento_engine.store.executions import places
+from clento_engine.store.history import Happening
+from clento_engine.store.history import history as leads_history
+from clento_engine.store.leads import FoundLead, find_leads
 from clento_engine.store.replay import Differing, Replayed, replay_walks
-from clento_engine.store.reports import FoundLead, Happening, find_leads, places
-from clento_engine.store.reports import history as told
 
 _TEXT_SHOWN = 60  # characters of a message in a table
 
@@ -99,7 +101,9 @@ def history(lead: str, campaign: str | None, org: str | None, as_json: bool) -> 
     async def work(here: Here) -> tuple[list[FoundLead], list[Happening]]:
         found, campaign_id = await _found(here, lead, campaign)
         ids = [each.id for each in found]
-        return found, await told(here.conn, here.organization_id, ids, campaign_id=campaign_id)
+        return found, await leads_history(
+            here.conn, here.organization_id, ids, campaign_id=campaign_id
+        )
 
     found, happened = within(org, work)
     columns = ("at", "campaign", "what", "node", "result", "by", "settled", "detail")

@@ -15,7 +15,7 @@ from clento_engine.interface.cli.session import Here, json_option, org_option, w
 from clento_engine.interface.cli.values import MAPPED, NAME
 from clento_engine.interface.leads_file import Layout, RejectedRow, layout, read_leads
 from clento_engine.store.leads import Imported, import_leads
-from clento_engine.store.reports import lead_lists
+from clento_engine.store.lists import lead_lists
 
 _SHOWN = 20  # rows of a report for people; JSON has them all
 

@@ -28,8 +28,8 @@ from clento_engine.store import migrate
 from clento_engine.store.budgets import limits
 from clento_engine.store.campaigns import steps_recorded
 from clento_engine.store.database import Database
-from clento_engine.store.reports import Standing, standing
 from clento_engine.store.server import temporary_server
+from clento_engine.store.status import Standing, standing
 
 LOOK_EVERY_S = 2.0
 # The demo's database is deleted at its end: its commits need not wait for the disk.

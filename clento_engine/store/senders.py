@@ -1,0 +1,194 @@
+"""The senders of a campaign: who they are, and what they used of what they may do."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from operator import itemgetter
+from typing import Any
+from uuid import UUID
+
+from msgspec import Struct
+from psycopg import AsyncConnection
+from psycopg.rows import dict_row
+
+from clento_engine.domain.account import AccountStatus, Tier
+from clento_engine.domain.limits import DAY, HOUR, MONTH, WEEK, Caps, counted_since
+from clento_engine.domain.operation import Budget
+from clento_engine.store.accounts import ACCOUNT, AccountRow, account_row
+
+
+async def senders(
+    conn: AsyncConnection[Any], organization_id: UUID, campaign_id: UUID
+) -> list[AccountRow]:
+    """List a campaign's senders, in the order in which leads are dealt out."""
+    cursor = conn.cursor(row_factory=dict_row)
+    await cursor.execute(
+        f"select {ACCOUNT} from campaign_senders s join connected_accounts a"
+        " on a.organization_id = s.organization_id and a.id = s.account_id"
+        " where s.organization_id = %s and s.campaign_id = %s order by s.position",
+        (organization_id, campaign_id),
+    )
+    return [account_row(row) for row in await cursor.fetchall()]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBack:
+    """A budget that rests, until when and why; `budget` None: all that the sender does."""
+
+    budget: Budget | None
+    until: datetime
+    reason: str | None
+
+
+class SenderUse(Struct, frozen=True, gc=False):
+    """A sender of a campaign, with the caps that the campaign's steps draw from and their use.
+
+    `used`: units by window (hour, day, week, month).  `held_back`: what of it rests now.  A
+    campaign may have thousands of senders: a Struct is made in a fifth of a dataclass's time.
+    """
+
+    id: UUID
+    name: str
+    tier: Tier
+    time_zone: str
+    status: AccountStatus
+    pause_reason: str | None
+    leads: int
+    caps: Mapping[Budget, Caps]
+    used: Mapping[Budget, Mapping[str, int]]
+    held_back: Sequence[HeldBack] = ()
+
+
+async def senders_use(
+    conn: AsyncConnection[Any], organization_id: UUID, campaign_id: UUID, now: datetime
+) -> list[SenderUse]:
+    """Return what each sender of a campaign may do and did, in the order of `senders`.
+
+    Asks as often for thousands of senders as for one.
+    """
+    of: dict[str, object] = {
+        "organization_id": organization_id,
+        "campaign_id": campaign_id,
+        "now": now,
+    }
+    cursor = await conn.execute(_DRAWN, of)
+    budgets = {Budget(name) for (name,) in await cursor.fetchall()}
+    if Budget.INVITATION in budgets:
+        budgets.add(Budget.NOTE)
+    of["budgets"] = list(budgets)
+    caps, held_back = await _allowed(conn, of)
+    used = await _used(conn, of, now)
+    cursor = await conn.execute(_SENDERS, of)
+    return [
+        SenderUse(
+            account_id,
+            name,
+            Tier(tier),
+            time_zone,
+            AccountStatus(status),
+            pause_reason,
+            leads,
+            caps.get(position, {}),
+            used.get(position, {}),
+            held_back.get(position, ())
+            if until is None
+            else [HeldBack(None, until, reason), *held_back.get(position, ())],
+        )
+        for (
+            position,
+            leads,
+            account_id,
+            name,
+            tier,
+            time_zone,
+            status,
+            pause_reason,
+            until,
+            reason,
+        ) in await cursor.fetchall()
+    ]
+
+
+async def _allowed(
+    conn: AsyncConnection[Any], of: Mapping[str, object]
+) -> tuple[Mapping[int, Mapping[Budget, Caps]], Mapping[int, Sequence[HeldBack]]]:
+    """Return the caps of all senders and which of their budgets rest, by the sender's position."""
+    caps: dict[int, dict[Budget, Caps]] = defaultdict(dict)
+    held_back: dict[int, list[HeldBack]] = defaultdict(list)
+    cursor = await conn.execute(_CAPS, of)
+    rows = sorted(await cursor.fetchall(), key=itemgetter(0))
+    for name, hour, day, week, month, until, reason, positions in rows:
+        budget, allowed = Budget(name), Caps(hour, day, week, month)
+        for position in positions:
+            caps[position][budget] = allowed
+            if until is not None:
+                held_back[position].append(HeldBack(budget, until, reason))
+    return caps, held_back
+
+
+async def _used(
+    conn: AsyncConnection[Any], of: Mapping[str, object], now: datetime
+) -> Mapping[int, Mapping[Budget, Mapping[str, int]]]:
+    """Return the units that all senders used, by the sender's position."""
+    used: dict[int, dict[Budget, Mapping[str, int]]] = defaultdict(dict)
+    since = {
+        "hour": counted_since(HOUR, now),
+        "day": counted_since(DAY, now),
+        "week": counted_since(WEEK, now),
+        "month": counted_since(MONTH, now),
+    }
+    cursor = await conn.execute(_USED, {**of, **since})
+    for name, *columns in await cursor.fetchall():
+        budget = Budget(name)
+        for position, hour, day, week, month in zip(*columns, strict=True):
+            used[position][budget] = {"hour": hour, "day": day, "week": week, "month": month}
+    return used
+
+
+_SENDERS = """
+select s.position, s.leads, a.id, a.name, a.tier, a.time_zone, a.status, a.pause_reason,
+       case when a.blocked_until > %(now)s then a.blocked_until end, a.blocked_reason
+  from campaign_senders s
+  join connected_accounts a on a.organization_id = s.organization_id and a.id = s.account_id
+ where s.organization_id = %(organization_id)s and s.campaign_id = %(campaign_id)s
+ order by s.position
+"""
+
+_DRAWN = """
+select distinct budget from lanes
+ where organization_id = %(organization_id)s and campaign_id = %(campaign_id)s
+   and budget <> 'none'
+"""
+
+# A row has all senders of whom it is true, as an array of their positions: the caps of thousands
+# are a handful of rows.  What each would cost as a row of its own, Python pays.
+_CAPS = """
+select r.operation, r.per_hour, r.per_day, r.per_week, r.per_month, b.until, b.reason,
+       array_agg(s.position)
+  from campaign_senders s
+  join rate_limits r on r.organization_id = s.organization_id and r.account_id = s.account_id
+ cross join lateral (select case when r.blocked_until > %(now)s then r.blocked_until end,
+                            case when r.blocked_until > %(now)s then r.blocked_reason end
+                     ) b(until, reason)
+ where s.organization_id = %(organization_id)s and s.campaign_id = %(campaign_id)s
+   and r.operation = any(%(budgets)s)
+ group by 1, 2, 3, 4, 5, 6, 7
+"""
+
+_USED = """
+select u.operation, array_agg(u.position), array_agg(u.hour), array_agg(u.day), array_agg(u.week),
+       array_agg(u.month)
+  from (select s.position, n.operation,
+               coalesce(sum(n.used) filter (where n.bucket_at > %(hour)s), 0) as hour,
+               coalesce(sum(n.used) filter (where n.bucket_at > %(day)s), 0) as day,
+               coalesce(sum(n.used) filter (where n.bucket_at > %(week)s), 0) as week,
+               sum(n.used) as month
+          from campaign_senders s
+          join rate_counters n on n.organization_id = s.organization_id
+                              and n.account_id = s.account_id
+         where s.organization_id = %(organization_id)s and s.campaign_id = %(campaign_id)s
+           and n.operation = any(%(budgets)s) and n.bucket_at > %(month)s
+         group by s.position, n.operation) u
+ group by u.operation
+"""
