@@ -8,6 +8,8 @@ from typing import TypeVar, cast
 import pytest
 from builders import Conn, Stage, begun, line, member_of, report
 
+from clento_engine.domain import execution as ex
+from clento_engine.domain.action import COUNTS_AS_DONE
 from clento_engine.domain.failure import Fail, Failure, Means, Pause, Retry, Skip, Wait
 from clento_engine.domain.limits import HOUR, Caps
 from clento_engine.domain.operation import Budget, Operation
@@ -314,6 +316,22 @@ async def test_an_invitation_that_no_list_shows_stays_a_question_and_ends_with_a
     assert await asking.ask(6) == "unknown"
     await asking.ask(2, after=DESPAIR)
     assert (await asking.stage.run())["status"] == "held"
+
+
+async def test_what_nobody_can_find_out_of_a_walk_that_is_over_is_closed_and_counts_as_done(
+    conn: Conn, database: Database
+) -> None:
+    """Nobody can be asked about it, and for ever it would keep its account from being removed."""
+    asking = await scene(conn, database, Op.WITHDRAW_REQUEST, Shows(profile(pending=True)))
+
+    assert await asking.ask(6) == "unknown"
+    await asking.stage.event(ex.Replied())
+    assert await asking.ask(2, after=DESPAIR) == "done"
+    run = await asking.stage.run()
+    assert (run["status"], run["outcome"]) == ("completed", "replied")
+    reason = await asking.stage.value("select reason from actions")
+    assert "cannot be found out" in reason
+    assert reason.endswith(COUNTS_AS_DONE)
 
 
 # --- messages
