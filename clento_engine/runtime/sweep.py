@@ -181,7 +181,7 @@ async def _count(
             await count_on(conn, *who, so_far=0, cursor=None, begun_at=None)
         await _not_read(world, row, page, taken_at)
         return
-    so_far += len(page.items)
+    so_far = min(so_far + len(page.items), MOST_PENDING)  # a page may hold any number
     is_whole = page.cursor is None or not page.items or so_far >= MOST_PENDING
     async with world.database.connection() as conn:
         if is_whole:

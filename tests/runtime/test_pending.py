@@ -8,6 +8,8 @@ from test_sweep import MINUTE, Scene, set_scene
 
 from clento_engine.domain.limits import MOST_PENDING, PENDING_WARNED
 from clento_engine.domain.operation import Budget, Operation
+from clento_engine.provider.port import Invitation as Pending
+from clento_engine.provider.port import Page
 from clento_engine.runtime import sweep as sweeping
 from clento_engine.runtime.sweep import COUNTED_AGAIN, LEAST, ROUND, sweep
 from clento_engine.simulator.faults import FaultKind
@@ -159,6 +161,20 @@ async def test_who_invites_nobody_is_not_counted(scene: Scene) -> None:
     fill(scene, 613)
     assert await count(scene) == []
     assert await lists_used(scene) == 1
+
+
+async def test_a_page_of_any_length_is_a_count(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than a column holds would break the sweep off, each time again."""
+    many = tuple(Pending(f"{number}", None, None) for number in range(40_000))
+
+    async def sent(_account: str, *, cursor: str | None = None) -> Page[Pending]:
+        return Page(many, cursor)
+
+    monkeypatch.setattr(scene.world.provider, "sent_invitations", sent)
+    assert await count(scene) == [MOST_PENDING]
+    assert (await scene.account())["sweep_failure"] is None
 
 
 async def test_a_count_that_died_goes_on_where_it_was(scene: Scene) -> None:
