@@ -163,7 +163,7 @@ async def _ask(world: World, action: Doubtful) -> Report:
     operation = action.ticket.operation
     if operation is Operation.PROFILE_VISIT:
         # nothing can be asked; a visit too few is better than one too many
-        return _report(action, ActionState.DONE, ex.Done(), world.clock())
+        return _report(action, ActionState.DONE, ex.Done(), world.clock(), recovering=False)
     if not operation.traits.writes:
         return _report(action, ActionState.ABSENT, ex.Absent(), world.clock())
     question = _Question(world, action)
@@ -547,9 +547,22 @@ def _out_of_order(action: Doubtful, failure: Failure, now: datetime) -> Report:
     reason = f"whether {action.ticket.operation} happened cannot be found out: {failure.reason}"
     if action.is_over:  # there is no walk to hold for a person, and nothing follows from it
         closed = f"{reason}; {COUNTS_AS_DONE}"
-        return _report(action, ActionState.DONE, ex.Done(), now, reason=closed)
+        return _report(
+            action,
+            ActionState.DONE,
+            ex.Done(),
+            now,
+            recovering=False,
+            reason=closed,
+            silence=silence,
+        )
     return _report(
-        action, ActionState.UNKNOWN, ex.Unknowable(reason), now, check_at=now + timedelta(days=1)
+        action,
+        ActionState.UNKNOWN,
+        ex.Unknowable(reason),
+        now,
+        check_at=now + timedelta(days=1),
+        silence=silence,
     )
 
 
@@ -579,6 +592,8 @@ def _report(
     state: ActionState,
     event: ex.Event | None,
     now: datetime,
+    *,
+    recovering: bool = True,
     **findings: Unpack[Findings],
 ) -> Report:
     log.info(
@@ -598,5 +613,6 @@ def _report(
         action.ticket,
         state,
         event,
+        recovering=recovering,
         **findings,
     )

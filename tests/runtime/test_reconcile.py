@@ -334,6 +334,27 @@ async def test_what_nobody_can_find_out_of_a_walk_that_is_over_is_closed_and_cou
     assert reason.endswith(COUNTS_AS_DONE)
 
 
+@pytest.mark.parametrize("operation", [Op.WITHDRAW_REQUEST, Op.PROFILE_VISIT])
+async def test_what_only_counts_as_done_ends_no_trouble_of_its_account(
+    conn: Conn, database: Database, operation: Op
+) -> None:
+    """Nobody said that anything works again: a success is the provider's word."""
+    asking = await scene(conn, database, operation, Shows(profile(pending=True)))
+    await asking.stage.change("connected_accounts", throttles=2, errors_in_a_row=1)
+    await conn.execute("update provider_rest set silences = 1, failures = 3")
+    if operation is Op.WITHDRAW_REQUEST:
+        assert await asking.ask(6) == "unknown"
+        await asking.stage.event(ex.Replied())
+        assert await asking.ask(2, after=DESPAIR) == "done"
+    else:
+        assert await asking.ask() == "done"
+    rows = await asking.stage.rows(
+        "select throttles, errors_in_a_row, silences, failures"
+        " from connected_accounts, provider_rest"
+    )
+    assert rows == [{"throttles": 2, "errors_in_a_row": 1, "silences": 1, "failures": 3}]
+
+
 # --- messages
 
 
