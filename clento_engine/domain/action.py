@@ -30,9 +30,5 @@ ARROWS: Mapping[ActionState, frozenset[ActionState]] = {
     ActionState.UNKNOWN: frozenset({ActionState.UNKNOWN, ActionState.DONE, ActionState.ABSENT}),
 }
 
-# Why an action is done of which nobody can find out whether it happened, once its walk is over: it
-# may have happened, and what it spent is spent.
-COUNTS_AS_DONE = "its walk is over, and it counts as done"
-
 OPEN = tuple(ARROWS)
 HAPPENED = (*OPEN, ActionState.DONE)  # or may have: a node reaches a person once

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from clento_engine.domain import absence
 from clento_engine.domain import execution as ex
-from clento_engine.domain.action import COUNTS_AS_DONE, ActionState
+from clento_engine.domain.action import ActionState
 from clento_engine.domain.failure import (
     SILENCES_IN_A_ROW,
     Fail,
@@ -545,17 +545,6 @@ def _out_of_order(action: Doubtful, failure: Failure, now: datetime) -> Report:
         extra={"lead_id": str(action.lead_id), "alert": True},
     )
     reason = f"whether {action.ticket.operation} happened cannot be found out: {failure.reason}"
-    if action.is_over:  # there is no walk to hold for a person, and nothing follows from it
-        closed = f"{reason}; {COUNTS_AS_DONE}"
-        return _report(
-            action,
-            ActionState.DONE,
-            ex.Done(),
-            now,
-            recovering=False,
-            reason=closed,
-            silence=silence,
-        )
     return _report(
         action,
         ActionState.UNKNOWN,

@@ -30,7 +30,6 @@ class Written:
     check_at: datetime | None
     intended_at: datetime
     settled_at: datetime | None
-    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +143,7 @@ async def books(database: Database) -> Books:
 _ACTIONS = """
 select a.unipile_account_id as account, x.campaign_id, x.lead_id, x.node_id, x.operation,
        x.state, x.budgets, x.bucket_at, x.target, x.text, x.checks, x.check_at, x.intended_at,
-       x.settled_at, x.reason
+       x.settled_at
   from actions x
   join connected_accounts a on a.organization_id = x.organization_id and a.id = x.account_id
  order by x.intended_at, x.lead_id

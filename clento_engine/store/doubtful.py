@@ -45,8 +45,7 @@ class Doubtful:
     """An action that may have happened, under a lease of ours.
 
     `known`: what the ledger has as done by this account, newest first, of the kind that this action
-    could be mistaken for: messages and InMails to the same person, or comments.  `is_over`: its
-    walk has ended meanwhile.
+    could be mistaken for: messages and InMails to the same person, or comments.
     """
 
     organization_id: UUID
@@ -64,7 +63,6 @@ class Doubtful:
     progress: Progress
     provider_id: str | None
     chat_id: str | None
-    is_over: bool
     known: tuple[Known, ...]
 
 
@@ -88,8 +86,7 @@ select t.organization_id, t.campaign_id, t.lead_id, t.account_id, t.token, t.nod
        t.operation, t.budgets, t.bucket_at, t.target, t.text, t.subject, t.intended_at,
        t.checks, t.progress::text as progress, o.unipile_account_id,
        o.provider_id as own_provider_id,
-       coalesce(e.provider_id, k.provider_id) as provider_id, k.chat_id,
-       e.outcome is not null as is_over
+       coalesce(e.provider_id, k.provider_id) as provider_id, k.chat_id
   from doubtful t
   join connected_accounts o on o.organization_id = t.organization_id and o.id = t.account_id
   join campaign_executions e on e.organization_id = t.organization_id
@@ -267,7 +264,6 @@ def _doubtful(row: Mapping[str, Any], known: Sequence[Known]) -> Doubtful:
         progress=_progress(row["progress"]),
         provider_id=row["provider_id"],
         chat_id=row["chat_id"],
-        is_over=row["is_over"],
         known=tuple(known),
     )
 

@@ -9,7 +9,6 @@ import pytest
 from builders import Conn, Stage, begun, line, member_of, report
 
 from clento_engine.domain import execution as ex
-from clento_engine.domain.action import COUNTS_AS_DONE
 from clento_engine.domain.failure import Fail, Failure, Means, Pause, Retry, Skip, Wait
 from clento_engine.domain.limits import HOUR, Caps
 from clento_engine.domain.operation import Budget, Operation
@@ -318,36 +317,25 @@ async def test_an_invitation_that_no_list_shows_stays_a_question_and_ends_with_a
     assert (await asking.stage.run())["status"] == "held"
 
 
-async def test_what_nobody_can_find_out_of_a_walk_that_is_over_is_closed_and_counts_as_done(
+async def test_what_nobody_can_find_out_of_a_walk_that_is_over_never_counts_as_done(
     conn: Conn, database: Database
 ) -> None:
-    """Nobody can be asked about it, and for ever it would keep its account from being removed."""
+    """What the ledger has as done explains an equal text: the next one would look absent."""
     asking = await scene(conn, database, Op.WITHDRAW_REQUEST, Shows(profile(pending=True)))
 
     assert await asking.ask(6) == "unknown"
     await asking.stage.event(ex.Replied())
-    assert await asking.ask(2, after=DESPAIR) == "done"
-    run = await asking.stage.run()
-    assert (run["status"], run["outcome"]) == ("completed", "replied")
-    reason = await asking.stage.value("select reason from actions")
-    assert "cannot be found out" in reason
-    assert reason.endswith(COUNTS_AS_DONE)
+    assert await asking.ask(2, after=DESPAIR) == "unknown"
 
 
-@pytest.mark.parametrize("operation", [Op.WITHDRAW_REQUEST, Op.PROFILE_VISIT])
 async def test_what_only_counts_as_done_ends_no_trouble_of_its_account(
-    conn: Conn, database: Database, operation: Op
+    conn: Conn, database: Database
 ) -> None:
     """Nobody said that anything works again: a success is the provider's word."""
-    asking = await scene(conn, database, operation, Shows(profile(pending=True)))
+    asking = await scene(conn, database, Op.PROFILE_VISIT)
     await asking.stage.change("connected_accounts", throttles=2, errors_in_a_row=1)
     await conn.execute("update provider_rest set silences = 1, failures = 3")
-    if operation is Op.WITHDRAW_REQUEST:
-        assert await asking.ask(6) == "unknown"
-        await asking.stage.event(ex.Replied())
-        assert await asking.ask(2, after=DESPAIR) == "done"
-    else:
-        assert await asking.ask() == "done"
+    assert await asking.ask() == "done"
     rows = await asking.stage.rows(
         "select throttles, errors_in_a_row, silences, failures"
         " from connected_accounts, provider_rest"

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from clento_engine.domain.account import AccountStatus
-from clento_engine.domain.action import COUNTS_AS_DONE, HAPPENED, OPEN, ActionState
+from clento_engine.domain.action import HAPPENED, OPEN, ActionState
 from clento_engine.domain.campaign import CampaignStatus
 from clento_engine.domain.execution import Outcome, Status
 from clento_engine.domain.operation import Budget, Operation
@@ -444,8 +444,6 @@ class _Bench:
     def _is_explained(self, key: Key, action: Written) -> bool:
         """Whether `done` needs no landing of its own: what was wanted is so without it."""
         person, effect, *_ = key
-        if action.reason is not None and action.reason.endswith(COUNTS_AS_DONE):
-            return True
         run = self._executions[action.campaign_id, action.lead_id]
         match effect:
             case Effect.VISIT:  # nothing can be asked: one too few is better than one too many
