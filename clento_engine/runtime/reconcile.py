@@ -60,6 +60,7 @@ ASK_AGAIN = timedelta(minutes=3)
 # later, so that a question that stays open for days costs some twenty reads, not hundreds.
 ASK_LATER, ASK_LATEST = timedelta(minutes=30), timedelta(hours=6)
 DESPAIR = timedelta(days=3)
+MOST_TURNS = 60  # waited for before a person is told that nobody could even be asked
 # What the ledger settled this long before an intent was there before it, whichever tickers' clocks
 # they were: these differ by seconds at most.
 BEFORE = timedelta(minutes=2)
@@ -143,6 +144,10 @@ async def _asked(world: World, action: Doubtful, may_go_on: MayGoOn) -> Report |
     except _TakenOver:
         log.warning("question taken over", extra={"lead_id": str(action.lead_id)})
         return None
+
+
+class _Turn(Wait):
+    """The account does something else, or may read no more for now: nobody was asked."""
 
 
 class _TakenOver(Exception):
@@ -436,7 +441,7 @@ class _Question:
         if again_at is None:
             return None
         wait = again_at - now
-        return Wait(f"waits for its turn to read by the limit {budget}", wait, wait)
+        return _Turn(f"waits for its turn to read by the limit {budget}", wait, wait)
 
     def _known(self, operation: Operation) -> list[absence.Known]:
         before = self.action.intended_at - BEFORE
@@ -538,7 +543,7 @@ def _out_of_order(action: Doubtful, failure: Failure, now: datetime) -> Report:
     if isinstance(failure, Wait):
         wait, progress = min(failure.delay, MONTH), action.progress
     later = _later(action, now, wait, failure.reason, progress, silence=silence)
-    if age < DESPAIR:
+    if age < DESPAIR or (isinstance(failure, _Turn) and action.checks < MOST_TURNS):
         return later
     log.warning(
         "nobody can say whether an action happened",

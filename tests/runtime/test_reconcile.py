@@ -328,6 +328,22 @@ async def test_what_nobody_can_find_out_of_a_walk_that_is_over_never_counts_as_d
     assert await asking.ask(2, after=DESPAIR) == "unknown"
 
 
+async def test_an_account_that_does_something_else_leaves_nothing_to_despair_of(
+    conn: Conn, database: Database
+) -> None:
+    """Tickers were down for days: the first question after them has not been asked yet."""
+    shows = Shows(profile(pending=True))
+    asking = await scene(conn, database, Op.WITHDRAW_REQUEST, shows)
+    free_at = NOW + DESPAIR + HOUR
+    await asking.stage.change("connected_accounts", next_free_at=free_at)
+
+    assert await asking.ask(after=DESPAIR) == "unknown"
+    assert shows.asked == []
+    assert (await asking.stage.run())["status"] != "held"
+    assert await asking.ask(4) == "unknown"
+    assert shows.asked
+
+
 async def test_what_only_counts_as_done_ends_no_trouble_of_its_account(
     conn: Conn, database: Database
 ) -> None:
