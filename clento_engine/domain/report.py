@@ -159,9 +159,14 @@ class Report(Struct, frozen=True):
         ticket: Ticket,
         state: ActionState,
         event: ex.Event | None,
+        *,
+        recovering: bool = True,
         **findings: Unpack[Findings],
     ) -> Self:
-        """Report what is known now of an action whose outcome nobody knew."""
+        """Report what is known now of an action whose outcome nobody knew.
+
+        `recovering`: False where nobody said so, and it only counts as what `state` says.
+        """
         return cls(
             organization_id,
             campaign_id,
@@ -171,6 +176,7 @@ class Report(Struct, frozen=True):
             stood=(ticket.node_id, ticket.operation),
             ticket=ticket,
             state=state,
+            recovering=recovering,
             **findings,
         )
 
@@ -209,7 +215,13 @@ class Report(Struct, frozen=True):
         if ticket is None:
             return report
         state = ActionState.DONE if skip else ActionState.ABSENT
-        return replace(report, ticket=ticket, state=state, reason="by the word of an operator")
+        return replace(
+            report,
+            ticket=ticket,
+            state=state,
+            reason="by the word of an operator",
+            recovering=False,
+        )
 
 
 Effected = tuple[Report, ex.Effect, Execution]

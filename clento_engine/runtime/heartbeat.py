@@ -14,6 +14,7 @@ from clento_engine.runtime.world import World, surely
 from clento_engine.store.database import Lost
 from clento_engine.store.errors import DatabaseUnavailable
 from clento_engine.store.lanes import Wrong, mend_lanes
+from clento_engine.store.rests import mend_rest
 from clento_engine.store.tickers import Ticker, beat, ended
 
 EVERY = timedelta(seconds=30)  # of real time
@@ -58,7 +59,13 @@ class Heartbeat:
 
 
 async def mend(world: World) -> list[Wrong]:
-    """Hold lanes against their first leads and mend what is wrong; return what was, logged."""
+    """Hold lanes against their first leads and mend what is wrong; return what was, logged.
+
+    A rest of the workspace that a wrong clock made ends as well.
+    """
+    async with world.database.connection() as conn:
+        if await mend_rest(conn, world.clock()):
+            log.warning("rest mended: it was longer than any", extra={"alert": True})
 
     async def once() -> list[Wrong]:
         async with world.database.connection() as conn:

@@ -395,10 +395,13 @@ async def _message(conn: Conn, row: InboxRow, account_id: UUID, heard: _Heard) -
     at = _time(payload.get("timestamp"), row.received_at)
     if answered := [walk for walk in _each(found) if walk.is_answered(at)]:
         heard.news.append(_news(row, Notice.REPLIED, answered, at))
-    if found and sender is not None and await _opts_out(conn, row):
+    # also of somebody not known yet: a visit's answer may be under way, or lost, and what they
+    # wrote is not read again
+    if sender is not None and await _opts_out(conn, row):
         names = dict.fromkeys([sender, *(walk.identity for walk in _each(found))])
         heard.opted_out.update(dict.fromkeys((row.organization_id, name) for name in names))
-        heard.news.append(_news(row, Notice.OPTED_OUT, _each(found), at))
+        if found:
+            heard.news.append(_news(row, Notice.OPTED_OUT, _each(found), at))
     learned = Learned(chat_id=_chat_id(payload), replied_at=at)
     return [
         _report(walk, ex.Replied() if walk.is_news(at) else None, learned) for walk in _each(found)
@@ -423,7 +426,7 @@ async def _own_message(
         if running:
             whose = _author(payload, at, ledger)
             if is_owners := whose is Author.OWNER:
-                heard.news.append(_news(row, Notice.TAKEN_OVER, running, at))
+                heard.news += [_news(row, Notice.TAKEN_OVER, [walk], at) for walk in running]
             if whose is Author.UNCLEAR:
                 heard.unclear.add(row.id)
     reports = []
@@ -448,11 +451,16 @@ def _news(row: InboxRow, notice: Notice, walks: Sequence[Walk], at: datetime) ->
     It names the one under way that began last.
     """
     walk = max(walks, key=lambda each: (not each.finished, each.started_at or row.received_at))
-    is_once = notice is Notice.TAKEN_OVER  # a walk is; each message is a reply
+    key = (
+        f"{walk.campaign_id}/{walk.lead_id}"  # a walk is taken over once …
+        if notice is Notice.TAKEN_OVER
+        # … and each message told of once, though a store that was filled anew names it otherwise
+        else f"{walk.account_id}/{_sender(row.payload)}/{at.isoformat()}"
+    )
     return News(
         row.organization_id,
         notice,
-        f"{walk.campaign_id}/{walk.lead_id}" if is_once else row.key,
+        key,
         walk.campaign_id,
         walk.lead_id,
         walk.account_id,

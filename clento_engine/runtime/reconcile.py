@@ -60,6 +60,7 @@ ASK_AGAIN = timedelta(minutes=3)
 # later, so that a question that stays open for days costs some twenty reads, not hundreds.
 ASK_LATER, ASK_LATEST = timedelta(minutes=30), timedelta(hours=6)
 DESPAIR = timedelta(days=3)
+MOST_TURNS = 60  # waited for before a person is told that nobody could even be asked
 # What the ledger settled this long before an intent was there before it, whichever tickers' clocks
 # they were: these differ by seconds at most.
 BEFORE = timedelta(minutes=2)
@@ -145,6 +146,10 @@ async def _asked(world: World, action: Doubtful, may_go_on: MayGoOn) -> Report |
         return None
 
 
+class _Turn(Wait):
+    """The account does something else, or may read no more for now: nobody was asked."""
+
+
 class _TakenOver(Exception):
     """The lease of a question ended before its answer."""
 
@@ -163,7 +168,7 @@ async def _ask(world: World, action: Doubtful) -> Report:
     operation = action.ticket.operation
     if operation is Operation.PROFILE_VISIT:
         # nothing can be asked; a visit too few is better than one too many
-        return _report(action, ActionState.DONE, ex.Done(), world.clock())
+        return _report(action, ActionState.DONE, ex.Done(), world.clock(), recovering=False)
     if not operation.traits.writes:
         return _report(action, ActionState.ABSENT, ex.Absent(), world.clock())
     question = _Question(world, action)
@@ -436,7 +441,7 @@ class _Question:
         if again_at is None:
             return None
         wait = again_at - now
-        return Wait(f"waits for its turn to read by the limit {budget}", wait, wait)
+        return _Turn(f"waits for its turn to read by the limit {budget}", wait, wait)
 
     def _known(self, operation: Operation) -> list[absence.Known]:
         before = self.action.intended_at - BEFORE
@@ -538,7 +543,7 @@ def _out_of_order(action: Doubtful, failure: Failure, now: datetime) -> Report:
     if isinstance(failure, Wait):
         wait, progress = min(failure.delay, MONTH), action.progress
     later = _later(action, now, wait, failure.reason, progress, silence=silence)
-    if age < DESPAIR:
+    if age < DESPAIR or (isinstance(failure, _Turn) and action.checks < MOST_TURNS):
         return later
     log.warning(
         "nobody can say whether an action happened",
@@ -546,7 +551,12 @@ def _out_of_order(action: Doubtful, failure: Failure, now: datetime) -> Report:
     )
     reason = f"whether {action.ticket.operation} happened cannot be found out: {failure.reason}"
     return _report(
-        action, ActionState.UNKNOWN, ex.Unknowable(reason), now, check_at=now + timedelta(days=1)
+        action,
+        ActionState.UNKNOWN,
+        ex.Unknowable(reason),
+        now,
+        check_at=now + timedelta(days=1),
+        silence=silence,
     )
 
 
@@ -576,6 +586,8 @@ def _report(
     state: ActionState,
     event: ex.Event | None,
     now: datetime,
+    *,
+    recovering: bool = True,
     **findings: Unpack[Findings],
 ) -> Report:
     log.info(
@@ -595,5 +607,6 @@ def _report(
         action.ticket,
         state,
         event,
+        recovering=recovering,
         **findings,
     )

@@ -174,15 +174,19 @@ async def _count(
     page: Page[Invitation] | Failure = await world.provider.sent_invitations(
         row.unipile_account_id, cursor=cursor
     )
-    if isinstance(page, Page) and page.cursor is not None and page.cursor == cursor:
-        page = Retry("the list of pending invitations goes in circles")
+    if (
+        isinstance(page, Page)
+        and page.cursor is not None
+        and (page.cursor == cursor or not page.items)
+    ):
+        page = Retry("the list of pending invitations has no end")
     if isinstance(page, Retry | Wait | Skip | Fail | Pause):
         async with world.database.connection() as conn:  # the cursor may be what was refused
             await count_on(conn, *who, so_far=0, cursor=None, begun_at=None)
         await _not_read(world, row, page, taken_at)
         return
-    so_far += len(page.items)
-    is_whole = page.cursor is None or not page.items or so_far >= MOST_PENDING
+    so_far = min(so_far + len(page.items), MOST_PENDING)  # a page may hold any number
+    is_whole = page.cursor is None or so_far >= MOST_PENDING
     async with world.database.connection() as conn:
         if is_whole:
             await counted(conn, *who, so_far, taken_at)

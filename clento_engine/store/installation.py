@@ -125,6 +125,8 @@ async def move(
     """
     async with conn.transaction():
         await conn.execute("set local statement_timeout = 0")  # every chat is forgotten
+        # in the order of those who bind an account, who hold its row by `stamp` before members
+        await conn.execute("select from installation for no key update")
         await conn.execute("lock table provider_accounts in share row exclusive mode")
         await conn.execute(
             "select from lanes order by organization_id, campaign_id, account_id, operation"

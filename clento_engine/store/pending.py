@@ -91,7 +91,11 @@ async def counted(
     pending: int,
     now: datetime,
 ) -> None:
-    """Write a count that is whole: invitations wait from MOST_PENDING on, and go on below it."""
+    """Write a count that is whole: invitations wait from MOST_PENDING on, and go on below it.
+
+    A later count stands.  Where the provider holds invitations back its word stands, until that
+    is over and the next count finds as many.
+    """
     of = {
         "organization_id": organization_id,
         "account_id": account_id,
@@ -103,23 +107,27 @@ async def counted(
     }
     async with conn.transaction():
         await lock_lanes(conn, organization_id, account_id=account_id)  # before limits, as a claim
-        await conn.execute(
+        newest = await conn.execute(
             """
-            insert into pending_invitations (organization_id, account_id, counted, counted_at)
+            insert into pending_invitations as p (organization_id, account_id, counted, counted_at)
             values (%(organization_id)s, %(account_id)s, %(pending)s, %(now)s)
                 on conflict (organization_id, account_id) do update
                set counted = excluded.counted, counted_at = excluded.counted_at,
                    so_far = 0, cursor = null, begun_at = null
+             where p.counted_at is null or p.counted_at <= excluded.counted_at
             """,
             of,
         )
+        if newest.rowcount == 0:
+            return
         if pending >= MOST_PENDING:
             await conn.execute(
                 """
                 update rate_limits set blocked_until = %(until)s, blocked_reason = %(full)s
                  where organization_id = %(organization_id)s and account_id = %(account_id)s
                    and operation = %(invitation)s
-                   and (blocked_until is null or blocked_until < %(until)s)
+                   and (blocked_until is null or blocked_until <= %(now)s
+                        or blocked_reason = %(full)s)
                 """,
                 of,
             )

@@ -103,6 +103,16 @@ async def take_probe(conn: AsyncConnection[Any], now: datetime) -> Rest | None:
     return Rest(since, until, failures + 1, reason)
 
 
+async def mend_rest(conn: AsyncConnection[Any], now: datetime) -> bool:
+    """Let a rest that no clock of now can have made be probed at once; whether there was one."""
+    cursor = await conn.execute(
+        f"update provider_rest r set since = least(r.since, %(now)s), until = %(now)s"
+        f" from {_free('until > %(now)s + %(longest)s')} where r.is_only = f.is_only",
+        {"now": now, "longest": LONGEST_REST},
+    )
+    return cursor.rowcount > 0
+
+
 async def probed(conn: AsyncConnection[Any], taken: Rest, reason: str | None) -> bool:
     """Close the rest whose probe was `taken`, or tell why it lasts; False: it was another's.
 

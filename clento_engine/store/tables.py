@@ -160,6 +160,9 @@ provider_rest = Table(
     CheckConstraint(
         "(until IS NULL) = (since IS NULL) AND (until IS NULL) = (reason IS NULL)", name="rest"
     ),
+    CheckConstraint("silences >= 0 AND failures >= 0", name="counts"),
+    _readable("since"),
+    _readable("until"),
 )
 
 unrouted_webhooks = Table(
@@ -343,6 +346,8 @@ pending_invitations = Table(
     CheckConstraint("counted >= 0 AND so_far >= 0", name="counts"),
     CheckConstraint("(counted IS NULL) = (counted_at IS NULL)", name="counted_at"),
     CheckConstraint("(begun_at IS NULL) = (cursor IS NULL)", name="begun_at"),
+    _readable("counted_at"),
+    _readable("begun_at"),
 )
 
 rate_counters = Table(

@@ -18,6 +18,7 @@ from clento_engine.domain.failure import SILENCES_IN_A_ROW, Scope
 from clento_engine.domain.report import Effected, Report
 from clento_engine.store.lanes import lock_lanes, set_lanes
 from clento_engine.store.literals import ACCOUNT_PAUSED, ACTIVE, BY_PROVIDER
+from clento_engine.store.pending import FULL
 from clento_engine.store.refusals import Judged, count_refusals
 from clento_engine.store.rests import note_silence, wake_up
 from clento_engine.store.rows import recordset
@@ -252,12 +253,21 @@ async def _hold_back(
     )
     key = [*account] if budget is None else [*account, budget]
     cursor = await conn.execute(
-        f"select throttles, blocked_until from {table} where {where} for no key update", key
+        f"select throttles, blocked_until, blocked_reason from {table} where {where}"
+        " for no key update",
+        key,
     )
     row = await cursor.fetchone()
-    if row is None or (row[1] is not None and row[1] > now):
-        return  # several actions in flight heard the same refusal: it counts once
-    until = now + doubled(throttle.delay, throttle.longest, row[0])
+    if row is None:
+        return
+    throttles, blocked_until, blocked_reason = row
+    until = now + doubled(throttle.delay, throttle.longest, throttles)
+    if blocked_until is not None and blocked_until > now:
+        if blocked_reason != FULL:
+            return  # several actions in flight heard the same refusal: it counts once
+        until = max(
+            until, blocked_until
+        )  # a count of ours, which a later one lifts, is not its word
     forget = ", errors_in_a_row = 0" if budget is None else ""
     await conn.execute(
         f"update {table} set throttles = least(throttles + 1, 32767), blocked_until = %s,"

@@ -25,6 +25,10 @@ def upgrade() -> None:
             constraint pending_invitations_counted_at_check
                 check ((counted is null) = (counted_at is null)),
             constraint pending_invitations_begun_at_check
-                check ((begun_at is null) = (cursor is null)))
+                check ((begun_at is null) = (cursor is null)),
+            constraint pending_invitations_counted_at_readable_check check (
+                counted_at >= '1970-01-01 00:00+00' and counted_at < '3000-01-01 00:00+00'),
+            constraint pending_invitations_begun_at_readable_check check (
+                begun_at >= '1970-01-01 00:00+00' and begun_at < '3000-01-01 00:00+00'))
         """
     )

@@ -23,7 +23,12 @@ def upgrade() -> None:
             constraint provider_rest_pkey primary key (is_only),
             constraint provider_rest_is_only_check check (is_only),
             constraint provider_rest_rest_check check (
-                (until is null) = (since is null) and (until is null) = (reason is null)))
+                (until is null) = (since is null) and (until is null) = (reason is null)),
+            constraint provider_rest_counts_check check (silences >= 0 and failures >= 0),
+            constraint provider_rest_since_readable_check check (
+                since >= '1970-01-01 00:00+00' and since < '3000-01-01 00:00+00'),
+            constraint provider_rest_until_readable_check check (
+                until >= '1970-01-01 00:00+00' and until < '3000-01-01 00:00+00'))
         """
     )
     op.execute(

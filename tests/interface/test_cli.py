@@ -377,7 +377,17 @@ def test_a_workflow_whose_address_leads_inside_or_holds_a_password_is_named(
         assert not [each for each in shown if "Pw-1" in each.out + each.err]
 
 
-@pytest.mark.parametrize("url", ["ftp://example.com/x", "example.com", "https://", "http://a b/"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://example.com/x",
+        "example.com",
+        "https://",
+        "http://a b/",
+        "https://a/\udcff",
+        "https://a/\u202e",
+    ],
+)
 def test_a_webhook_needs_a_web_address(clento: Clento, url: str) -> None:
     assert "no web address" in clento("webhook", "add", "--url", url, status=2).err
 

@@ -215,7 +215,8 @@ async def test_reconcile_s_reads_keep_limits_and_gaps_like_any_other(
     await play.run(days=12)
     verdict = await play.verdict()
     assert verdict.duplicates == ()
-    assert len(play.simulated.ledger.reads["acc_1"][Read.COMMENTS]) > len(many) // 2
+    lost = play.simulated.faults.applied[FaultKind.RESET]  # each asks, once or more
+    assert len(play.simulated.ledger.reads["acc_1"][Read.COMMENTS]) >= lost > len(many) // 3
     close = list(crowded(play.simulated.ledger, SPACING))
     assert (not verdict.over_cap and not close) is is_on
 

@@ -28,7 +28,7 @@ from clento_engine.runtime.act import event_report
 from clento_engine.runtime.clock import VirtualClock
 from clento_engine.runtime.inbox import apply_inbox, receive
 from clento_engine.runtime.world import World
-from clento_engine.store import claim as module
+from clento_engine.store import claimed as module
 from clento_engine.store.accounts import create_organization, pause_account
 from clento_engine.store.campaigns import create_campaign, start_campaign, stop_campaign
 from clento_engine.store.database import Database

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 from play import RELIABLE, Play
-from test_inbox import FOLLOWUP, message, person, set_scene, start_again
+from test_inbox import FOLLOWUP, Scene, message, person, set_scene, start_again
 from test_replies import DAY, HOUR, SILENT, after_first, guard, messages, play_of
 
 from clento_engine.domain import execution as ex
 from clento_engine.domain.authorship import Author
 from clento_engine.domain.notice import Notice
-from clento_engine.runtime import inbox
+from clento_engine.provider.port import Message
+from clento_engine.runtime import inbox, listen
 from clento_engine.runtime.act import event_report
 from clento_engine.simulator.world import Reliability
 from clento_engine.store import inbox as stored
@@ -259,3 +260,79 @@ async def test_what_was_written_before_the_walk_began_is_told_to_nobody(
     before = scene.clock() - stored.BEFORE - HOUR
     await scene.tell(message(timestamp=before.isoformat()))
     assert await scene.stage.rows("select * from webhook_deliveries") == []
+
+
+async def of_scene(conn: Conn, scene: Scene, *notices: Notice) -> None:
+    await add_endpoint(
+        conn, scene.stage.organization_id, "crm", "crm", "https://crm.test/in", notices
+    )
+
+
+async def told_events(scene: Scene) -> list[str]:
+    rows = await scene.stage.rows(
+        "select payload ->> 'event' as event from webhook_deliveries order by created_at, id"
+    )
+    return [row["event"] for row in rows]
+
+
+async def test_a_store_that_was_filled_anew_tells_no_message_again(
+    conn: Conn, database: Database
+) -> None:
+    """The member signed in anew: Unipile's id of the account is another, and of each message."""
+    scene = await set_scene(conn, database)
+    await of_scene(conn, scene, *Notice)
+    scene.clock.move_to(scene.clock() + 4 * HOUR)
+    first, second = scene.clock() - 2 * HOUR, scene.clock() - HOUR
+    stop = "stop writing to me"
+    await scene.tell(
+        message(message_id="m-1", timestamp=first.isoformat()),
+        message(message_id="m-2", timestamp=second.isoformat(), message=stop),
+    )
+    before = await told_events(scene)
+    assert Counter(before) == {"lead.replied": 2, "lead.opted_out": 1}
+    anew = [
+        Message(f"n-{number}", "c", person(), False, text, at, "MESSAGE", False)
+        for number, (text, at) in enumerate([("hi", first), (stop, second)])
+    ]
+    await conn.execute("update connected_accounts set unipile_account_id = 'u-new'")
+    read = {inbox.message_key("u-new", each): each for each in anew}
+    organization_id = scene.stage.organization_id
+    await listen._hear(scene.world, organization_id, "u-new", read, {"c": person()})
+    assert await told_events(scene) == before
+
+
+@pytest.mark.parametrize("both", [True, False])
+async def test_each_walk_that_an_owner_takes_over_is_told_of(
+    conn: Conn, database: Database, both: bool
+) -> None:
+    scene = await set_scene(conn, database)
+    await of_scene(conn, scene, Notice.TAKEN_OVER)
+    await start_again(scene.stage)
+    scene.clock.move_to(scene.clock() + 4 * DAY)
+    await conn.execute(
+        "update campaign_executions set connected = true, provider_id = %s,"
+        " started_at = coalesce(started_at, %s)",
+        (person(), scene.clock() - HOUR),
+    )
+    if not both:
+        await conn.execute("update campaigns set stop_on_own_message = false where name = 'again'")
+    await conn.execute("update contacts set connected_at = %s", (scene.clock() - 4 * DAY,))
+    await scene.tell(message(ours=True, message="Shall we?", timestamp=scene.clock().isoformat()))
+    over = await scene.stage.value(
+        "select count(*) from campaign_executions where outcome = 'taken_over'"
+    )
+    assert over == (2 if both else 1)
+    assert await told_events(scene) == ["lead.taken_over"] * over
+
+
+async def test_who_asks_to_be_left_alone_before_anybody_knows_them_is_left_alone(
+    conn: Conn, database: Database
+) -> None:
+    """The answer of the visit is under way, or lost: what they wrote is read this once."""
+    scene = await set_scene(conn, database, learned=False)
+    await scene.tell(message(message="Stop writing to me!"))
+    found = await scene.stage.rows("select kind, value from suppressions")
+    assert found == [{"kind": "person", "value": person()}]
+    await scene.stage.stand(FOLLOWUP, "n1", provider_id=person())
+    [item] = await scene.stage.claim()
+    assert item.intent is None

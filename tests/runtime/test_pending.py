@@ -6,14 +6,19 @@ import pytest
 from builders import Conn
 from test_sweep import MINUTE, Scene, set_scene
 
+from clento_engine.domain import execution as ex
+from clento_engine.domain.failure import Scope
 from clento_engine.domain.limits import MOST_PENDING, PENDING_WARNED
 from clento_engine.domain.operation import Budget, Operation
+from clento_engine.provider.port import Invitation as Pending
+from clento_engine.provider.port import Page
 from clento_engine.runtime import sweep as sweeping
 from clento_engine.runtime.sweep import COUNTED_AGAIN, LEAST, ROUND, sweep
 from clento_engine.simulator.faults import FaultKind
 from clento_engine.simulator.senders import Invitation
+from clento_engine.store import troubles
 from clento_engine.store.database import Database
-from clento_engine.store.pending import FULL, crowded
+from clento_engine.store.pending import FULL, counted, crowded
 
 PAGES = timedelta(minutes=15)  # long enough for five pages, one list each 75 seconds at most
 
@@ -69,12 +74,14 @@ async def invited(scene: Scene) -> int:
     return sum(item.run.operation is Operation.SEND_CONNECTION_REQUEST for item in taken)
 
 
-@pytest.mark.parametrize(("pending", "counted", "pages"), [(0, 0, 1), (100, 100, 1), (399, 399, 4)])
+@pytest.mark.parametrize(
+    ("pending", "expected", "pages"), [(0, 0, 1), (100, 100, 1), (399, 399, 4)]
+)
 async def test_invitations_are_counted_page_by_page_each_for_a_unit(
-    scene: Scene, pending: int, counted: int, pages: int
+    scene: Scene, pending: int, expected: int, pages: int
 ) -> None:
     fill(scene, pending)
-    assert await count(scene) == [counted]
+    assert await count(scene) == [expected]
     assert await lists_used(scene) == 1 + pages  # the relations, and the pages
     assert await held_back(scene) == (None, None)
     assert ROUND.shortest - PAGES <= await scene.gap() <= ROUND.longest
@@ -131,6 +138,49 @@ async def test_a_block_of_the_provider_is_not_lifted_by_a_count(scene: Scene) ->
     assert await held_back(scene) == (until, "throttled")
 
 
+@pytest.mark.parametrize("is_full_first", [True, False])
+async def test_a_count_that_finds_room_lifts_no_word_of_the_provider(
+    scene: Scene, is_full_first: bool
+) -> None:
+    account = scene.stage.organization_id, scene.stage.account
+    weekly = ex.Throttle(Scope.BUDGET, "the weekly limit", timedelta(days=7), timedelta(days=7))
+    conn, budget = scene.stage.conn, Budget.INVITATION.value
+    fill(scene, MOST_PENDING)
+    if is_full_first:  # an invitation that was under way hears it
+        await count(scene)
+    until = scene.clock() + timedelta(days=7)
+    await troubles._hold_back(conn, account, budget, weekly, scene.clock())
+    if not is_full_first:
+        await count(scene)
+    assert await held_back(scene) == (until, "the weekly limit")
+    fill(scene, 90)
+    scene.wait(ROUND.longest)
+    assert await count(scene) == [90]
+    assert await held_back(scene) == (until, "the weekly limit")
+
+
+async def test_a_count_that_comes_late_changes_nothing(scene: Scene) -> None:
+    fill(scene, MOST_PENDING)
+    await count(scene)
+    before = await held_back(scene)
+    old = scene.clock() - timedelta(hours=1)
+    await counted(scene.stage.conn, scene.stage.organization_id, scene.stage.account, 3, old)
+    rows = await scene.stage.rows("select counted from pending_invitations")
+    assert rows == [{"counted": MOST_PENDING}]
+    assert await held_back(scene) == before
+
+
+async def test_an_empty_page_that_names_another_is_no_end(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def sent(_account: str, *, cursor: str | None = None) -> Page[Pending]:
+        return Page((), "onward") if cursor else Page((Pending("1", None, None),), "next")
+
+    monkeypatch.setattr(scene.world.provider, "sent_invitations", sent)
+    assert await count(scene) == [None]
+    assert "no end" in (await scene.account())["sweep_failure"]
+
+
 async def test_a_warning_comes_at_four_hundred(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -159,6 +209,20 @@ async def test_who_invites_nobody_is_not_counted(scene: Scene) -> None:
     fill(scene, 613)
     assert await count(scene) == []
     assert await lists_used(scene) == 1
+
+
+async def test_a_page_of_any_length_is_a_count(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than a column holds would break the sweep off, each time again."""
+    many = tuple(Pending(f"{number}", None, None) for number in range(40_000))
+
+    async def sent(_account: str, *, cursor: str | None = None) -> Page[Pending]:
+        return Page(many, cursor)
+
+    monkeypatch.setattr(scene.world.provider, "sent_invitations", sent)
+    assert await count(scene) == [MOST_PENDING]
+    assert (await scene.account())["sweep_failure"] is None
 
 
 async def test_a_count_that_died_goes_on_where_it_was(scene: Scene) -> None:

@@ -8,6 +8,7 @@ from typing import TypeVar, cast
 import pytest
 from builders import Conn, Stage, begun, line, member_of, report
 
+from clento_engine.domain import execution as ex
 from clento_engine.domain.failure import Fail, Failure, Means, Pause, Retry, Skip, Wait
 from clento_engine.domain.limits import HOUR, Caps
 from clento_engine.domain.operation import Budget, Operation
@@ -314,6 +315,48 @@ async def test_an_invitation_that_no_list_shows_stays_a_question_and_ends_with_a
     assert await asking.ask(6) == "unknown"
     await asking.ask(2, after=DESPAIR)
     assert (await asking.stage.run())["status"] == "held"
+
+
+async def test_what_nobody_can_find_out_of_a_walk_that_is_over_never_counts_as_done(
+    conn: Conn, database: Database
+) -> None:
+    """What the ledger has as done explains an equal text: the next one would look absent."""
+    asking = await scene(conn, database, Op.WITHDRAW_REQUEST, Shows(profile(pending=True)))
+
+    assert await asking.ask(6) == "unknown"
+    await asking.stage.event(ex.Replied())
+    assert await asking.ask(2, after=DESPAIR) == "unknown"
+
+
+async def test_an_account_that_does_something_else_leaves_nothing_to_despair_of(
+    conn: Conn, database: Database
+) -> None:
+    """Tickers were down for days: the first question after them has not been asked yet."""
+    shows = Shows(profile(pending=True))
+    asking = await scene(conn, database, Op.WITHDRAW_REQUEST, shows)
+    free_at = NOW + DESPAIR + HOUR
+    await asking.stage.change("connected_accounts", next_free_at=free_at)
+
+    assert await asking.ask(after=DESPAIR) == "unknown"
+    assert shows.asked == []
+    assert (await asking.stage.run())["status"] != "held"
+    assert await asking.ask(4) == "unknown"
+    assert shows.asked
+
+
+async def test_what_only_counts_as_done_ends_no_trouble_of_its_account(
+    conn: Conn, database: Database
+) -> None:
+    """Nobody said that anything works again: a success is the provider's word."""
+    asking = await scene(conn, database, Op.PROFILE_VISIT)
+    await asking.stage.change("connected_accounts", throttles=2, errors_in_a_row=1)
+    await conn.execute("update provider_rest set silences = 1, failures = 3")
+    assert await asking.ask() == "done"
+    rows = await asking.stage.rows(
+        "select throttles, errors_in_a_row, silences, failures"
+        " from connected_accounts, provider_rest"
+    )
+    assert rows == [{"throttles": 2, "errors_in_a_row": 1, "silences": 1, "failures": 3}]
 
 
 # --- messages

@@ -19,7 +19,7 @@ from clento_engine.runtime.world import World
 from clento_engine.simulator.faults import FaultKind, Rule
 from clento_engine.simulator.ledger import Effect
 from clento_engine.simulator.world import Reliability
-from clento_engine.store import claim
+from clento_engine.store import claimed
 from clento_engine.store import inbox as stored
 from clento_engine.store.database import Database
 from clento_engine.store.suppressions import suppressions
@@ -230,7 +230,7 @@ async def test_nobody_is_written_to_while_the_owner_s_message_waits_in_the_inbox
     later = 3 * HOUR - timedelta(minutes=8)
     after_first(play, later, lambda a, t: play.simulated.write_by_hand(a, t, "Shall we talk?"))
     if not is_on:
-        monkeypatch.setattr(claim, "_is_unheard", lambda _lane, head: head["is_unheard"])
+        monkeypatch.setattr(claimed, "_is_unheard", lambda _lane, head: head["is_unheard"])
     applies = inbox.apply_inbox
 
     async def slowly(world: World, **given: Any) -> int:

@@ -19,6 +19,7 @@ from builders import (
     begun,
     done,
     line,
+    member_of,
     report,
     set_stage,
 )
@@ -37,7 +38,7 @@ from clento_engine.store.accounts import (
     pause_account,
     resume_account,
 )
-from clento_engine.store.budgets import NO_UNIT, reserve, set_limit
+from clento_engine.store.budgets import BUSY, NO_UNIT, reserve, set_limit
 from clento_engine.store.campaigns import (
     pause_campaign,
     resume_campaign,
@@ -50,6 +51,8 @@ from clento_engine.store.database import Undone, migrations_folder, newest_revis
 from clento_engine.store.doubtful import take_doubtful
 from clento_engine.store.errors import DatabaseUnavailable
 from clento_engine.store.guessed import Guess, guess, settle_guessed, write_unchanged
+from clento_engine.store.installation import binding, move, stamp
+from clento_engine.store.members import Bound, bind
 from clento_engine.store.suppressions import in_flight, suppress
 from clento_engine.store.tables import metadata
 from clento_engine.store.turn import turn
@@ -231,12 +234,40 @@ async def test_a_question_and_a_claim_never_share_a_unit(conn: Conn, connect: Co
     stage = await begun(conn, VISIT, VISITING)
     await stage.cap(Budget.PROFILE, Caps(hour=1))
     one, two = await connect(), await connect()
+    question = stage.organization_id, stage.account, Budget.PROFILE, NOW
     async with while_open(one, stage.claim(conn=one)) as [first]:
-        asked = await waiting(
-            conn, two, reserve(two, stage.organization_id, stage.account, Budget.PROFILE, NOW)
-        )
+        # it waits for nobody: a ticker that stopped over the account would stop its questions
+        assert await reserve(two, *question) == NOW + BUSY
     assert len(first) == 1
-    assert await asked == NOW + NO_UNIT
+    assert await reserve(two, *question) == NOW + NO_UNIT
+
+
+async def test_a_move_of_the_provider_waits_for_who_binds_an_account_and_both_get_through(
+    conn: Conn, connect: Connect
+) -> None:
+    stage = await set_stage(conn, VISIT)
+    await stamp(conn, "https://one", is_simulated=False, now=NOW)
+    one, two = await connect(), await connect()
+    async with while_open(one, stamp(one, "https://one", is_simulated=False, now=NOW)):
+        moving = await waiting(
+            conn,
+            two,
+            move(two, "https://two", is_simulated=False, now=NOW, ask_after=timedelta(0)),
+        )
+        bound = await bind(
+            one,
+            stage.organization_id,
+            stage.account,
+            member_id=member_of("unipile-campaign-1"),
+            unipile_account_id="unipile-campaign-1",
+            created_at=NOW,
+            now=NOW,
+        )
+        assert bound == Bound(stage.account, is_folded=False)
+    await moving
+    found = await binding(conn)
+    assert found is not None
+    assert found.dsn == "https://two"
 
 
 async def test_a_claim_waits_only_for_a_unit_that_is_just_given_back(

@@ -1,9 +1,11 @@
 """The rows that are of the whole database: whoever stops over one of them stops nobody."""
 
+from datetime import timedelta
+
 import pytest
 from builders import NOW, Conn, set_stage, workflow
 from psycopg import AsyncConnection
-from psycopg.errors import LockNotAvailable
+from psycopg.errors import CheckViolation, LockNotAvailable
 
 from clento_engine.domain.failure import SILENCES_IN_A_ROW
 from clento_engine.domain.operation import Operation
@@ -11,7 +13,7 @@ from clento_engine.domain.workflow import Node
 from clento_engine.store.database import Database
 from clento_engine.store.inbox import route_webhook
 from clento_engine.store.installation import binding, stamp
-from clento_engine.store.rests import FIRST_REST, note_silence, rest, wake_up
+from clento_engine.store.rests import FIRST_REST, mend_rest, note_silence, rest, take_probe, wake_up
 
 DSN = "https://api1.unipile.com:13111"
 
@@ -85,3 +87,26 @@ async def test_a_row_that_somebody_deleted_comes_back(conn: Conn) -> None:
     for _ in range(SILENCES_IN_A_ROW + 1):  # the first of them makes it
         await note_silence(conn, 1, "no answer", NOW)
     assert await rest(conn) is not None
+
+
+async def test_a_rest_that_a_wrong_clock_made_ends(conn: Conn) -> None:
+    ahead = NOW + timedelta(days=365)
+    for _ in range(SILENCES_IN_A_ROW):
+        await note_silence(conn, 1, "no answer", ahead)
+    assert await take_probe(conn, NOW) is None
+    assert await mend_rest(conn, NOW)
+    assert await take_probe(conn, NOW) is not None
+    assert not await mend_rest(conn, NOW)  # one of today is left alone
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        "update provider_rest set since = now(), until = 'infinity', reason = 'x'",
+        "update provider_rest set failures = -5",
+        "update provider_rest set silences = -1",
+    ],
+)
+async def test_what_nobody_can_read_is_kept_out_of_the_rest(conn: Conn, edit: str) -> None:
+    with pytest.raises(CheckViolation):
+        await conn.execute(edit.encode())

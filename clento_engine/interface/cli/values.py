@@ -84,7 +84,8 @@ def url(text: str) -> str:
         host, _ = parts.hostname, parts.port
     except ValueError:
         host, parts = None, None
-    if parts is None or not host or parts.scheme not in ("http", "https") or " " in text:
+    is_plain = text.isprintable() and " " not in text  # no control signs, and what can be stored
+    if parts is None or not host or parts.scheme not in ("http", "https") or not is_plain:
         raise ValueError(f"{masked(text)!r} is no web address: write https://host/path")
     return text
 
