@@ -215,7 +215,7 @@ def _read_person(row: Row, run: Execution, columns: tuple[str, ...]) -> Person |
 def _read_fields(stored: str) -> dict[str, str] | Unreadable:
     try:
         fields = json.decode(stored)
-    except (ValueError, TypeError) as error:
+    except Exception as error:  # noqa: BLE001  whatever a hand can write into a row
         return unreadable(error)
     if not isinstance(fields, dict):
         return Unreadable("the lead's `fields` are no JSON object: put them right")

@@ -39,6 +39,18 @@ async def test_fields_from_before_hold_their_lead_alone(conn: Conn, fields: str)
         assert (await stage.run(lead))["status"] == "completed"
 
 
+async def test_fields_too_deep_to_read_hold_their_lead_alone(conn: Conn) -> None:
+    stage = await begun(conn, TEXT, Operation.SEND_FOLLOWUP, leads=2, fields=ULM)
+    await conn.execute("alter table leads drop constraint leads_fields_check")
+    deep = '{"city": ' + "[" * 3000 + "]" * 3000 + "}"
+    await conn.execute("update leads set fields = %s where id = %s", (deep, stage.leads[0]))
+    assert {item.run.lead_id for item in await stage.walk()} == set(stage.leads)
+    run = await stage.run()
+    assert (run["status"], run["outcome"]) == ("held", None)
+    assert "cannot be read" in run["reason"]
+    assert (await stage.run(stage.leads[1]))["status"] == "completed"
+
+
 @pytest.mark.parametrize("compiled", ["7", "null", "[]", "{}", '{"nodes": 1}', '"x"'])
 async def test_a_workflow_that_cannot_be_read_holds_its_own_leads(
     conn: Conn, compiled: str
