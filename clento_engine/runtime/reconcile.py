@@ -4,7 +4,7 @@ Found: the action is done, with its reference.  Absent: it did not happen, and t
 again.  Absence is proved by what is there, never by a clock or a first page: messages are read
 back to one that the ledger knows or to the chat's start, comments of ours back to one that the
 ledger knows, and what should be there as well must be.  While nothing is proved the question stays
-open; after DESPAIR a person must look.
+open; after DESPAIR a person must look, or it is closed as unresolved where the walk is over.
 """
 
 import asyncio
@@ -550,6 +550,8 @@ def _out_of_order(action: Doubtful, failure: Failure, now: datetime) -> Report:
         extra={"lead_id": str(action.lead_id), "alert": True},
     )
     reason = f"whether {action.ticket.operation} happened cannot be found out: {failure.reason}"
+    if action.is_over:  # nothing follows from it, and there is no walk to hold for a person
+        return _report(action, ActionState.UNRESOLVED, None, now, reason=reason, silence=silence)
     return _report(
         action,
         ActionState.UNKNOWN,
