@@ -24,7 +24,8 @@ from clento_engine.provider.port import (
     Profile,
     Provider,
 )
-from clento_engine.runtime.reconcile import DESPAIR, STORE_FILLS, reconcile
+from clento_engine.runtime.question import STORE_FILLS
+from clento_engine.runtime.reconcile import DESPAIR, reconcile
 from clento_engine.runtime.world import World
 from clento_engine.store.database import Database
 
