@@ -13,6 +13,9 @@ class ActionState(StrEnum):
     REFUSED = "refused"  # the provider said no: nothing happened
     ABSENT = "absent"  # it was looked for and is not there: nothing happened
     RELEASED = "released"  # it never left: its units are given back
+    # Nobody can find out whether it happened, and its walk is over: it is asked about no more.  It
+    # counts as received, and proves nothing of others.
+    UNRESOLVED = "unresolved"
 
 
 # What may become of an action; a settled one goes nowhere.  One that may have left is never
@@ -27,8 +30,14 @@ ARROWS: Mapping[ActionState, frozenset[ActionState]] = {
             ActionState.RELEASED,
         }
     ),
-    ActionState.UNKNOWN: frozenset({ActionState.UNKNOWN, ActionState.DONE, ActionState.ABSENT}),
+    ActionState.UNKNOWN: frozenset(
+        {ActionState.UNKNOWN, ActionState.DONE, ActionState.ABSENT, ActionState.UNRESOLVED}
+    ),
 }
 
 OPEN = tuple(ARROWS)
-HAPPENED = (*OPEN, ActionState.DONE)  # or may have: a node reaches a person once
+HAPPENED = (
+    *OPEN,
+    ActionState.DONE,
+    ActionState.UNRESOLVED,
+)  # or may have: a node reaches a person once

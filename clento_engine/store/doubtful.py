@@ -19,7 +19,7 @@ from uuid_utils.compat import uuid4
 
 from clento_engine.domain.operation import Operation
 from clento_engine.domain.report import Progress, Ticket
-from clento_engine.store.literals import COMMENT, DONE, FOLLOWUP, MESSAGES, OPEN, UNKNOWN
+from clento_engine.store.literals import COMMENT, DONE, FOLLOWUP, MESSAGES, OPEN, STOPPED, UNKNOWN
 from clento_engine.store.rests import IS_RESTING
 from clento_engine.store.rows import recordset
 
@@ -45,7 +45,8 @@ class Doubtful:
     """An action that may have happened, under a lease of ours.
 
     `known`: what the ledger has as done by this account, newest first, of the kind that this action
-    could be mistaken for: messages and InMails to the same person, or comments.
+    could be mistaken for: messages and InMails to the same person, or comments.  `is_over`: its
+    walk has ended meanwhile, or its campaign was stopped for good.
     """
 
     organization_id: UUID
@@ -63,6 +64,7 @@ class Doubtful:
     progress: Progress
     provider_id: str | None
     chat_id: str | None
+    is_over: bool
     known: tuple[Known, ...]
 
 
@@ -86,11 +88,13 @@ select t.organization_id, t.campaign_id, t.lead_id, t.account_id, t.token, t.nod
        t.operation, t.budgets, t.bucket_at, t.target, t.text, t.subject, t.intended_at,
        t.checks, t.progress::text as progress, o.unipile_account_id,
        o.provider_id as own_provider_id,
-       coalesce(e.provider_id, k.provider_id) as provider_id, k.chat_id
+       coalesce(e.provider_id, k.provider_id) as provider_id, k.chat_id,
+       e.outcome is not null or c.status = {STOPPED} as is_over
   from doubtful t
   join connected_accounts o on o.organization_id = t.organization_id and o.id = t.account_id
   join campaign_executions e on e.organization_id = t.organization_id
                             and e.campaign_id = t.campaign_id and e.lead_id = t.lead_id
+  join campaigns c on c.organization_id = t.organization_id and c.id = t.campaign_id
   left join contacts k on k.organization_id = t.organization_id
                       and k.account_id = t.account_id and k.lead_id = t.lead_id
  order by t.intended_at, t.lead_id
@@ -264,6 +268,7 @@ def _doubtful(row: Mapping[str, Any], known: Sequence[Known]) -> Doubtful:
         progress=_progress(row["progress"]),
         provider_id=row["provider_id"],
         chat_id=row["chat_id"],
+        is_over=row["is_over"],
         known=tuple(known),
     )
 

@@ -33,6 +33,7 @@ KEYS = [
     "after_stop",
     "disagreements",
     "held",
+    "unresolved",
     "held_share",
     "ended_by_themselves",
     "seconds",
@@ -64,7 +65,8 @@ def test_an_action_that_nobody_found_out_about_is_a_disagreement() -> None:
     assert found.to_json()["disagreements"] == 3
     assert found.to_json()["actions"] == 20_000
     assert not found.is_clean
-    assert outcome(findings=Findings(held=3)).is_clean
+    assert outcome(findings=Findings(held=3, unresolved=2)).is_clean
+    assert outcome(findings=Findings(held=3, unresolved=2)).held_share == 0.005
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,8 @@ from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.report import Report
 from clento_engine.interface.chaos.judge import Findings
 from clento_engine.provider.port import Provider
-from clento_engine.runtime import reconcile, ticker
+from clento_engine.runtime import question as asking
+from clento_engine.runtime import ticker
 from clento_engine.runtime.act import act
 from clento_engine.runtime.clock import Clock
 from clento_engine.runtime.world import World
@@ -99,12 +100,12 @@ async def test_the_lease_check_keeps_a_ticker_that_slept_from_sending_again(
 async def test_reconcile_keeps_an_answer_that_was_lost_from_being_a_second_message(
     dsn: str, monkeypatch: pytest.MonkeyPatch, is_on: bool
 ) -> None:
-    async def blindly(question: reconcile._Question) -> Report:
+    async def blindly(question: asking.Question) -> Report:
         now = question.world.clock()
-        return reconcile._report(question.action, ActionState.ABSENT, ex.Absent(), now)
+        return asking.action_report(question.action, ActionState.ABSENT, ex.Absent(), now)
 
     if not is_on:
-        monkeypatch.setattr(reconcile._Question, "ask", blindly)
+        monkeypatch.setattr(asking.Question, "ask", blindly)
     async with scene(dsn, MESSAGE, Outcome.LANDED) as stage:
         played = await stage.play()
     verdict(played.findings, is_on=is_on, kind="duplicates")

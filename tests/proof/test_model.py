@@ -57,7 +57,7 @@ from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.report import Report
 from clento_engine.domain.schedule import closes_at, opens_at, parse_hours
 from clento_engine.runtime import act as acting
-from clento_engine.runtime import reconcile as reconciling
+from clento_engine.runtime import question
 from clento_engine.runtime.act import act, event_report
 from clento_engine.runtime.inbox import apply_inbox, receive
 from clento_engine.runtime.reconcile import reconcile
@@ -670,8 +670,8 @@ def edit(monkeypatch: pytest.MonkeyPatch, statement: str, what: str, into: str) 
 
 
 def absence_is_believed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    hasty = dict.fromkeys(reconciling.SETTLES, timedelta(0))
-    monkeypatch.setattr(reconciling, "SETTLES", hasty)
+    hasty = dict.fromkeys(question.SETTLES, timedelta(0))
+    monkeypatch.setattr(question, "SETTLES", hasty)
 
 
 def a_lost_answer_is_taken_for_a_no(monkeypatch: pytest.MonkeyPatch) -> None:

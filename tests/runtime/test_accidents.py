@@ -16,7 +16,7 @@ from play import BUSY, PLAIN, RELIABLE, Play, set_up
 from clento_engine.domain import absence
 from clento_engine.provider.port import Message, Sent
 from clento_engine.runtime import act as acting
-from clento_engine.runtime import reconcile
+from clento_engine.runtime import question
 from clento_engine.simulator.faults import FaultKind, Rule
 from clento_engine.simulator.judge import crowded
 from clento_engine.simulator.ledger import Effect, Read
@@ -100,13 +100,13 @@ async def test_nobody_is_written_to_twice_by_a_host_whose_clock_is_ahead_of_the_
     play = await play_of(database, MESSAGE, reliability=behind)
     lose_answers(play, "POST /chats*", 10)
     if not is_on:  # judge by our clock against the provider's stamps
-        is_ours = reconcile._is_ours
+        is_ours = question._is_ours
 
         def lately(message: Message, *, inmail: bool) -> bool:
             is_new = message.sent_at > play.clock() - timedelta(minutes=4)
             return is_new and is_ours(message, inmail=inmail)
 
-        monkeypatch.setattr(reconcile, "_is_ours", lately)
+        monkeypatch.setattr(question, "_is_ours", lately)
 
     assert await play.run() or not is_on
     once = times_reached(play, Effect.MESSAGE) == dict.fromkeys(PEOPLE, 1)
@@ -144,7 +144,7 @@ async def test_an_empty_store_after_a_reconnect_is_no_proof_that_nothing_was_sen
 
         async def none(_question: object) -> None: ...
 
-        monkeypatch.setattr(reconcile._Question, "_doubt_of_store", none)
+        monkeypatch.setattr(question.Question, "_doubt_of_store", none)
 
     assert await play.run() or not is_on
     messages = len(document["nodes"])
@@ -210,7 +210,7 @@ async def test_reconcile_s_reads_keep_limits_and_gaps_like_any_other(
 
         async def at_once(*_given: object) -> None: ...
 
-        monkeypatch.setattr(reconcile, "reserve", at_once)
+        monkeypatch.setattr(question, "reserve", at_once)
 
     await play.run(days=12)
     verdict = await play.verdict()

@@ -24,7 +24,8 @@ from clento_engine.provider.port import (
     Profile,
     Provider,
 )
-from clento_engine.runtime.reconcile import DESPAIR, STORE_FILLS, reconcile
+from clento_engine.runtime.question import STORE_FILLS
+from clento_engine.runtime.reconcile import DESPAIR, reconcile
 from clento_engine.runtime.world import World
 from clento_engine.store.database import Database
 
@@ -168,13 +169,14 @@ async def scene(
 
 
 async def known(stage: Stage, operation: Operation, **values: object) -> None:
-    """Let the ledger know something older of the same account and lead as done."""
+    """Let the ledger know something older of the same account and lead, as done."""
     row: dict[str, object] = {
         "target": PERSON,
         "text": TEXT,
         "reference": None,
         "node_id": "earlier",
         "settled_at": NOW - DAY,
+        "state": "done",
     } | values
     await stage.conn.execute(
         "insert into actions (organization_id, campaign_id, lead_id, account_id, token,"
@@ -182,7 +184,7 @@ async def known(stage: Stage, operation: Operation, **values: object) -> None:
         " settled_at, number)"
         " select organization_id, campaign_id, lead_id, account_id, gen_random_uuid(),"
         " %(settled_at)s, %(settled_at)s, %(node_id)s, %(operation)s, '{}', %(target)s, %(text)s,"
-        " 'done', %(reference)s, %(settled_at)s, nextval('events_id_seq')"
+        " %(state)s, %(reference)s, %(settled_at)s, nextval('events_id_seq')"
         " from campaign_executions limit 1",
         {**row, "operation": operation.value},
     )
@@ -317,15 +319,41 @@ async def test_an_invitation_that_no_list_shows_stays_a_question_and_ends_with_a
     assert (await asking.stage.run())["status"] == "held"
 
 
-async def test_what_nobody_can_find_out_of_a_walk_that_is_over_never_counts_as_done(
+async def test_what_nobody_can_find_out_of_a_walk_that_is_over_is_closed_unresolved(
     conn: Conn, database: Database
 ) -> None:
-    """What the ledger has as done explains an equal text: the next one would look absent."""
+    """Nobody can be told of it, and for ever it would keep its account from being removed."""
     asking = await scene(conn, database, Op.WITHDRAW_REQUEST, Shows(profile(pending=True)))
 
     assert await asking.ask(6) == "unknown"
     await asking.stage.event(ex.Replied())
-    assert await asking.ask(2, after=DESPAIR) == "unknown"
+    assert await asking.ask(2, after=DESPAIR) == "unresolved"
+    assert "cannot be found out" in await asking.stage.value("select reason from actions")
+    run = await asking.stage.run()
+    assert (run["status"], run["outcome"]) == ("completed", "replied")
+
+
+async def test_what_nobody_can_find_out_of_a_stopped_campaign_is_closed_unresolved(
+    conn: Conn, database: Database
+) -> None:
+    """Its leads stay where they are: held there, nobody could release them."""
+    asking = await scene(conn, database, Op.WITHDRAW_REQUEST, Shows(profile(pending=True)))
+
+    assert await asking.ask(6) == "unknown"
+    await asking.stage.change("campaigns", status="stopped")
+    assert await asking.ask(2, after=DESPAIR) == "unresolved"
+    assert (await asking.stage.run())["status"] == "waiting"
+
+
+async def test_what_is_unresolved_makes_no_equal_text_of_a_later_walk_look_absent(
+    conn: Conn, database: Database
+) -> None:
+    """Nobody knows that it was sent: it explains no message that is shown, and lacks none."""
+    shows = Shows(chats={"chat": [message("m1")]})
+    asking = await scene(conn, database, Op.SEND_FOLLOWUP, shows)
+    await known(asking.stage, Op.SEND_FOLLOWUP, state="unresolved")
+
+    assert await asking.ask(3, after=HOUR) == "done"
 
 
 async def test_an_account_that_does_something_else_leaves_nothing_to_despair_of(

@@ -31,7 +31,7 @@ from clento_engine.domain.report import Learned, Report
 from clento_engine.provider import answers, decode
 from clento_engine.provider.port import Profile, Sent
 from clento_engine.runtime import act as acting
-from clento_engine.runtime import reconcile, ticker
+from clento_engine.runtime import question, reconcile, ticker
 from clento_engine.runtime.errors import ClockSkew
 from clento_engine.runtime.world import settled
 from clento_engine.simulator.faults import FaultKind, Rule
@@ -194,7 +194,7 @@ async def test_a_question_that_keeps_failing_ends_held(
         asked.append(question)
         raise LookupError("nobody knows why")
 
-    monkeypatch.setattr(reconcile._Question, "ask", fails)
+    monkeypatch.setattr(question.Question, "ask", fails)
     if not is_on:  # ask again and again, and tell nobody
         monkeypatch.setattr(reconcile, "DESPAIR", timedelta(days=1_000))
 

@@ -50,7 +50,9 @@ _KINDS = (
     "disagreements",
     "unknown",
     "held",
+    "unresolved",
 )
+_LEFT_OPEN = frozenset({"held", "unresolved"})  # for people to look at: no promise is broken
 Person = tuple[
     str, str
 ]  # the first account of the member, the provider's id of the person (or any name, where unknown)
@@ -59,7 +61,9 @@ Key = tuple[Person, Effect, str | None, str | None]  # the post; the text
 
 @dataclass(slots=True)
 class Findings:
-    """What the judge found; all but `held` must be zero.  `details` says each in words, by kind.
+    """What the judge found; all but `held` and `unresolved` must be zero.
+
+    `details` says each in words, by kind.
 
     `walks`: of campaigns that nobody stopped; `ended`: how many of them came to an end.
     """
@@ -72,14 +76,15 @@ class Findings:
     disagreements: int = 0
     unknown: int = 0
     held: int = 0
+    unresolved: int = 0  # closed, for their walks were over and nobody could find out
     walks: int = 0
     ended: int = 0
     details: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing was found; leads held for a person, with their reason, are no finding."""
-        return not any(count for kind, count in self.counts().items() if kind != "held")
+        """Whether nothing was found; what is left to people, with its reason, is no finding."""
+        return not any(count for kind, count in self.counts().items() if kind not in _LEFT_OPEN)
 
     def counts(self) -> dict[str, int]:
         """Return how many findings there are of each kind."""
@@ -148,6 +153,7 @@ def settled_verdict(
         ],
         "unknown": list(bench.unknown()),
         "held": list(bench.held()),
+        "unresolved": list(bench.unresolved()),
     }
     walks = [run for run in kept.executions if run.campaign_status != CampaignStatus.STOPPED]
     return Findings(
@@ -264,6 +270,7 @@ class _Bench:
             ActionState.DONE: 0,
             ActionState.UNKNOWN: 1,
             ActionState.INTENDED: 1,
+            ActionState.UNRESOLVED: 1,
         }
         for key, entries in self._landed.items():
             actions = sorted(self._written[key], key=lambda each: order.get(each.state, 2))
@@ -418,6 +425,12 @@ class _Bench:
         for run in self._books.executions:
             if run.status == Status.HELD.value:
                 yield f"{_walk(run)}: {run.reason}"
+
+    def unresolved(self) -> Iterator[str]:
+        """Say which actions were closed without anybody knowing whether they happened."""
+        for action in self._books.actions:
+            if action.state == ActionState.UNRESOLVED:
+                yield f"{_acted(action)}: nobody knows, since {action.intended_at}"
 
     # --- whether the books are true
 

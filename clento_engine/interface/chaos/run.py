@@ -152,8 +152,8 @@ class Outcome:
 
     @property
     def held_share(self) -> float:
-        """The share of all leads that wait for a person."""
-        return self.findings.held / max(self.stage.leads, 1)
+        """The share of all leads of which only a person can tell what became of them."""
+        return (self.findings.held + self.findings.unresolved) / max(self.stage.leads, 1)
 
     @property
     def ended_by_themselves(self) -> float:

@@ -203,9 +203,9 @@ def _report(outcome: Outcome) -> list[str | Table]:
         verdict,
         (
             f"{told['actions']:,} actions for {outcome.stage.leads:,} leads by {outcome.started}"
-            f" ticker processes in {told['seconds']} s; {told['held']} leads held for a person"
-            f" ({outcome.held_share:.2%}), {outcome.ended_by_themselves:.2%} of walks ended by"
-            " themselves"
+            f" ticker processes in {told['seconds']} s; {told['held']} leads held for a person,"
+            f" {told['unresolved']} actions closed unresolved ({outcome.held_share:.2%}),"
+            f" {outcome.ended_by_themselves:.2%} of walks ended by themselves"
         ),
         f"{replayed.walks:,} walks replayed from {replayed.lines:,} lines of history",
         (
