@@ -23,7 +23,8 @@ from clento_engine.domain.account import Tier
 from clento_engine.domain.limits import Spacing
 from clento_engine.domain.operation import Operation
 from clento_engine.domain.workflow import Workflow
-from clento_engine.interface.chaos.judge import Findings, judged
+from clento_engine.interface.chaos.findings import Findings
+from clento_engine.interface.chaos.judge import judged
 from clento_engine.provider.unipile import UnipileClient
 from clento_engine.runtime.clock import VirtualClock
 from clento_engine.runtime.drive import drive

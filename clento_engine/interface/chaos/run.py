@@ -20,8 +20,9 @@ import httpx
 from clento_engine.domain.reach import SETTING, read_reach
 from clento_engine.interface.api import create_app, serve
 from clento_engine.interface.chaos import faults
+from clento_engine.interface.chaos.findings import Findings
 from clento_engine.interface.chaos.gateway import LATE, TWICE, Gateway
-from clento_engine.interface.chaos.judge import Findings, judged
+from clento_engine.interface.chaos.judge import judged
 from clento_engine.interface.chaos.processes import Fleet, simulator
 from clento_engine.interface.chaos.proxy import (
     REFUSED,
