@@ -63,3 +63,8 @@ class Draw:
 def hexadecimal(*name: object, length: int = 22) -> str:
     """Return an opaque id that its name alone decides."""
     return blake2b("\x1f".join(map(str, name)).encode(), digest_size=length // 2).hexdigest()
+
+
+def digits(*name: object) -> str:
+    """Return an id of nineteen digits, as LinkedIn's are."""
+    return str(7_000_000_000_000_000_000 + Draw(*name).word() % 10**18)

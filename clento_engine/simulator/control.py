@@ -7,11 +7,17 @@ from functools import partial
 from typing import Any
 
 from clento_engine.simulator import payloads
+from clento_engine.simulator.accounts import connect_account, resync, set_status, sign_in_anew
 from clento_engine.simulator.asgi import Answer, Handler, Request, Router
 from clento_engine.simulator.clock import DrivenClock, iso_exact
 from clento_engine.simulator.faults import Rule
+from clento_engine.simulator.invitations import accept
+from clento_engine.simulator.messaging import reply, write_by_hand, write_to_group
+from clento_engine.simulator.posts import comment_by_hand, find_post, others_comment, written_by
 from clento_engine.simulator.refusal import Refusal
+from clento_engine.simulator.scheduler import advance, halt
 from clento_engine.simulator.senders import Account, Status, Tie, Tier
+from clento_engine.simulator.webhook_events import notify, tell_status
 from clento_engine.simulator.world import World
 
 MOST_ENTRIES = 50_000  # in one page of the ledger
@@ -90,7 +96,7 @@ class Control:
 
     def halt(self, request: Request) -> Answer:
         """Stop a running clock: from now on time is moved by requests."""
-        self.world.halt()
+        halt(self.world)
         return self.clock(request)
 
     async def advance(self, request: Request) -> Answer:
@@ -98,7 +104,7 @@ class Control:
         if not isinstance(self.world.clock, DrivenClock):
             raise Refusal("invalid_request", "This clock runs by itself.")
         linger = timedelta(seconds=float(request.json.get("linger_s", 0)))
-        came = await self.world.advance(_instant(request.json.get("to")), linger)
+        came = await advance(self.world, _instant(request.json.get("to")), linger)
         return Answer(
             {
                 "object": "SimulatorAdvance",
@@ -181,8 +187,8 @@ class Control:
         """
         fields = _fields(request, {"id", "name", "tier", "provider_id"})
         tier = _one_of(Tier, fields.get("tier", Tier.PREMIUM.value))
-        account = self.world.add_account(
-            fields.get("name"), tier, fields.get("id"), fields.get("provider_id")
+        account = connect_account(
+            self.world, fields.get("name"), tier, fields.get("id"), fields.get("provider_id")
         )
         return Answer(payloads.account(account), 201)
 
@@ -192,7 +198,8 @@ class Control:
         `new_id`; `silent`: no webhook tells of it; `synced_after_s`: when old chats are shown.
         """
         fields = _fields(request, {"new_id", "silent", "synced_after_s"})
-        account = self.world.sign_in_anew(
+        account = sign_in_anew(
+            self.world,
             self.world.account(account_id),
             fields.get("new_id"),
             synced_after=timedelta(seconds=fields.get("synced_after_s", 0)),
@@ -204,7 +211,8 @@ class Control:
         """Have an account reconnected: its store is empty `for_s`; `silent`: no webhook tells."""
         fields = _fields(request, {"for_s", "silent"})
         account = self.world.account(account_id)
-        self.world.resync(
+        resync(
+            self.world,
             account,
             timedelta(seconds=fields.get("for_s", 0)),
             is_silent=bool(fields.get("silent", False)),
@@ -216,14 +224,17 @@ class Control:
         fields = _fields(request, {"status", "after_s"})
         account = self.world.account(account_id)
         status = _one_of(Status, fields.get("status", ""))
-        self._when(account, fields, lambda: self.world.set_status(account, status))
+        self._when(account, fields, lambda: set_status(self.world, account, status))
         return Answer(payloads.account(account))
 
     def write_by_hand(self, request: Request, account_id: str) -> Answer:
         """Have an account's owner comment a post by hand: `post`, its social id, and `text`."""
         fields = _fields(request, {"post", "text"})
-        remark = self.world.by_hand(
-            self.world.account(account_id), str(fields.get("post")), str(fields.get("text"))
+        remark = comment_by_hand(
+            self.world,
+            self.world.account(account_id),
+            str(fields.get("post")),
+            str(fields.get("text")),
         )
         return Answer(payloads.comment(remark, self.world.stamp()), 201)
 
@@ -232,14 +243,14 @@ class Control:
     def others_comment(self, request: Request, post_id: str) -> Answer:
         """Have `count` other members comment a post, now or `after_s` seconds from now."""
         fields = _fields(request, {"count", "after_s"})
-        post, count = self.world.post(post_id), int(fields.get("count", 1))
+        post, count = find_post(self.world, post_id), int(fields.get("count", 1))
         after = timedelta(seconds=fields.get("after_s") or 0)
         if after:
             self.world.agenda.plan(
-                self.world.clock() + after, lambda: self.world.others_comment(post, count)
+                self.world.clock() + after, lambda: others_comment(self.world, post, count)
             )
         else:
-            self.world.others_comment(post, count)
+            others_comment(self.world, post, count)
         return Answer({"object": "SimulatorDone", "comments": len(post.comments)}, 201)
 
     def force(self, request: Request, slug: str) -> Answer:
@@ -281,7 +292,7 @@ class Control:
                 "takes_inmail": traits.takes_inmail,
                 "posts": [
                     {"social_id": post.social_id, "at": iso_exact(post.at)}
-                    for post in self.world.written_by(person)
+                    for post in written_by(self.world, person)
                 ],
             }
         )
@@ -299,7 +310,8 @@ class Control:
         return self._by_ties(
             fields,
             slug,
-            lambda account: self.world.reply(
+            lambda account: reply(
+                self.world,
                 account,
                 self.world.tie(account, self.world.person(slug)),
                 text,
@@ -311,33 +323,35 @@ class Control:
 
     def by_hand(self, request: Request, slug: str) -> Answer:
         """Have an account's owner write to a person by hand."""
-        return self._write(request, slug, self.world.write_by_hand)
+        return self._write(request, slug, write_by_hand)
 
     def group_message(self, request: Request, slug: str) -> Answer:
         """Have a person write in a group that an account is in."""
-        return self._write(request, slug, self.world.write_to_group)
+        return self._write(request, slug, write_to_group)
 
     def _write(
-        self, request: Request, slug: str, write: Callable[[Account, Tie, str], object]
+        self, request: Request, slug: str, write: Callable[[World, Account, Tie, str], object]
     ) -> Answer:
         fields = _fields(request, {"account_id", "text", "after_s"})
         text = fields.get("text") or "By the way"
         return self._by_ties(
             fields,
             slug,
-            lambda account: write(account, self.world.tie(account, self.world.person(slug)), text),
+            lambda account: write(
+                self.world, account, self.world.tie(account, self.world.person(slug)), text
+            ),
         )
 
     def accept(self, request: Request, slug: str) -> Answer:
         """Have a person accept what is pending, of one account or of all."""
         fields = _fields(request, {"account_id", "after_s"})
 
-        def accept(account: Account) -> None:
+        def accept_pending(account: Account) -> None:
             tie = self.world.tie(account, self.world.person(slug))
             if tie.invitation is not None:
-                self.world.accept(account, tie, tie.invitation)
+                accept(self.world, account, tie, tie.invitation)
 
-        return self._by_ties(fields, slug, accept)
+        return self._by_ties(fields, slug, accept_pending)
 
     # --- faults and settings
 
@@ -399,17 +413,19 @@ class Control:
         if link is None or self.world.clock() >= link.expires_at:
             raise Refusal("expired_link", "This link is used up or too old.")
         if link.account_id is None:
-            account = self.world.add_account(link.name)
+            account = connect_account(self.world, link.name)
             word, status = "creation_success", "CREATION_SUCCESS"
         else:
             account = self.world.account(link.account_id)
             account.status = Status.OK
             account.member.forgive()
             word, status = "reconnected", "RECONNECTED"
-        self.world.tell_status(account, word.upper())
+        tell_status(self.world, account, word.upper())
         if link.notify_url:
-            self.world.notify(
-                link.notify_url, {"status": status, "account_id": account.id, "name": link.name}
+            notify(
+                self.world,
+                link.notify_url,
+                {"status": status, "account_id": account.id, "name": link.name},
             )
         return Answer({"object": "SimulatorSignIn", "account_id": account.id, "status": status})
 

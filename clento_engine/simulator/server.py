@@ -13,9 +13,11 @@ from ipaddress import ip_address
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from clento_engine.simulator.accounts import connect_account
 from clento_engine.simulator.app import ABORT, create_app
 from clento_engine.simulator.clock import DrivenClock, RunningClock
 from clento_engine.simulator.people import Chances
+from clento_engine.simulator.scheduler import run
 from clento_engine.simulator.senders import Tier
 from clento_engine.simulator.webhooks import Courier
 from clento_engine.simulator.world import START, Reliability, World
@@ -47,7 +49,7 @@ class Settings:
             seed=self.seed, clock=clock, chances=self.chances, reliability=self.reliability
         )
         for _ in range(self.accounts):
-            world.add_account(tier=self.tier)
+            connect_account(world, tier=self.tier)
         return world
 
 
@@ -79,7 +81,7 @@ async def serving(settings: Settings, world: World | None = None) -> AsyncGenera
     )
     server = _Server(config)
     served = asyncio.create_task(server.serve(sockets=[listener]))
-    ran = asyncio.create_task(world.run(settings.speed)) if settings.speed else None
+    ran = asyncio.create_task(run(world, settings.speed)) if settings.speed else None
     try:
         await server.ready.wait()
         host, port = listener.getsockname()[:2]

@@ -11,10 +11,10 @@ from uuid import uuid4
 
 import pytest
 
-from clento_engine.interface.chaos.judge import Findings
+from clento_engine.interface.chaos.findings import Findings
 from clento_engine.interface.chaos.run import LEAST_ENDED, MOST_HELD, Outcome
 from clento_engine.interface.chaos.stage import Stage
-from clento_engine.interface.chaos.storm import Done
+from clento_engine.interface.chaos.system import Done
 from clento_engine.store.replay import Replayed
 from clento_engine.store.turmoil import Cost
 

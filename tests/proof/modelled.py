@@ -22,12 +22,15 @@ from clento_engine.domain.workflow import Branch, Edge, Node, Workflow
 from clento_engine.provider.unipile import UnipileClient
 from clento_engine.runtime.outbox import Outbox
 from clento_engine.runtime.world import World
+from clento_engine.simulator.accounts import connect_account
 from clento_engine.simulator.app import create_app
 from clento_engine.simulator.clock import DrivenClock
 from clento_engine.simulator.judge import duplicates, normalised
 from clento_engine.simulator.ledger import Effect, Entry, Read
 from clento_engine.simulator.people import Chances
+from clento_engine.simulator.scheduler import advance
 from clento_engine.simulator.senders import Tier as SimulatedTier
+from clento_engine.simulator.webhook_events import register_webhook
 from clento_engine.simulator.world import Reliability
 from clento_engine.simulator.world import World as Simulated
 from clento_engine.store.accounts import add_account, create_organization
@@ -285,7 +288,7 @@ class Stage:
 
     async def advance(self, to: datetime) -> None:
         while self.now < to:
-            await self.simulated.advance(to)
+            await advance(self.simulated, to)
 
 
 async def set_stage(database: Database, caps: Caps) -> Stage:
@@ -314,7 +317,9 @@ async def set_stage(database: Database, caps: Caps) -> Stage:
         ("users", ["new_relation"]),
         ("account_status", ["ok", "credentials", "error", "stopped", "permissions"]),
     ):
-        simulated.register({"source": source, "request_url": "http://engine/", "events": events})
+        register_webhook(
+            simulated, {"source": source, "request_url": "http://engine/", "events": events}
+        )
     line = Line(httpx.ASGITransport(create_app(simulated)))
     provider = UnipileClient("http://simulator", "token", transport=line, pause=_at_once)
     world = World(database, provider, clock, slots=4)
@@ -325,7 +330,7 @@ async def set_stage(database: Database, caps: Caps) -> Stage:
         organization_id = await create_organization(conn, "Acme")
         accounts = {}
         for name, zone in ZONES.items():
-            member = simulated.add_account(name, SimulatedTier.PREMIUM, name)
+            member = connect_account(simulated, name, SimulatedTier.PREMIUM, name)
             accounts[name] = await add_account(
                 conn,
                 organization_id,

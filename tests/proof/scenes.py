@@ -23,7 +23,8 @@ from clento_engine.domain.account import Tier
 from clento_engine.domain.limits import Spacing
 from clento_engine.domain.operation import Operation
 from clento_engine.domain.workflow import Workflow
-from clento_engine.interface.chaos.judge import Findings, judged
+from clento_engine.interface.chaos.findings import Findings
+from clento_engine.interface.chaos.judge import judged
 from clento_engine.provider.unipile import UnipileClient
 from clento_engine.runtime.clock import VirtualClock
 from clento_engine.runtime.drive import drive
@@ -31,12 +32,15 @@ from clento_engine.runtime.inbox import receive
 from clento_engine.runtime.outbox import Outbox
 from clento_engine.runtime.work import work
 from clento_engine.runtime.world import World
+from clento_engine.simulator.accounts import connect_account
 from clento_engine.simulator.app import create_app
 from clento_engine.simulator.clock import DrivenClock
 from clento_engine.simulator.faults import FaultKind, Rule
 from clento_engine.simulator.ledger import Effect
 from clento_engine.simulator.people import Chances
+from clento_engine.simulator.scheduler import advance
 from clento_engine.simulator.senders import Tier as SimulatedTier
+from clento_engine.simulator.webhook_events import register_webhook
 from clento_engine.simulator.world import Reliability
 from clento_engine.simulator.world import World as Simulated
 from clento_engine.store.accounts import create_organization
@@ -174,7 +178,7 @@ class Outside:
 
     async def advance(self, to: datetime) -> datetime:
         """Let time go on to `to`, or to the first webhook."""
-        return (await self.simulated.advance(to)).now
+        return (await advance(self.simulated, to)).now
 
     def notice(self, request: httpx.Request) -> httpx.Response:
         """Stand for the customer's endpoint."""
@@ -307,13 +311,13 @@ class Scene:
             deliver=deliver,
         )
         for source, events in (("messaging", None), ("users", None), ("account_status", STATES)):
-            simulated.register(
-                {"source": source, "request_url": "http://engine/", "events": events}
+            register_webhook(
+                simulated, {"source": source, "request_url": "http://engine/", "events": events}
             )
         for number in range(1, self.scenario.leads + 1):
             tier = SimulatedTier(self.scenario.tier)
             name = f"unipile-{number}"
-            simulated.add_account(id_=name, tier=tier, member_id=member_of(name))
+            connect_account(simulated, id_=name, tier=tier, member_id=member_of(name))
             person = simulated.person(f"person-{number}")
             simulated.force(person, self.scenario.traits, self.scenario.tempers)
         self.scenario.plan(simulated)

@@ -25,7 +25,7 @@ from clento_engine.domain.action import ActionState
 from clento_engine.domain.limits import LEASE, Caps
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.report import Report
-from clento_engine.interface.chaos.judge import Findings
+from clento_engine.interface.chaos.findings import Findings
 from clento_engine.provider.port import Provider
 from clento_engine.runtime import question as asking
 from clento_engine.runtime import ticker

@@ -18,8 +18,10 @@ from tally import Deaths, Note
 from clento_engine.domain.account import Tier
 from clento_engine.domain.operation import Operation as Op
 from clento_engine.domain.workflow import Branch, Node
+from clento_engine.simulator.accounts import set_status
 from clento_engine.simulator.ledger import Effect
 from clento_engine.simulator.messages import Kind
+from clento_engine.simulator.messaging import open_chat, write
 from clento_engine.simulator.senders import Status
 from clento_engine.simulator.world import World as Simulated
 
@@ -76,7 +78,7 @@ def signed_out(simulated: Simulated) -> None:
         simulated.plan(
             account,
             simulated.clock() + after,
-            lambda status=status: simulated.set_status(account, status),  # type: ignore[misc]
+            lambda status=status: set_status(simulated, account, status),  # type: ignore[misc]
         )
 
 
@@ -84,8 +86,8 @@ def in_touch(simulated: Simulated) -> None:
     """Let the account have a chat: one that shows none at all is believed a day later only."""
     (account,) = simulated.accounts.values()
     tie = simulated.tie(account, simulated.person("somebody"))
-    chat = simulated._open_chat(account, tie, is_inmail=False)
-    simulated._write(chat, "Good morning", Kind.MESSAGE, from_us=False)
+    chat = open_chat(simulated, account, tie, is_inmail=False)
+    write(simulated, chat, "Good morning", Kind.MESSAGE, from_us=False)
 
 
 SCENARIOS = (

@@ -65,8 +65,12 @@ from clento_engine.runtime.release import release
 from clento_engine.runtime.sweep import sweep
 from clento_engine.runtime.ticker import tick
 from clento_engine.runtime.work import work
+from clento_engine.simulator.accounts import set_status
 from clento_engine.simulator.faults import Rule
+from clento_engine.simulator.invitations import accept
 from clento_engine.simulator.judge import normalised
+from clento_engine.simulator.messaging import reply
+from clento_engine.simulator.scheduler import advance
 from clento_engine.simulator.senders import Status as Standing
 from clento_engine.store import suppressions
 from clento_engine.store.accounts import pause_account, resume_account
@@ -197,7 +201,7 @@ class Machine(RuleBasedStateMachine):
             if stage.now >= until:
                 return
             least = stage.now + timedelta(seconds=1)
-            await stage.simulated.advance(min(until, max(next_at or until, least)))
+            await advance(stage.simulated, min(until, max(next_at or until, least)))
             await self._deliver_all(times)
 
     async def _work(self) -> datetime | None:
@@ -453,7 +457,7 @@ class Machine(RuleBasedStateMachine):
         account = simulated.accounts[self.stage.model.sender[slug]]
         tie = simulated.tie(account, simulated.person(slug))
         if tie.invitation is not None:
-            simulated.accept(account, tie, tie.invitation)
+            accept(simulated, account, tie, tie.invitation)
 
     @rule(slug=slugs)
     def reply(self, slug: str) -> None:
@@ -472,7 +476,7 @@ class Machine(RuleBasedStateMachine):
         if known:
             account = stage.simulated.accounts[stage.model.sender[slug]]
             tie = stage.simulated.tie(account, stage.simulated.person(slug))
-            stage.simulated.reply(account, tie, "Thank you")
+            reply(stage.simulated, account, tie, "Thank you")
 
     # -- the post
 
@@ -545,7 +549,7 @@ class Machine(RuleBasedStateMachine):
         standing=st.sampled_from([Standing.CREDENTIALS, Standing.STOPPED, Standing.OK]),
     )
     def account_status(self, name: str, standing: Standing) -> None:
-        self.stage.simulated.set_status(self.stage.simulated.accounts[name], standing)
+        set_status(self.stage.simulated, self.stage.simulated.accounts[name], standing)
 
     # -- what must hold
 
@@ -559,7 +563,7 @@ class Machine(RuleBasedStateMachine):
             return
         self.heal()
         for account in self.stage.simulated.accounts.values():
-            self.stage.simulated.set_status(account, Standing.OK)
+            set_status(self.stage.simulated, account, Standing.OK)
         for name in ZONES:
             self.do(self._command_account(name, pause=False))
             for budget in (Budget.PROFILE, Budget.INVITATION, Budget.MESSAGE):
@@ -589,7 +593,7 @@ class Machine(RuleBasedStateMachine):
                 return
             assert next_at is not None, f"I2: nothing is to come for {waiting}"
             assert stage.now < until, f"I2: they never arrive: {waiting}"
-            await stage.simulated.advance(max(next_at, stage.now + 20 * MINUTE))
+            await advance(stage.simulated, max(next_at, stage.now + 20 * MINUTE))
             await self._deliver_all()
 
 

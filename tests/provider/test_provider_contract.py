@@ -39,10 +39,14 @@ from clento_engine.domain.failure import (
 )
 from clento_engine.provider import port
 from clento_engine.provider.unipile import UnipileClient
+from clento_engine.simulator.accounts import connect_account, set_status
 from clento_engine.simulator.app import create_app
 from clento_engine.simulator.clock import Clock, DrivenClock
 from clento_engine.simulator.faults import FaultKind, Rule
+from clento_engine.simulator.invitations import invite
+from clento_engine.simulator.messaging import send_message
 from clento_engine.simulator.people import Chances
+from clento_engine.simulator.posts import comment, react, written_by
 from clento_engine.simulator.senders import Status, Tier
 from clento_engine.simulator.server import Settings, serving
 from clento_engine.simulator.world import Reliability, World
@@ -211,7 +215,7 @@ class Simulated:
         self._person = world.person("lea-example")
 
     def post(self) -> str:
-        return self.world.written_by(self._person)[0].social_id
+        return written_by(self.world, self._person)[0].social_id
 
     def chat(self) -> str:
         return self._account.member.chats[0].ids[self.account]
@@ -227,33 +231,33 @@ class Simulated:
             case Situation.STRANGER:
                 pass
             case Situation.INVITED:
-                world.invite(account, person.provider_id, None)
+                invite(world, account, person.provider_id, None)
             case Situation.FRIEND:
                 world.befriend(account, person)
             case Situation.FRIEND_WITH_CHAT:
                 world.befriend(account, person)
-                world.message(account, person.provider_id, HELLO)
+                send_message(world, account, person.provider_id, HELLO)
             case Situation.NOBODY:
                 world.force(person, {"exists": False}, {})
             case Situation.LOCKED:
                 world.force(person, {"locked": True}, {})
             case Situation.POSTED:
                 world.force(person, {"posts": 1}, {})
-                world.written_by(person)
+                written_by(world, person)
             case Situation.POSTED_NOTHING:
                 world.force(person, {"posts": 0, "posts_every": None}, {})
             case Situation.REACTED:
-                world.react(account, self.post(), "LIKE")
+                react(world, account, self.post(), "LIKE")
             case Situation.COMMENTED:
-                world.comment(account, self.post(), TEXT, None)
+                comment(world, account, self.post(), TEXT, None)
             case Situation.COMMENTS_OFF:
-                world.written_by(person)[0].comments_off = True
+                written_by(world, person)[0].comments_off = True
             case Situation.TAKES_NO_INMAIL:
                 world.force(person, {"takes_inmail": False, "open_profile": False}, {})
             case Situation.NO_SUCH_PLAN:
                 account.member.tier = Tier.FREE
             case Situation.SIGNED_OUT:
-                world.set_status(account, Status.CREDENTIALS)
+                set_status(world, account, Status.CREDENTIALS)
             case Situation.THROTTLED:
                 world.faults.set([Rule(FaultKind.TOO_MANY_REQUESTS, retry_after=600)])
             case Situation.BROKEN_BEFORE:
@@ -281,7 +285,7 @@ def world(clock: Clock | None = None) -> World:
     )
     reliability = Reliability(visible_after=timedelta(), lost=0, duplicated=0, null_ids=0)
     made = World(chances=chances, reliability=reliability, clock=clock)
-    made.add_account(tier=Tier.PREMIUM)
+    connect_account(made, tier=Tier.PREMIUM)
     return made
 
 
@@ -637,7 +641,7 @@ async def test_an_invitation_withdrawn_under_a_wrong_id_is_still_pending() -> No
     there = world()
     account = next(iter(there.accounts.values()))
     person = there.person("lea-example")
-    there.invite(account, person.provider_id, None)
+    invite(there, account, person.provider_id, None)
     transport = httpx.ASGITransport(app=create_app(there))
     async with UnipileClient(DSN, TOKEN, transport=transport) as client:
         with pytest.raises(OutcomeUnknown):
@@ -649,7 +653,7 @@ async def test_an_invitation_withdrawn_under_a_wrong_id_is_still_pending() -> No
 
 async def test_a_sales_navigator_inmail_goes_to_that_products_id() -> None:
     there = world()
-    account = there.add_account(tier=Tier.SALES_NAVIGATOR)
+    account = connect_account(there, tier=Tier.SALES_NAVIGATOR)
     transport = httpx.ASGITransport(app=create_app(there))
     person = there.person("lea-example")
     async with UnipileClient(DSN, TOKEN, transport=transport) as client:
@@ -677,8 +681,8 @@ async def test_hundreds_of_invitations_and_messages_are_read_page_by_page() -> N
     invited = []
     for number, text in enumerate(texts):
         person = there.person(f"lead-{number}")
-        there.invite(account, person.provider_id, None)
-        there.message(account, friend.provider_id, text)
+        invite(there, account, person.provider_id, None)
+        send_message(there, account, friend.provider_id, text)
         invited.append(person.provider_id)
     transport = httpx.ASGITransport(app=create_app(there))
     async with UnipileClient(DSN, TOKEN, transport=transport) as client:
@@ -696,10 +700,10 @@ async def test_hundreds_of_invitations_and_messages_are_read_page_by_page() -> N
 async def test_hundreds_of_our_comments_are_read_page_by_page_newest_first() -> None:
     there = world()
     account = next(iter(there.accounts.values()))
-    post = there.written_by(there.person("lea-example"))[0].social_id
+    post = written_by(there, there.person("lea-example"))[0].social_id
     texts = [f"comment {number}" for number in range(140)]
     for text in texts:
-        there.comment(account, post, text, None)
+        comment(there, account, post, text, None)
     transport = httpx.ASGITransport(app=create_app(there))
     async with UnipileClient(DSN, TOKEN, transport=transport) as client:
         first = await client.own_comments(account.id, account.provider_id)
@@ -720,7 +724,7 @@ async def test_a_chat_of_hundreds_is_read_back_to_the_message_that_is_known() ->
     sent = []
     for number in range(600):
         clock.move(T0 + number * timedelta(minutes=15))  # LinkedIn takes so many a day
-        sent.append(there.message(account, friend.provider_id, f"message {number}"))
+        sent.append(send_message(there, account, friend.provider_id, f"message {number}"))
     transport = httpx.ASGITransport(app=create_app(there))
     async with UnipileClient(DSN, TOKEN, transport=transport) as client:
         chat_id = account.member.chats[0].ids[account.id]

@@ -24,12 +24,15 @@ from clento_engine.runtime.drive import drive
 from clento_engine.runtime.inbox import receive
 from clento_engine.runtime.outbox import Outbox
 from clento_engine.runtime.world import World
+from clento_engine.simulator import scheduler
+from clento_engine.simulator.accounts import connect_account
 from clento_engine.simulator.app import create_app
 from clento_engine.simulator.clock import DrivenClock
 from clento_engine.simulator.judge import Verdict, judge
 from clento_engine.simulator.ledger import Effect, Entry
 from clento_engine.simulator.people import Chances
 from clento_engine.simulator.senders import Tier as SimulatedTier
+from clento_engine.simulator.webhook_events import register_webhook
 from clento_engine.simulator.world import Reliability
 from clento_engine.simulator.world import World as Simulated
 from clento_engine.store.accounts import add_account, create_organization
@@ -83,7 +86,7 @@ class Play:
                 return await is_over(conn, self.organization_id, self.campaign_id)
 
         async def advance(to: datetime) -> datetime:
-            return (await self.simulated.advance(to)).now
+            return (await scheduler.advance(self.simulated, to)).now
 
         until = self.clock() + timedelta(days=days)
         return await drive(self.world, self.outbox, self.clock, advance, until=until, is_over=over)
@@ -195,7 +198,9 @@ async def set_up(
         ("users", ["new_relation"]),
         ("account_status", ["ok", "credentials", "error", "stopped", "permissions", "deleted"]),
     ):
-        simulated.register({"source": source, "request_url": "http://engine/", "events": events})
+        register_webhook(
+            simulated, {"source": source, "request_url": "http://engine/", "events": events}
+        )
     provider = UnipileClient(
         "http://simulator",
         "token",
@@ -223,7 +228,7 @@ async def set_up(
         organization_id = await create_organization(conn, "Acme")
         for number in range(senders):
             name = f"acc_{number + 1}"
-            member = simulated.add_account(name, SimulatedTier(tier.value), name)
+            member = connect_account(simulated, name, SimulatedTier(tier.value), name)
             zones[name] = ZONES[number % len(ZONES)]
             accounts[name] = await add_account(
                 conn,

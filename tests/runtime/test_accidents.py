@@ -17,9 +17,11 @@ from clento_engine.domain import absence
 from clento_engine.provider.port import Message, Sent
 from clento_engine.runtime import act as acting
 from clento_engine.runtime import question
+from clento_engine.simulator.accounts import resync
 from clento_engine.simulator.faults import FaultKind, Rule
 from clento_engine.simulator.judge import crowded
 from clento_engine.simulator.ledger import Effect, Read
+from clento_engine.simulator.posts import comment_by_hand, written_by
 from clento_engine.simulator.world import Reliability
 from clento_engine.store.database import Database
 
@@ -138,7 +140,7 @@ async def test_an_empty_store_after_a_reconnect_is_no_proof_that_nothing_was_sen
     account = next(iter(play.simulated.accounts.values()))
     play.simulated.agenda.plan(
         START + timedelta(minutes=3),
-        lambda: play.simulated.resync(account, timedelta(hours=3), is_silent=True),
+        lambda: resync(play.simulated, account, timedelta(hours=3), is_silent=True),
     )
     if not is_on:
 
@@ -172,15 +174,15 @@ async def test_a_comment_is_found_behind_a_hundred_that_the_owner_wrote_by_hand(
     lose_answers(play, "POST /posts/*/comments", 1)
     simulated = play.simulated
     account = next(iter(simulated.accounts.values()))
-    post = simulated.written_by(simulated.person("somebody"))[0]
+    post = written_by(simulated, simulated.person("somebody"))[0]
 
-    def comment_by_hand() -> None:
+    def crowd_the_post() -> None:
         if play.entries(Effect.COMMENT) and len(account.member.remarks) == 1:
             for number in range(110):
-                simulated.by_hand(account, post.social_id, f"By hand {number}")
+                comment_by_hand(simulated, account, post.social_id, f"By hand {number}")
 
     for seconds in range(0, 600, 10):  # right after ours landed
-        simulated.agenda.plan(START + timedelta(seconds=seconds), comment_by_hand)
+        simulated.agenda.plan(START + timedelta(seconds=seconds), crowd_the_post)
     if not is_on:  # take the first page for all there is
         whole = absence.comment
 

@@ -23,9 +23,12 @@ from clento_engine.runtime.clock import VirtualClock
 from clento_engine.runtime.inbox import apply_inbox, receive
 from clento_engine.runtime.outbox import Outbox
 from clento_engine.runtime.world import World
+from clento_engine.simulator.accounts import connect_account
 from clento_engine.simulator.app import create_app
 from clento_engine.simulator.clock import DrivenClock, RunningClock
 from clento_engine.simulator.people import Chances
+from clento_engine.simulator.scheduler import run
+from clento_engine.simulator.webhook_events import register_webhook
 from clento_engine.simulator.world import Reliability
 from clento_engine.simulator.world import World as Simulated
 from clento_engine.store.database import Database
@@ -72,7 +75,7 @@ class Customer:
 
 def people(clock: Callable[[], Any]) -> Simulated:
     simulated = Simulated(clock=clock, chances=PLAIN, reliability=SURE)
-    simulated.add_account(id_=SENDER, member_id=member_of(SENDER))
+    connect_account(simulated, id_=SENDER, member_id=member_of(SENDER))
     return simulated
 
 
@@ -149,13 +152,13 @@ async def test_a_campaign_runs_to_its_end(conn: Conn, database: Database) -> Non
         return 200
 
     simulated.deliver = deliver
-    simulated.register({"source": "users", "request_url": "http://engine/"})
+    register_webhook(simulated, {"source": "users", "request_url": "http://engine/"})
     for number in (1, 2, 3):
         person = simulated.person(f"person-{number}")
         simulated.force(person, {}, {"accepts_after": timedelta(minutes=1)})
     customer, stop = Customer(), asyncio.Event()
     async with asyncio.timeout(60):
-        lives = asyncio.create_task(simulated.run(speed))
+        lives = asyncio.create_task(run(simulated, speed))
         runs = asyncio.create_task(
             daemon.run(world, Outbox(customer.client), stop=stop, interval=OFTEN)
         )

@@ -8,6 +8,7 @@ import pytest
 from play import BUSY, set_up
 
 from clento_engine.runtime.drive import drive
+from clento_engine.simulator import scheduler
 from clento_engine.store.database import Database
 
 DOCUMENT = json.loads(
@@ -35,7 +36,7 @@ async def test_what_falls_due_together_is_done_together_and_no_later_than_it_may
 
     async def advance(to: datetime) -> datetime:
         stops.append(to)
-        return (await play.simulated.advance(to)).now
+        return (await scheduler.advance(play.simulated, to)).now
 
     async def never() -> bool:
         return False

@@ -18,6 +18,8 @@ from clento_engine.domain.notice import Notice
 from clento_engine.provider.port import Message
 from clento_engine.runtime import inbox, listen
 from clento_engine.runtime.act import event_report
+from clento_engine.simulator.messaging import reply, write_by_hand
+from clento_engine.simulator.scheduler import advance
 from clento_engine.simulator.world import Reliability
 from clento_engine.store import inbox as stored
 from clento_engine.store import outbox
@@ -44,7 +46,7 @@ async def wait_for(play: Play, days: float) -> None:
     """Live on after the campaign's end: webhooks come, sweeps read, the outbox is posted."""
     end = play.clock() + timedelta(days=days)
     while play.clock() < end:
-        play.clock.move_to((await play.simulated.advance(play.clock() + HOUR)).now)
+        play.clock.move_to((await advance(play.simulated, play.clock() + HOUR)).now)
         await inbox.apply_inbox(play.world)
         await play.outbox.deliver(play.world)
 
@@ -52,7 +54,7 @@ async def wait_for(play: Play, days: float) -> None:
 async def test_who_replies_during_the_walk_is_told_of_once(database: Database) -> None:
     play = await play_of(database, messages(3), reliability=replace(RELIABLE, duplicated=1.0))
     await registered(play, crm=(Notice.REPLIED,))
-    after_first(play, HOUR, lambda a, t: play.simulated.reply(a, t, TEXT))
+    after_first(play, HOUR, lambda a, t: reply(play.simulated, a, t, TEXT))
     assert await play.run(days=4)
     [row] = await in_outbox(play)
     assert (row["node_id"], row["url"]) == (None, "https://crm.test/in")
@@ -77,8 +79,8 @@ async def test_who_replies_during_the_walk_is_told_of_once(database: Database) -
 async def test_who_replies_after_the_last_step_is_told_of_as_well(database: Database) -> None:
     play = await play_of(database, messages())
     await registered(play, crm=(Notice.REPLIED,))
-    after_first(play, HOUR, lambda a, t: play.simulated.reply(a, t, TEXT))
-    after_first(play, 2 * HOUR, lambda a, t: play.simulated.reply(a, t, "And when?"))
+    after_first(play, HOUR, lambda a, t: reply(play.simulated, a, t, TEXT))
+    after_first(play, 2 * HOUR, lambda a, t: reply(play.simulated, a, t, "And when?"))
     assert await play.run(days=1)
     await wait_for(play, days=1)
     bodies = [body for _, body in play.notices]
@@ -94,7 +96,7 @@ async def test_a_message_heard_by_webhook_and_by_sweep_is_one_notice(
     """A long wait follows, with several sweeps in it that read all of it again."""
     play = await play_of(database, messages(48), reliability=reliability, stop_on_reply=False)
     await registered(play, crm=(Notice.REPLIED,))
-    after_first(play, HOUR, lambda a, t: play.simulated.reply(a, t, TEXT))
+    after_first(play, HOUR, lambda a, t: reply(play.simulated, a, t, TEXT))
     assert await play.run(days=6)
     assert len(play.notices) == 1
 
@@ -132,7 +134,7 @@ async def test_each_endpoint_is_told_what_it_asked_for_and_no_other(database: Da
     async with database.connection() as conn:
         other = await create_organization(conn, "Another")
         await add_endpoint(conn, other, "x", "x", "https://other.test/in", (Notice.REPLIED,))
-    after_first(play, HOUR, lambda a, t: play.simulated.reply(a, t, TEXT))
+    after_first(play, HOUR, lambda a, t: reply(play.simulated, a, t, TEXT))
     assert await play.run(days=2)
     rows = await in_outbox(play)
     assert {row["url"] for row in rows} == {"https://first.test/in", "https://second.test/in"}
@@ -142,7 +144,7 @@ async def test_each_endpoint_is_told_what_it_asked_for_and_no_other(database: Da
 async def test_where_nobody_asked_nothing_is_told(database: Database) -> None:
     play = await play_of(database, messages(3))
     await registered(play, nodes=())
-    after_first(play, HOUR, lambda a, t: play.simulated.reply(a, t, TEXT))
+    after_first(play, HOUR, lambda a, t: reply(play.simulated, a, t, TEXT))
     assert await play.run(days=2)
     assert await in_outbox(play) == []
 
@@ -162,7 +164,7 @@ async def test_the_owner_who_wrote_by_hand_is_told_of_once_and_no_echo_is(
         after_first(
             play,
             HOUR + timedelta(minutes=minute),
-            lambda a, t: play.simulated.write_by_hand(a, t, "Shall we talk?"),
+            lambda a, t: write_by_hand(play.simulated, a, t, "Shall we talk?"),
         )
     await play.run(days=3)
     told = [(body["event"], body["lead"]["publicIdentifier"]) for _, body in play.notices]
@@ -176,7 +178,7 @@ async def test_where_the_owner_may_write_beside_the_campaign_nobody_is_taken_ove
     await registered(play, crm=tuple(Notice))
     async with database.connection() as conn:
         await conn.execute("update campaigns set stop_on_own_message = false")
-    after_first(play, HOUR, lambda a, t: play.simulated.write_by_hand(a, t, "Shall we talk?"))
+    after_first(play, HOUR, lambda a, t: write_by_hand(play.simulated, a, t, "Shall we talk?"))
     assert await play.run(days=3)
     assert play.notices == []
 
@@ -184,7 +186,7 @@ async def test_where_the_owner_may_write_beside_the_campaign_nobody_is_taken_ove
 async def test_who_asks_to_be_left_alone_is_told_of(database: Database) -> None:
     play = await play_of(database, messages(3))
     await registered(play, crm=tuple(Notice))
-    after_first(play, HOUR, lambda a, t: play.simulated.reply(a, t, "Stop writing to me!"))
+    after_first(play, HOUR, lambda a, t: reply(play.simulated, a, t, "Stop writing to me!"))
     assert await play.run(days=3)
     events = Counter(body["event"] for _, body in play.notices)
     assert events == {"lead.replied": 1, "lead.opted_out": 1}

@@ -20,6 +20,7 @@ from clento_engine.runtime.clock import VirtualClock
 from clento_engine.runtime.drive import drive
 from clento_engine.runtime.outbox import Outbox
 from clento_engine.runtime.world import World
+from clento_engine.simulator.accounts import connect_account
 from clento_engine.simulator.app import create_app
 from clento_engine.simulator.clock import DrivenClock
 from clento_engine.simulator.ledger import Effect
@@ -106,7 +107,7 @@ def simulated_with(shared: DrivenClock, unipile_ids: Sequence[str]) -> Simulated
     """Return a LinkedIn in which one member is connected under each of these ids."""
     simulated = Simulated(clock=shared, chances=PLAIN)
     for unipile_id in unipile_ids:
-        simulated.add_account(id_=unipile_id, member_id="ACoAAlea")
+        connect_account(simulated, id_=unipile_id, member_id="ACoAAlea")
     return simulated
 
 

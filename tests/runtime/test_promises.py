@@ -13,9 +13,11 @@ from play import BUSY, Play, set_up
 
 from clento_engine.runtime.work import work
 from clento_engine.runtime.world import World
+from clento_engine.simulator.accounts import set_status
 from clento_engine.simulator.faults import Rule
 from clento_engine.simulator.ledger import Effect
 from clento_engine.simulator.people import Chances
+from clento_engine.simulator.scheduler import advance
 from clento_engine.simulator.senders import Status
 from clento_engine.simulator.world import Reliability
 from clento_engine.store.campaigns import pause_campaign, resume_campaign
@@ -85,7 +87,7 @@ async def run_side_by_side(play: Play, worlds: Sequence[World]) -> bool:
             return True
         if next_at is None:
             return False
-        play.clock.move_to((await play.simulated.advance(min(until, next_at))).now)
+        play.clock.move_to((await advance(play.simulated, min(until, next_at))).now)
     return False
 
 
@@ -174,11 +176,11 @@ async def test_an_account_that_is_signed_out_pauses_and_resumes(database: Databa
     play = await set_up(database, DOCUMENT, start=START, slugs=people(5), pace=BUSY)
     await play.run(days=0.2)
     account = next(iter(play.simulated.accounts.values()))
-    play.simulated.set_status(account, Status.CREDENTIALS)
+    set_status(play.simulated, account, Status.CREDENTIALS)
     await play.run(days=0.5)
     paused = await play.rows("select status, paused_by from connected_accounts")
     assert paused == [{"status": "paused", "paused_by": "provider"}]
-    play.simulated.set_status(account, Status.OK)
+    set_status(play.simulated, account, Status.OK)
     assert await play.run()
     assert await everybody_is_final(play)
     assert (await play.verdict()).is_clean

@@ -9,6 +9,7 @@ from clento_engine.runtime.registration import WANTED, register
 from clento_engine.simulator.app import create_app
 from clento_engine.simulator.clock import DrivenClock
 from clento_engine.simulator.faults import FaultKind, Rule
+from clento_engine.simulator.webhook_events import register_webhook
 from clento_engine.simulator.world import START, World
 
 BASE = "https://engine.example"
@@ -64,7 +65,7 @@ async def test_another_address_gets_webhooks_of_its_own(
 async def test_somebody_elses_webhook_to_the_same_address_is_left_alone(
     simulated: World, provider: UnipileClient
 ) -> None:
-    simulated.register({"source": "users", "request_url": URL, "name": "theirs"})
+    register_webhook(simulated, {"source": "users", "request_url": URL, "name": "theirs"})
     assert await register(provider, BASE, "secret") == NAMES
     assert len(simulated.webhooks) == len(NAMES) + 1
 
@@ -72,8 +73,8 @@ async def test_somebody_elses_webhook_to_the_same_address_is_left_alone(
 async def test_one_that_does_not_tell_enough_is_replaced(
     simulated: World, provider: UnipileClient
 ) -> None:
-    old = simulated.register(
-        {"source": "account_status", "request_url": URL, "name": "clento account_status"}
+    old = register_webhook(
+        simulated, {"source": "account_status", "request_url": URL, "name": "clento account_status"}
     )
     assert "ok" not in old.events
     assert await register(provider, BASE, "secret") == NAMES
@@ -87,7 +88,7 @@ async def test_those_of_single_organisations_are_deleted_once_the_one_for_all_is
     """A version before registered a set for each organisation; others' webhooks stay."""
 
     def registered(name: str, url: str) -> str:
-        return simulated.register({"source": "users", "request_url": url, "name": name}).id
+        return register_webhook(simulated, {"source": "users", "request_url": url, "name": name}).id
 
     organization = "0192b1c2-0000-7000-8000-000000000001"
     old = [

@@ -16,8 +16,11 @@ from clento_engine.domain.authorship import Author, Written
 from clento_engine.provider import decode
 from clento_engine.runtime import inbox, listen, sweep, ticker, work
 from clento_engine.runtime.world import World
+from clento_engine.simulator.accounts import resync
 from clento_engine.simulator.faults import FaultKind, Rule
 from clento_engine.simulator.ledger import Effect
+from clento_engine.simulator.messaging import reply, write_by_hand, write_to_group
+from clento_engine.simulator.scheduler import advance
 from clento_engine.simulator.world import Reliability
 from clento_engine.store import claimed
 from clento_engine.store import inbox as stored
@@ -99,7 +102,9 @@ async def test_nobody_is_written_to_after_a_reply_that_no_webhook_told(
 ) -> None:
     """Sweeps are hours apart; the messages a quarter of an hour."""
     play = await play_of(database, messages(0.25, 0.25, 0.25), reliability=SILENT)
-    after_first(play, timedelta(minutes=5), lambda a, t: play.simulated.reply(a, t, "Tell me more"))
+    after_first(
+        play, timedelta(minutes=5), lambda a, t: reply(play.simulated, a, t, "Tell me more")
+    )
     if not is_on:
 
         async def not_looked(*_given: object) -> None: ...
@@ -142,7 +147,7 @@ async def test_a_reply_that_reaches_the_store_hours_late_is_heard(
     after_first(
         play,
         HOUR,
-        lambda a, t: play.simulated.reply(a, t, "Tell me more", stored_after=30 * HOUR),
+        lambda a, t: reply(play.simulated, a, t, "Tell me more", stored_after=30 * HOUR),
     )
     monkeypatch.setattr(ticker, "look_first", _nothing)  # the sweep alone
     if not is_on:
@@ -160,7 +165,7 @@ async def test_a_group_s_message_is_no_reply(
     database: Database, monkeypatch: pytest.MonkeyPatch, is_on: bool, reliability: Reliability
 ) -> None:
     play = await play_of(database, messages(30), reliability=reliability)
-    after_first(play, HOUR, lambda a, t: play.simulated.write_to_group(a, t, "Hello all"))
+    after_first(play, HOUR, lambda a, t: write_to_group(play.simulated, a, t, "Hello all"))
     if not is_on:  # every chat is of two
         monkeypatch.setattr(inbox, "_is_of_nobody", lambda _payload: False)
         chat = decode.chat_asked
@@ -179,8 +184,8 @@ async def test_a_message_stamped_in_the_future_deafens_nobody(
     play = await play_of(database, messages(30), reliability=reliability, stop_on_reply=False)
     simulated = play.simulated
     far = datetime(2046, 1, 1, tzinfo=UTC)
-    after_first(play, HOUR, lambda a, t: simulated.reply(a, t, "Hm", stamp=far))
-    after_first(play, 20 * HOUR, lambda a, t: simulated.reply(a, t, "Stop writing to me!"))
+    after_first(play, HOUR, lambda a, t: reply(simulated, a, t, "Hm", stamp=far))
+    after_first(play, 20 * HOUR, lambda a, t: reply(simulated, a, t, "Stop writing to me!"))
     await play.run(days=5)
     assert (sent(play), await outcome(play)) == (1, "suppressed")
     [contact] = await play.rows("select replied_at from contacts")
@@ -191,10 +196,10 @@ async def test_a_reply_after_the_last_step_is_told_in_history_and_counted(
     database: Database,
 ) -> None:
     play = await play_of(database, messages())
-    after_first(play, HOUR, lambda a, t: play.simulated.reply(a, t, "Tell me more"))
+    after_first(play, HOUR, lambda a, t: reply(play.simulated, a, t, "Tell me more"))
     await play.run(days=2)
     while not play.simulated.ledger.replies or play.simulated.ledger.replies[0].told_at is None:
-        await play.simulated.advance(play.simulated.clock() + DAY)
+        await advance(play.simulated, play.simulated.clock() + DAY)
     await inbox.apply_inbox(play.world)
     [lead] = (await play.leads()).values()
     assert (lead["outcome"], lead["replied"]) == ("finished", True)
@@ -211,7 +216,7 @@ async def test_whom_the_owner_writes_to_is_left_to_the_owner(
     database: Database, monkeypatch: pytest.MonkeyPatch, is_on: bool, reliability: Reliability
 ) -> None:
     play = await play_of(database, messages(3, 3), reliability=reliability)
-    after_first(play, HOUR, lambda a, t: play.simulated.write_by_hand(a, t, "Shall we talk?"))
+    after_first(play, HOUR, lambda a, t: write_by_hand(play.simulated, a, t, "Shall we talk?"))
     if not is_on:  # all that an account wrote is taken for the engine's
         monkeypatch.setattr(inbox, "author", lambda *_given: Author.ENGINE)
     await play.run(days=3)
@@ -228,7 +233,7 @@ async def test_nobody_is_written_to_while_the_owner_s_message_waits_in_the_inbox
     """It was stored, and whoever applies it is slow."""
     play = await play_of(database, messages(3))
     later = 3 * HOUR - timedelta(minutes=8)
-    after_first(play, later, lambda a, t: play.simulated.write_by_hand(a, t, "Shall we talk?"))
+    after_first(play, later, lambda a, t: write_by_hand(play.simulated, a, t, "Shall we talk?"))
     if not is_on:
         monkeypatch.setattr(claimed, "_is_unheard", lambda _lane, head: head["is_unheard"])
     applies = inbox.apply_inbox
@@ -251,7 +256,7 @@ async def test_a_campaign_may_go_on_beside_its_owner(database: Database) -> None
     play = await play_of(database, messages(3))
     async with database.connection() as conn:
         await conn.execute("update campaigns set stop_on_own_message = false")
-    after_first(play, HOUR, lambda a, t: play.simulated.write_by_hand(a, t, "Shall we talk?"))
+    after_first(play, HOUR, lambda a, t: write_by_hand(play.simulated, a, t, "Shall we talk?"))
     assert await play.run(days=3)
     assert (sent(play), await outcome(play)) == (2, "finished")
 
@@ -281,7 +286,7 @@ async def test_what_the_engine_wrote_is_never_taken_for_the_owner_s(
     )
     account = next(iter(play.simulated.accounts.values()))
     play.simulated.agenda.plan(
-        START + 8 * HOUR, lambda: play.simulated.resync(account, HOUR, is_silent=True)
+        START + 8 * HOUR, lambda: resync(play.simulated, account, HOUR, is_silent=True)
     )
     assert await play.run(days=20)
     assert {lead["outcome"] for lead in (await play.leads()).values()} == {"finished"}
@@ -320,7 +325,7 @@ async def test_who_asks_to_be_left_alone_is_suppressed(
     database: Database, monkeypatch: pytest.MonkeyPatch, is_on: bool, reliability: Reliability
 ) -> None:
     play = await play_of(database, messages(3), reliability=reliability, stop_on_reply=False)
-    after_first(play, HOUR, lambda a, t: play.simulated.reply(a, t, "¡No me contactes más!"))
+    after_first(play, HOUR, lambda a, t: reply(play.simulated, a, t, "¡No me contactes más!"))
     if not is_on:
         monkeypatch.setattr(inbox, "is_opt_out", lambda *_given: False)
     await play.run(days=3)

@@ -213,9 +213,9 @@ def rename_chats(play: Play) -> None:
     simulated = play.simulated
     for account in simulated.accounts.values():
         for chat in account.member.chats:
-            del simulated.chats[chat.ids[account.id]]
+            del simulated.store.chats[chat.ids[account.id]]
             chat.ids[account.id] = f"new-{chat.ids[account.id]}"
-            simulated.chats[chat.ids[account.id]] = chat
+            simulated.store.chats[chat.ids[account.id]] = chat
 
 
 @guard
@@ -255,7 +255,7 @@ async def test_a_chat_that_is_gone_is_opened_anew_by_person(
             " where p.identity = any(%s)",
             waiting,
         )
-        assert {row["chat_id"] in play.simulated.chats for row in known} == {True}
+        assert {row["chat_id"] in play.simulated.store.chats for row in known} == {True}
 
 
 @guard

@@ -36,11 +36,16 @@ from clento_engine.runtime.sweep import (
     sweep,
 )
 from clento_engine.runtime.world import World
+from clento_engine.simulator.accounts import connect_account, set_status
 from clento_engine.simulator.app import create_app
 from clento_engine.simulator.clock import DrivenClock
 from clento_engine.simulator.faults import FaultKind, Rule
+from clento_engine.simulator.invitations import accept, invite
+from clento_engine.simulator.messaging import reply
 from clento_engine.simulator.people import Chances
+from clento_engine.simulator.scheduler import advance
 from clento_engine.simulator.senders import Account, Status
+from clento_engine.simulator.webhook_events import register_webhook
 from clento_engine.simulator.world import Reliability
 from clento_engine.simulator.world import World as Simulated
 from clento_engine.store.accounts import NOT_LOOKED_UP, create_organization, pause_account
@@ -107,12 +112,12 @@ class Scene:
         """Let a lead accept, now."""
         tie = self.simulated.tie(self.sender, self.simulated.person(f"person-{number}"))
         assert tie.invitation is not None
-        self.simulated.accept(self.sender, tie, tie.invitation)
+        accept(self.simulated, self.sender, tie, tie.invitation)
 
     def reply(self, number: int = 1) -> None:
         """Let a lead write, now."""
         tie = self.simulated.tie(self.sender, self.simulated.person(f"person-{number}"))
-        self.simulated.reply(self.sender, tie, "Sure, Tuesday?")
+        reply(self.simulated, self.sender, tie, "Sure, Tuesday?")
 
     def fail(self, kind: FaultKind, route: str, **values: Any) -> None:
         self.simulated.faults.set([Rule(kind, route, **values)])
@@ -151,7 +156,7 @@ async def set_scene(
     simulated = Simulated(clock=shared, chances=PLAIN, reliability=reliability)
     stage = await set_stage(conn, AWAIT, leads=leads, senders=senders)
     for row in await stage.rows("select unipile_account_id as id from connected_accounts"):
-        simulated.add_account(id_=row["id"], member_id=member_of(row["id"]))
+        connect_account(simulated, id_=row["id"], member_id=member_of(row["id"]))
     await stage.stand(
         Operation.CHECK_ACCEPTANCE,
         status="awaiting",
@@ -165,7 +170,7 @@ async def set_scene(
     sender = next(iter(simulated.accounts.values()))
     for number, lead in enumerate(stage.leads, 1):
         provider_id = simulated.person(f"person-{number}").provider_id
-        simulated.invite(sender, provider_id, None)
+        invite(simulated, sender, provider_id, None)
         await stage.settle(
             Report.of_news(
                 stage.organization_id,
@@ -248,12 +253,12 @@ async def test_what_sweep_and_webhook_tell_at_once_happens_once(
 
     scene.simulated.deliver = deliver
     for source, event in (("users", "new_relation"), ("messaging", "message_received")):
-        scene.simulated.register(
-            {"source": source, "request_url": "http://engine/", "events": [event]}
+        register_webhook(
+            scene.simulated, {"source": source, "request_url": "http://engine/", "events": [event]}
         )
     tells(scene)
     while not delivered:
-        await scene.simulated.advance(scene.shared() + THREE_HOURS)
+        await advance(scene.simulated, scene.shared() + THREE_HOURS)
     scene.clock.move_to(scene.shared())
     for payload in delivered:
         await receive(scene.world, payload)
@@ -360,7 +365,7 @@ async def test_an_account_that_works_again_is_resumed_and_swept(scene: Scene) ->
 async def test_an_account_that_does_not_is_asked_about_again_and_its_lists_are_not(
     scene: Scene,
 ) -> None:
-    scene.simulated.set_status(scene.sender, Status.CREDENTIALS)
+    set_status(scene.simulated, scene.sender, Status.CREDENTIALS)
     await unbind(scene.stage.conn, scene.stage.account)
     await sweep(scene.world)
     account = await scene.account()
@@ -369,7 +374,7 @@ async def test_an_account_that_does_not_is_asked_about_again_and_its_lists_are_n
     scene.at(account["next_sweep_at"])
     await sweep(scene.world)
     assert all("relations" not in route for route in scene.asked)
-    scene.simulated.set_status(scene.sender, Status.OK)
+    set_status(scene.simulated, scene.sender, Status.OK)
     scene.at((await scene.account())["next_sweep_at"])
     await sweep(scene.world)
     assert (await scene.account())["status"] == "active"
@@ -413,7 +418,7 @@ async def test_lists_that_were_read_lately_are_not_read_again_for_a_resumed_acco
 async def test_who_asks_for_a_sweep_during_a_sweep_gets_one(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scene.simulated.set_status(scene.sender, Status.CREDENTIALS)
+    set_status(scene.simulated, scene.sender, Status.CREDENTIALS)
     await sweep(scene.world)
     scene.at((await scene.account())["next_sweep_at"])
     ask = scene.world.provider.account

@@ -15,8 +15,12 @@ from clento_engine.provider import answers, decode
 from clento_engine.provider.answers import Refusal, Silence
 from clento_engine.runtime import act as acting
 from clento_engine.runtime.work import work
+from clento_engine.simulator import invitations
+from clento_engine.simulator.accounts import delete_account
 from clento_engine.simulator.faults import FaultKind, Rule
 from clento_engine.simulator.ledger import Effect
+from clento_engine.simulator.routes import people as people_routes
+from clento_engine.simulator.scheduler import advance
 from clento_engine.store import troubles
 from clento_engine.store.accounts import pause_account, resume_account
 from clento_engine.store.campaigns import pause_campaign, resume_campaign
@@ -77,7 +81,7 @@ async def cron(play: Play, *, minutes: int) -> None:
     """Work off what is due, then a minute later again."""
     for _ in range(minutes):
         await work(play.world, play.outbox, timedelta(seconds=50))
-        play.clock.move_to((await play.simulated.advance(play.clock() + MINUTE)).now)
+        play.clock.move_to((await advance(play.simulated, play.clock() + MINUTE)).now)
 
 
 @guard
@@ -181,8 +185,9 @@ async def test_an_account_that_was_deleted_at_unipile_costs_no_lead(
     """No webhook told of it."""
     play = await play_of(database, INVITE, people=MANY, reliability=replace(RELIABLE, lost=1.0))
     [account] = play.simulated.accounts.values()
-    delete = play.simulated.delete_account
-    play.simulated.agenda.plan(START + timedelta(minutes=10), lambda: delete(account))
+    play.simulated.agenda.plan(
+        START + timedelta(minutes=10), lambda: delete_account(play.simulated, account)
+    )
     if not is_on:
 
         async def unasked(*_: object) -> None: ...
@@ -254,16 +259,17 @@ async def test_what_each_person_may_answer_holds_no_lane(database: Database, wor
     assert not await play.rows("select from lanes where held_reason is not null")
 
 
-async def test_a_success_ends_a_run_of_refusals(database: Database) -> None:
+async def test_a_success_ends_a_run_of_refusals(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     play = await play_of(database, INVITE, people=MANY)
     route, word = "POST /users/invite", "unprocessable_entity"
-    invite = play.simulated.invite
 
     def after_every_third(*given: Any, **named: Any) -> Any:
         play.simulated.faults.set([Rule(FaultKind.REFUSAL, route, type=word, times=3)])
-        return invite(*given, **named)
+        return invitations.invite(*given, **named)
 
-    play.simulated.invite = after_every_third  # type: ignore[method-assign]
+    monkeypatch.setattr(people_routes, "invite", after_every_third)
     assert await play.run()
     assert not await play.rows("select from lanes where held_reason is not null")
     assert len(play.entries(Effect.INVITATION)) == len(MANY) // 4
@@ -299,7 +305,7 @@ async def test_pages_among_the_provider_s_own_answers_let_nobody_rest(database: 
             found = await rest(conn)
         if found is not None:
             longest = max(longest, found.until - found.since)
-        play.clock.move_to((await play.simulated.advance(play.clock() + MINUTE)).now)
+        play.clock.move_to((await advance(play.simulated, play.clock() + MINUTE)).now)
     assert sum(play.simulated.faults.applied.values()) > 5
     assert longest <= 4 * FIRST_REST
     async with database.connection() as conn:

@@ -8,11 +8,13 @@ from typing import Any
 
 import httpx
 
+from clento_engine.simulator.accounts import connect_account
 from clento_engine.simulator.app import create_app
 from clento_engine.simulator.clock import DrivenClock
 from clento_engine.simulator.people import Chances
+from clento_engine.simulator.scheduler import Advance, advance
 from clento_engine.simulator.senders import Account, Tier
-from clento_engine.simulator.world import START, Advance, Reliability, World
+from clento_engine.simulator.world import START, Reliability, World
 
 # Nobody is odd unless a test says so
 PLAIN = Chances(
@@ -67,7 +69,7 @@ class Bench:
             reliability=reliability,
             deliver=self.receiver,
         )
-        self.sender: Account = self.world.add_account(tier=tier)
+        self.sender: Account = connect_account(self.world, tier=tier)
         self.http = httpx.AsyncClient(
             transport=httpx.ASGITransport(create_app(self.world)),
             base_url="http://simulator",
@@ -123,9 +125,9 @@ class Bench:
     async def pass_time(self, span: timedelta) -> list[Advance]:
         """Let so much time pass, however many webhooks stop it on the way."""
         until = self.clock() + span
-        stops = [await self.world.advance(until)]
+        stops = [await advance(self.world, until)]
         while stops[-1].now < until:
-            stops.append(await self.world.advance(until))
+            stops.append(await advance(self.world, until))
         return stops
 
     def provider_id(self, slug: str) -> str:

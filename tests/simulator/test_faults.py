@@ -7,6 +7,7 @@ import httpx
 import pytest
 from simulated import PLAIN, RELIABLE, Bench, kind_of
 
+from clento_engine.simulator.accounts import set_status
 from clento_engine.simulator.app import AnswerHeldBack, ConnectionDropped
 from clento_engine.simulator.senders import Status
 from clento_engine.simulator.server import NotLoopback, Settings, serving
@@ -160,9 +161,9 @@ async def test_what_says_that_it_is_done_already_is_told_only_where_it_was_done(
     post = (await bench.force("lea-martin", posts=1))["posts"][0]["social_id"]
     already = {"kind": "refusal", "type": "action_already_performed", "after_effect": True}
     await bench.faults({**already, "route": "POST /posts/reaction"})
-    bench.world.set_status(bench.sender, Status.CREDENTIALS)
+    set_status(bench.world, bench.sender, Status.CREDENTIALS)
     assert kind_of(await bench.post("/posts/reaction", post_id=post)) == "disconnected_account"
-    bench.world.set_status(bench.sender, Status.OK)
+    set_status(bench.world, bench.sender, Status.OK)
     assert kind_of(await bench.post("/posts/reaction", post_id=post)) == "action_already_performed"
     assert bench.landed == [("like", "lea-martin")]
 

@@ -9,8 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from simulated import PLAIN, RELIABLE, Bench, kind_of
 
+from clento_engine.simulator import scheduler
+from clento_engine.simulator.accounts import connect_account, set_status
 from clento_engine.simulator.clock import RunningClock
 from clento_engine.simulator.people import Chances
+from clento_engine.simulator.webhook_events import register_webhook
 from clento_engine.simulator.webhooks import RETRY_DELAYS
 from clento_engine.simulator.world import START, Reliability, World
 
@@ -66,7 +69,7 @@ async def test_an_accepted_invitation_is_told_within_eight_hours_and_shown_at_on
     await bench.listen("users", name="relations")
     await bench.force("lea-martin", accepts_after=HOUR)
     await bench.invite("lea-martin")
-    await bench.world.advance(START + timedelta(hours=1))
+    await scheduler.advance(bench.world, START + timedelta(hours=1))
     profile = (await bench.get("/users/lea-martin")).json()
     assert profile["network_distance"] == "FIRST_DEGREE"
     assert bench.receiver.bodies == []
@@ -172,7 +175,7 @@ async def test_a_webhook_that_is_not_taken_comes_five_times_more_and_is_then_dro
     bench = Bench()
     await bench.listen("account_status", events=["error"])
     bench.receiver.statuses = [500, None, 404, 301, 503, 500, 200]
-    bench.world.set_status(bench.sender, bench.world.accounts[bench.sender.id].status.ERROR)
+    set_status(bench.world, bench.sender, bench.world.accounts[bench.sender.id].status.ERROR)
     stops = await bench.pass_time(timedelta(days=2))
     times = [at for at, _ in bench.receiver.bodies]
     assert [after - before for before, after in pairwise(times)] == list(RETRY_DELAYS)
@@ -209,7 +212,7 @@ async def test_webhooks_carry_their_own_headers_and_no_others() -> None:
 
 async def test_a_webhook_hears_only_its_accounts_and_events() -> None:
     bench = Bench()
-    other = bench.world.add_account()
+    other = connect_account(bench.world)
     await bench.listen("account_status", account_ids=[other.id])
     await bench.listen("messaging", events=["message_read"])
     await bench.connect("lea-martin")
@@ -275,14 +278,14 @@ async def test_a_running_clock_lets_things_happen_by_itself() -> None:
         reliability=RELIABLE,
         deliver=deliver,
     )
-    account = world.add_account()
-    world.register(
-        {"source": "account_status", "request_url": "http://engine", "events": ["error"]}
+    account = connect_account(world)
+    register_webhook(
+        world, {"source": "account_status", "request_url": "http://engine", "events": ["error"]}
     )
-    running = asyncio.create_task(world.run(60.0))
+    running = asyncio.create_task(scheduler.run(world, 60.0))
     status = account.status.ERROR
     real = 1.0  # a second of ours is a minute of theirs
-    world.plan(account, START + timedelta(seconds=59), lambda: world.set_status(account, status))
+    world.plan(account, START + timedelta(seconds=59), lambda: set_status(world, account, status))
     await asyncio.wait_for(told.wait(), 5)
     assert world.clock() == START + timedelta(minutes=1)
     running.cancel()

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from simulated import PLAIN, RELIABLE
 
+from clento_engine.simulator.accounts import connect_account
 from clento_engine.simulator.senders import Tier
 from clento_engine.simulator.server import Settings, serving
 
@@ -73,7 +74,7 @@ async def _drive(node: str, folder: Path) -> Any:
     """Run the script against a simulator served from this process."""
     world = Settings(accounts=1, chances=PLAIN, reliability=RELIABLE).world()
     sender = next(iter(world.accounts))
-    sales = world.add_account(tier=Tier.SALES_NAVIGATOR).id
+    sales = connect_account(world, tier=Tier.SALES_NAVIGATOR).id
     async with serving(Settings(), world) as url:
         run = await asyncio.create_subprocess_exec(
             node,

@@ -4,6 +4,8 @@ from datetime import timedelta
 
 from simulated import RELIABLE, Bench
 
+from clento_engine.simulator.accounts import connect_account
+from clento_engine.simulator.invitations import accept
 from clento_engine.simulator.people import Chances
 
 
@@ -38,7 +40,7 @@ async def test_people_come_in_the_proportions_asked_for() -> None:
 
 async def test_a_person_treats_each_account_in_their_own_way() -> None:
     bench = Bench(Chances(accepts=0.5))
-    other = bench.world.add_account()
+    other = connect_account(bench.world)
     people = [bench.world.person(f"lead-{number}") for number in range(50)]
     mine = [bench.world.temper(bench.sender, person) for person in people]
     theirs = [bench.world.temper(other, person) for person in people]
@@ -70,7 +72,8 @@ async def test_sent_invitations_come_ten_a_page_and_pending_only() -> None:
     bench = Bench()
     sent = [(await bench.invite(f"lead-{n}")).json()["invitation_id"] for n in range(25)]
     await bench.delete(f"/users/invite/sent/{sent[3]}")
-    bench.world.accept(
+    accept(
+        bench.world,
         bench.sender,
         bench.sender.member.ties["lead-4"],
         bench.sender.member.pending[sent[4]],

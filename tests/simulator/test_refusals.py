@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from simulated import PLAIN, Bench, kind_of
 
+from clento_engine.simulator.accounts import connect_account
 from clento_engine.simulator.people import Chances
 from clento_engine.simulator.senders import PATIENCE, Tier
 
@@ -153,7 +154,7 @@ async def test_a_chat_of_another_account_is_not_found() -> None:
     bench = Bench()
     await bench.connect("lea-martin")
     chat = (await bench.start_chat("lea-martin", "Hello")).json()["chat_id"]
-    other = bench.world.add_account()
+    other = connect_account(bench.world)
     answer = await bench.multipart(
         f"/chats/{chat}/messages", {"account_id": other.id, "text": "Hello"}
     )

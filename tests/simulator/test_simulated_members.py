@@ -8,6 +8,7 @@ from simulated import RELIABLE, Bench, kind_of
 
 from clento_engine.domain.operation import Budget
 from clento_engine.simulator.judge import judge
+from clento_engine.simulator.reading import read_profile
 from clento_engine.simulator.senders import PATIENCE
 from clento_engine.simulator.world import START, Reliability
 
@@ -76,7 +77,7 @@ async def test_what_linkedin_knows_of_a_member_outlives_the_account() -> None:
 async def test_linkedins_patience_is_with_the_member() -> None:
     bench = Bench()
     for number in range(PATIENCE["profile"].limit):
-        bench.world.profile(bench.sender, f"lead-{number}", notify=True)
+        read_profile(bench.world, bench.sender, f"lead-{number}", notify=True)
     await sign_in_anew(bench)
     assert kind_of(await bench.get("/users/lea-martin")) == "too_many_requests"
 

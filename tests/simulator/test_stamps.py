@@ -6,7 +6,9 @@ from email.utils import parsedate_to_datetime
 import httpx
 from simulated import RELIABLE, Bench
 
+from clento_engine.simulator.accounts import connect_account
 from clento_engine.simulator.clock import DrivenClock
+from clento_engine.simulator.scheduler import advance
 from clento_engine.simulator.server import Settings, serving
 from clento_engine.simulator.world import START, Reliability, World
 
@@ -27,7 +29,7 @@ def at(text: str) -> datetime:
 async def test_every_answer_is_dated_once_by_the_simulators_clock() -> None:
     clock = DrivenClock(datetime(2031, 2, 3, 4, 5, 6, 789_000, UTC))
     world = World(clock=clock, reliability=RELIABLE)
-    account = world.add_account().id
+    account = connect_account(world).id
     asked = [
         "/accounts",
         f"/users/lea-martin?account_id={account}",
@@ -59,7 +61,7 @@ async def test_a_clock_that_is_behind_shows_in_every_stamp_and_not_in_the_ledger
     await bench.start_chat("ada-friend", "Hello")
     await bench.invite("lea-martin")
     await bench.invite("noah-silva")
-    await bench.world.advance(START)
+    await advance(bench.world, START)
     invitations = await bench.get("/users/invite/sent")
     assert parsedate_to_datetime(invitations.headers["date"]) == shown
     assert at(invitations.json()["items"][0]["parsed_datetime"]) == shown

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from clento_engine.loop import new_runner
+from clento_engine.simulator.accounts import connect_account
 from clento_engine.simulator.people import Chances
 from clento_engine.simulator.senders import Tier
 from clento_engine.simulator.server import Settings, serve
@@ -52,7 +53,7 @@ async def _serve(told: dict[str, Any]) -> None:
     )
     world = settings.world()
     for account_id, name, tier in told["accounts"]:
-        world.add_account(name, Tier(tier), account_id)
+        connect_account(world, name, Tier(tier), account_id)
     await serve(settings, world=world, on_ready=_say_ready)
 
 

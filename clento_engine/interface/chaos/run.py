@@ -20,9 +20,12 @@ import httpx
 from clento_engine.domain.reach import SETTING, read_reach
 from clento_engine.interface.api import create_app, serve
 from clento_engine.interface.chaos import faults
+from clento_engine.interface.chaos.accidents import ACCIDENTS
+from clento_engine.interface.chaos.findings import Findings
 from clento_engine.interface.chaos.gateway import LATE, TWICE, Gateway
-from clento_engine.interface.chaos.judge import Findings, judged
+from clento_engine.interface.chaos.judge import judged
 from clento_engine.interface.chaos.processes import Fleet, simulator
+from clento_engine.interface.chaos.provider_faults import SECRET
 from clento_engine.interface.chaos.proxy import (
     REFUSED,
     STRAY,
@@ -32,7 +35,8 @@ from clento_engine.interface.chaos.proxy import (
     ProviderProxy,
 )
 from clento_engine.interface.chaos.stage import SPRING, Stage, cast, set_stage
-from clento_engine.interface.chaos.storm import ACCIDENTS, FAMILIES, SECRET, Done, Storm
+from clento_engine.interface.chaos.storm import FAMILIES, Storm
+from clento_engine.interface.chaos.system import Done, System
 from clento_engine.interface.demo.processes import free_port
 from clento_engine.provider.exchange import CONNECT_TIMEOUT, READ_TIMEOUT
 from clento_engine.provider.unipile import UnipileClient
@@ -284,7 +288,7 @@ async def _rage(
             )
             fleet.keep(f"run-{number}", "run", *listening)
         provider = await opened.enter_async_context(UnipileClient(url, "storm"))
-        storm = Storm(
+        system = System(
             stage,
             World(database, provider, SpeedClock(await remote.now(), SPEED), workspace=workspace),
             remote,
@@ -297,8 +301,6 @@ async def _rage(
             faults.rules(limit_s * 1.5, random.Random(chance.random())),  # noqa: S311
             random.Random(chance.random()),  # noqa: S311
             SPEED,
-            plan.seconds,
-            plan.families,
         )
         if "webhooks" not in plan.families:
             gateway.calm(ports)
@@ -316,10 +318,10 @@ async def _rage(
             landed.clear()
             landed.update(state["actions"])
             now = datetime.fromisoformat(state["now"])
-            show(Glimpse(phase, now, landed.total(), storm.done, time.monotonic() - began))
+            show(Glimpse(phase, now, landed.total(), system.done, time.monotonic() - began))
 
         async with _looking(lambda: look("storm")):
-            await storm.rage(is_over)
+            await Storm(system, plan.families).rage(is_over)
             say("the storm is over: the dust settles")
             await remote.clear_faults()
         # what was stopped wakes and finds its lease gone; then only one calm ticker is left
@@ -328,7 +330,7 @@ async def _rage(
         async with database.connection() as conn:
             spent = await cost(conn) - before
         async with _looking(lambda: look("dust")):
-            left = await _settle(server.url, url, workspace, remote, storm)
+            left = await _settle(server.url, url, workspace, remote, system)
         ledger = await remote.ledger()
         rows = (json.dumps(entry.row()) for entry in ledger.entries)
         (folder / "ledger.jsonl").write_text("\n".join(rows))  # for whoever must look into it
@@ -337,10 +339,10 @@ async def _rage(
             database,
             ledger,
             now=await remote.now(),
-            suppressed=storm.done.suppressed,
-            turns=storm.done.turns,
+            suppressed=system.done.suppressed,
+            turns=system.done.turns,
         )
-        for line in storm.done.allowed:
+        for line in system.done.allowed:
             findings.add("disagreements", line)
         asked_elsewhere = await elsewhere.ledger()
         if asked_elsewhere.entries or asked_elsewhere.reads:
@@ -362,17 +364,17 @@ async def _rage(
         )
         for each in replayed.differing:
             of_hand = each.difference.event is None and each.difference.field == "next_run_at"
-            if of_hand and each.lead_id in storm.done.moved:
+            if of_hand and each.lead_id in system.done.moved:
                 continue
             findings.add("disagreements", f"{each.campaign} {each.lead}: {each.difference}")
         (folder / "findings.txt").write_text("\n".join(findings.lines()))
         fault_counts = Counter[str](dict.fromkeys(_fault_kinds(), 0))
-        for counts in (storm.done.faults, provider_proxy.done, database_proxy.done, gateway.done):
+        for counts in (system.done.faults, provider_proxy.done, database_proxy.done, gateway.done):
             fault_counts.update(counts)
         for label, count in (await remote.faults())["struck"].items():
             fault_counts[faults.kind_of(label)] += count
         return Outcome(
-            storm.done,
+            system.done,
             findings,
             dict(sorted(ledger.counts().items())),
             stage,
@@ -390,7 +392,7 @@ async def _settle(
     simulator_url: str,
     workspace: Workspace,
     remote: RemoteSimulator,
-    storm: Storm,
+    system: System,
 ) -> int:
     """Let virtual time run on, with one calm ticker, until every lead is final, held or parked.
 
@@ -399,7 +401,7 @@ async def _settle(
     """
     clock = VirtualClock(await remote.halt())
     until = clock() + SETTLES_WITHIN
-    stage = storm.stage
+    stage = system.stage
     async with (
         Database(database_url, max_connections=6) as database,
         UnipileClient(simulator_url, "storm") as provider,
@@ -411,13 +413,13 @@ async def _settle(
             serve(
                 create_app(world, secret=SECRET),
                 "127.0.0.1",
-                storm.gateway.ports[0],
+                system.gateway.ports[0],
                 stop=stop,
                 ready=lambda _url: listening.set(),
             )
         )
         await listening.wait()
-        storm.gateway.calm(storm.gateway.ports[:1])
+        system.gateway.calm(system.gateway.ports[:1])
 
         async def left() -> int:
             async with database.connection() as conn:
