@@ -5,9 +5,9 @@ which a second adapter could be.  It fits that accounts are named in paths, that
 offset (a cursor is the adapter's own word), that errors have other words and that the address is
 fixed.  What does not fit yet, so that whoever writes it need not find out:
 
-- Webhooks come past the port: `runtime/inbox.py` and statements of the store (claim, campaigns,
-  outbox, members) read v1's JSON.  They must be decoded into values of ours at the door.  v2 signs
-  each by a secret of its endpoint; the receiver compares one header with one secret.
+- Webhooks come past the port and are stored as they came: `provider/webhooks.py` makes values of
+  v1's JSON, but statements of the store (claim, campaigns, outbox, members) read it themselves.  v2
+  signs each by a secret of its endpoint; the receiver compares one header with one secret.
 - `register_webhook` and `Webhook` speak of v1's sources and events (`runtime/registration.py`).
 - A visit is two requests: a profile brings the token by which the second notifies.  `visit` may
   send both, but takes one unit, and the first is a read that LinkedIn counts as well.

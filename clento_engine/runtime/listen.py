@@ -12,8 +12,9 @@ from uuid import UUID
 from clento_engine.domain.failure import Fail, Failure, Pause, Retry, Skip, Wait
 from clento_engine.domain.report import Report
 from clento_engine.provider.port import Chat, Message
+from clento_engine.provider.webhooks import message_key, of_message, recipient
 from clento_engine.runtime.act import give_back
-from clento_engine.runtime.inbox import apply_rows, message_key, of_message, recipient
+from clento_engine.runtime.inbox import apply_rows
 from clento_engine.runtime.world import World, surely
 from clento_engine.store.claimed import Claimed
 from clento_engine.store.database import Lost

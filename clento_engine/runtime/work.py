@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from clento_engine.runtime.asking import MayGoOn
 from clento_engine.runtime.clock import VirtualClock, speed_of
 from clento_engine.runtime.heartbeat import Heartbeat
 from clento_engine.runtime.inbox import apply_inbox
@@ -69,24 +70,12 @@ async def work(
         worked.due = found
         if not may_go_on():
             break
-        done = 0
         seen: Due | None = None
         if found.rest is not None and found.rest <= now:
             await probe(world)
             found = None
             continue
-        if found.inbox:
-            done += (applied := await apply_inbox(world, may_go_on=may_go_on))
-            worked.applied += applied
-        if found.sweep is not None and found.sweep <= now:
-            done += (swept := await sweep(world, may_go_on=may_go_on))
-            worked.swept += swept
-        if found.doubtful is not None and found.doubtful <= now:
-            done += (asked := await reconcile(world, may_go_on=may_go_on))
-            worked.reconciled += asked
-        if found.outbox is not None and found.outbox <= now:
-            done += (posted := await outbox.deliver(world, may_go_on=may_go_on))
-            worked.posted += posted
+        done = await _before_steps(world, outbox, found, now, worked, may_go_on)
         if found.lanes is not None and found.lanes <= now and may_go_on():
             left = timedelta(seconds=until - time.monotonic())
             ticked = await tick(world, left, stopping=stopping)
@@ -102,6 +91,26 @@ async def work(
     if may_end:
         worked.completed = await housekeeping(world)
     return worked
+
+
+async def _before_steps(
+    world: World, outbox: Outbox, found: Due, now: datetime, worked: Worked, may_go_on: MayGoOn
+) -> int:
+    """Do what is due beside the steps, and add it to `worked`; return how much that was."""
+    done = 0
+    if found.inbox:
+        done += (applied := await apply_inbox(world, may_go_on=may_go_on))
+        worked.applied += applied
+    if found.sweep is not None and found.sweep <= now:
+        done += (swept := await sweep(world, may_go_on=may_go_on))
+        worked.swept += swept
+    if found.doubtful is not None and found.doubtful <= now:
+        done += (asked := await reconcile(world, may_go_on=may_go_on))
+        worked.reconciled += asked
+    if found.outbox is not None and found.outbox <= now:
+        done += (posted := await outbox.deliver(world, may_go_on=may_go_on))
+        worked.posted += posted
+    return done
 
 
 async def attend(

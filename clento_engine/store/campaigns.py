@@ -192,26 +192,7 @@ async def start_campaign(
     nothing is changed.
     """
     async with conn.transaction():
-        cursor = await conn.execute(
-            f"update campaigns set status = {RUNNING}, started_at = %s, start_at = %s,"
-            " next_start_at = %s, workflow_version_id = %s, max_concurrent_leads = %s,"
-            " lead_processing_delay = %s, leads_per_day = %s"
-            f" where organization_id = %s and id = %s and status = {DRAFT}",
-            (
-                now,
-                start_at,
-                start_at,
-                workflow_version_id,
-                pace.max_concurrent_leads,
-                pace.lead_processing_delay,
-                pace.leads_per_day,
-                organization_id,
-                campaign_id,
-            ),
-        )
-        if cursor.rowcount == 0:
-            status = await _status(conn, organization_id, campaign_id)
-            raise WrongState(Noun.CAMPAIGN, status, START.before)
+        await _begin(conn, organization_id, campaign_id, workflow_version_id, pace, start_at, now)
         of = {
             "organization_id": organization_id,
             "campaign_id": campaign_id,
@@ -238,6 +219,38 @@ async def start_campaign(
         )
         await record(conn, organization_id, campaign_id, START.event, "operator", now, None)
     return enrolled
+
+
+async def _begin(
+    conn: AsyncConnection[Any],
+    organization_id: UUID,
+    campaign_id: UUID,
+    workflow_version_id: UUID,
+    pace: Pace,
+    start_at: datetime,
+    now: datetime,
+) -> None:
+    """Write that a draft runs, and how.  Raises WrongState when it is none."""
+    cursor = await conn.execute(
+        f"update campaigns set status = {RUNNING}, started_at = %s, start_at = %s,"
+        " next_start_at = %s, workflow_version_id = %s, max_concurrent_leads = %s,"
+        " lead_processing_delay = %s, leads_per_day = %s"
+        f" where organization_id = %s and id = %s and status = {DRAFT}",
+        (
+            now,
+            start_at,
+            start_at,
+            workflow_version_id,
+            pace.max_concurrent_leads,
+            pace.lead_processing_delay,
+            pace.leads_per_day,
+            organization_id,
+            campaign_id,
+        ),
+    )
+    if cursor.rowcount == 0:
+        status = await _status(conn, organization_id, campaign_id)
+        raise WrongState(Noun.CAMPAIGN, status, START.before)
 
 
 # Whom an earlier walk of the list visited, and no more, has no contact yet; whether they wrote

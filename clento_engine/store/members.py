@@ -15,6 +15,7 @@ from psycopg import AsyncConnection, Rollback
 
 from clento_engine.store.accounts import NOT_LOOKED_UP
 from clento_engine.store.errors import StillUnknown, StillWalked
+from clento_engine.store.folding import carry, fold
 from clento_engine.store.history import record
 from clento_engine.store.lanes import lock_lanes, set_lanes
 from clento_engine.store.literals import (
@@ -24,9 +25,9 @@ from clento_engine.store.literals import (
     BY_PROVIDER,
     DRAFT,
     OPEN,
-    RUNNING,
     UNFINISHED,
 )
+from clento_engine.store.senders import close_gaps
 
 # Why Unipile's answer does not let an account act; none of them says who has the member.
 HELD_ELSEWHERE = "its LinkedIn member is connected elsewhere already: it acts once it is free there"
@@ -178,7 +179,7 @@ async def remove_account(
             f" and c.status = {DRAFT} returning s.campaign_id",
             of,
         )
-        await _close_gaps(conn, organization_id, [row[0] for row in await cursor.fetchall()])
+        await close_gaps(conn, organization_id, [row[0] for row in await cursor.fetchall()])
         await conn.execute(
             f"update connected_accounts set status = {ACCOUNT_PAUSED}, paused_by = {BY_OPERATOR},"
             " pause_reason = %(reason)s, provider_id = null, removed_at = %(now)s,"
@@ -304,7 +305,7 @@ async def _take(
         of,
     )
     if released is not None:
-        await _carry(conn, of, released.organization_id, released.account_id)
+        await carry(conn, of, released.organization_id, released.account_id)
     await _resume(conn, of, "AccountBound", always_tell=True)
 
 
@@ -363,30 +364,12 @@ async def _forget_store(conn: AsyncConnection[Any], of: Mapping[str, Any]) -> No
     )
 
 
-async def _carry(
-    conn: AsyncConnection[Any], of: Mapping[str, Any], organization_id: UUID, account_id: UUID
-) -> None:
-    """Give an account all that another used in the name of the same member: units and gaps."""
-    both = {**of, "from_organization_id": organization_id, "from_account_id": account_id}
-    for statement in _CARRY:
-        await conn.execute(statement, both)
-
-
 async def _fold(conn: AsyncConnection[Any], of: Mapping[str, Any], holder: _Holder) -> None:
     """Let the account that the member acted by go on, under the Unipile id of the row given."""
-    organization_id, old, new = of["organization_id"], holder.account_id, of["account_id"]
+    old, new = holder.account_id, of["account_id"]
     both = {**of, "old": old, "new": new, "old_unipile_account_id": holder.unipile_account_id}
-    for statement in _LOCK_BOTH:
-        await conn.execute(statement, both)
-    for statement in _MOVE:
-        await conn.execute(statement, both)
+    await fold(conn, both)
     into = {**of, "account_id": old}
-    await _carry(conn, into, organization_id, new)
-    cursor = await conn.execute(_MERGE_SENDERS[0], both)
-    emptied = [row[0] for row in await cursor.fetchall()]
-    for statement in (*_MERGE_SENDERS[1:], *_DELETE_NEW):
-        await conn.execute(statement, both)
-    await _close_gaps(conn, organization_id, emptied)
     await conn.execute(
         "update provider_accounts set unipile_account_id = %(unipile_account_id)s,"
         " created_at = %(created_at)s, seen_at = %(now)s where member_id = %(member_id)s",
@@ -400,15 +383,6 @@ async def _fold(conn: AsyncConnection[Any], of: Mapping[str, Any], holder: _Hold
     )
     await _forget_store(conn, into)
     await _resume(conn, into, "AccountReconnected", always_tell=True)
-
-
-async def _close_gaps(
-    conn: AsyncConnection[Any], organization_id: UUID, campaign_ids: list[UUID]
-) -> None:
-    """Number the senders of campaigns anew: leads are dealt out by their places."""
-    of = {"organization_id": organization_id, "campaign_ids": campaign_ids}
-    for statement in _NUMBER_ANEW:
-        await conn.execute(statement, of)
 
 
 _UNDER_WAY = f"""
@@ -425,177 +399,3 @@ select (select count(*) from campaign_senders s
                         and a.state in {OPEN}
          where s.organization_id = %(organization_id)s and s.account_id = %(account_id)s)
 """
-
-_CARRY = (
-    """
-insert into rate_counters as n (organization_id, account_id, operation, bucket_at, used)
-select %(organization_id)s, %(account_id)s, operation, bucket_at, used from rate_counters
- where organization_id = %(from_organization_id)s and account_id = %(from_account_id)s
- order by operation, bucket_at
-    on conflict (organization_id, account_id, operation, bucket_at)
-    do update set used = n.used + excluded.used
-""",
-    """
-delete from rate_counters
- where organization_id = %(from_organization_id)s and account_id = %(from_account_id)s
-""",
-    """
-update connected_accounts a
-   set next_free_at = greatest(a.next_free_at, b.next_free_at),
-       blocked_until = greatest(a.blocked_until, b.blocked_until),
-       throttles = greatest(a.throttles, b.throttles),
-       warmup_started_at = coalesce(a.warmup_started_at, b.warmup_started_at)
-  from connected_accounts b
- where a.organization_id = %(organization_id)s and a.id = %(account_id)s
-   and b.organization_id = %(from_organization_id)s and b.id = %(from_account_id)s
-""",
-    """
-update rate_limits a
-   set next_free_at = greatest(a.next_free_at, b.next_free_at),
-       blocked_until = greatest(a.blocked_until, b.blocked_until),
-       blocked_reason = case when a.blocked_until >= b.blocked_until then a.blocked_reason
-                             else coalesce(b.blocked_reason, a.blocked_reason) end,
-       throttles = greatest(a.throttles, b.throttles)
-  from rate_limits b
- where a.organization_id = %(organization_id)s and a.account_id = %(account_id)s
-   and b.organization_id = %(from_organization_id)s and b.account_id = %(from_account_id)s
-   and b.operation = a.operation
-""",
-)
-
-# Of the row that is folded (`new`): what refers to it, in the order of locks.
-_OF_NEW = """organization_id = %(organization_id)s and account_id = %(new)s
-   and campaign_id in (select campaign_id from campaign_senders
-                        where organization_id = %(organization_id)s and account_id = %(new)s)"""
-_LOCK_BOTH = (
-    f"""
-select from actions
- where {_OF_NEW} and state in {OPEN}
- order by campaign_id, lead_id
-   for no key update
-""",
-    f"""
-select from campaign_executions
- where {_OF_NEW}
- order by campaign_id, lead_id
-   for no key update
-""",
-    """
-select from lanes
- where organization_id = %(organization_id)s and account_id in (%(old)s, %(new)s)
- order by organization_id, campaign_id, account_id, operation
-   for update
-""",
-    """
-select from connected_accounts
- where organization_id = %(organization_id)s and id in (%(old)s, %(new)s) order by id for update
-""",
-    """
-select from rate_limits
- where organization_id = %(organization_id)s and account_id in (%(old)s, %(new)s)
- order by account_id, operation
-   for update
-""",
-)
-_MOVE = (
-    f"update actions set account_id = %(old)s where {_OF_NEW}",
-    f"update campaign_executions set account_id = %(old)s where {_OF_NEW}",
-    # what they wrote to the old Unipile account is heard as written to the new one; what was said
-    # of the old account's state is not
-    """
-update inbox_events
-   set payload = jsonb_set(payload, '{account_id}', to_jsonb(%(unipile_account_id)s::text))
- where organization_id = %(organization_id)s
-   and payload ->> 'account_id' = %(old_unipile_account_id)s
-   and (applied_at is null or result = 'nobody known')
-""",
-    """
-update inbox_events set applied_at = %(now)s, result = 'of a Unipile account that went'
- where organization_id = %(organization_id)s and applied_at is null
-   and payload -> 'AccountStatus' ->> 'account_id' = %(old_unipile_account_id)s
-""",
-    f"""
-insert into lanes (organization_id, campaign_id, account_id, operation, budget, active, ready_at)
-select n.organization_id, n.campaign_id, %(old)s, n.operation, n.budget,
-       c.status = {RUNNING} and a.status = {ACTIVE}, n.ready_at
-  from lanes n
-  join campaigns c on c.organization_id = n.organization_id and c.id = n.campaign_id
-  join connected_accounts a on a.organization_id = n.organization_id and a.id = %(old)s
- where n.organization_id = %(organization_id)s and n.account_id = %(new)s
-    on conflict (organization_id, campaign_id, account_id, operation)
-    do update set ready_at = least(lanes.ready_at, excluded.ready_at)
-""",
-    "delete from lanes where organization_id = %(organization_id)s and account_id = %(new)s",
-    # what each lane waited for was another budget: all look again
-    """
-update lanes set ready_at = %(now)s
- where organization_id = %(organization_id)s and account_id = %(old)s and ready_at > %(now)s
-""",
-    """
-insert into contacts as k (organization_id, account_id, lead_id, provider_id, invitation_id,
-       connected_at, replied_at)
-select organization_id, %(old)s, lead_id, provider_id, invitation_id, connected_at, replied_at
-  from contacts where organization_id = %(organization_id)s and account_id = %(new)s
-    on conflict (organization_id, account_id, lead_id)
-    do update set provider_id = coalesce(k.provider_id, excluded.provider_id),
-                  invitation_id = coalesce(k.invitation_id, excluded.invitation_id),
-                  connected_at = least(k.connected_at, excluded.connected_at),
-                  replied_at = greatest(k.replied_at, excluded.replied_at)
-""",
-    "delete from contacts where organization_id = %(organization_id)s and account_id = %(new)s",
-    """
-update events set subject_id = %(old)s
- where organization_id = %(organization_id)s and subject_id = %(new)s
-""",
-)
-_MERGE_SENDERS = (
-    """
-update campaign_senders o
-   set leads = o.leads + n.leads,
-       starts = case when n.starts_on is null or n.starts_on < o.starts_on then o.starts
-                     when n.starts_on = o.starts_on then o.starts + n.starts
-                     else n.starts end,
-       starts_on = greatest(o.starts_on, n.starts_on)
-  from campaign_senders n
- where o.organization_id = %(organization_id)s and o.account_id = %(old)s
-   and n.organization_id = o.organization_id and n.campaign_id = o.campaign_id
-   and n.account_id = %(new)s
-returning o.campaign_id
-""",
-    """
-delete from campaign_senders n
- where n.organization_id = %(organization_id)s and n.account_id = %(new)s
-   and exists (select from campaign_senders o
-                where o.organization_id = n.organization_id and o.campaign_id = n.campaign_id
-                  and o.account_id = %(old)s)
-""",
-    """
-update campaign_senders set account_id = %(old)s
- where organization_id = %(organization_id)s and account_id = %(new)s
-""",
-)
-_DELETE_NEW = (
-    """
-delete from pending_invitations
- where organization_id = %(organization_id)s and account_id = %(new)s
-""",
-    "delete from rate_limits where organization_id = %(organization_id)s and account_id = %(new)s",
-    "delete from connected_accounts where organization_id = %(organization_id)s and id = %(new)s",
-)
-
-_FAR = 1_000_000  # no campaign has so many senders
-_NUMBER_ANEW = (
-    f"""
-update campaign_senders set position = position + {_FAR}
- where organization_id = %(organization_id)s and campaign_id = any(%(campaign_ids)s)
-""",
-    """
-update campaign_senders s set position = n.place
-  from (select campaign_id, account_id,
-               row_number() over (partition by campaign_id order by position) - 1 as place
-          from campaign_senders
-         where organization_id = %(organization_id)s and campaign_id = any(%(campaign_ids)s)) n
- where s.organization_id = %(organization_id)s and s.campaign_id = n.campaign_id
-   and s.account_id = n.account_id
-""",
-)

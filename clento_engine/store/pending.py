@@ -107,49 +107,46 @@ async def counted(
     }
     async with conn.transaction():
         await lock_lanes(conn, organization_id, account_id=account_id)  # before limits, as a claim
-        newest = await conn.execute(
-            """
-            insert into pending_invitations as p (organization_id, account_id, counted, counted_at)
-            values (%(organization_id)s, %(account_id)s, %(pending)s, %(now)s)
-                on conflict (organization_id, account_id) do update
-               set counted = excluded.counted, counted_at = excluded.counted_at,
-                   so_far = 0, cursor = null, begun_at = null
-             where p.counted_at is null or p.counted_at <= excluded.counted_at
-            """,
-            of,
-        )
+        newest = await conn.execute(_WRITE_COUNT, of)
         if newest.rowcount == 0:
             return
         if pending >= MOST_PENDING:
-            await conn.execute(
-                """
-                update rate_limits set blocked_until = %(until)s, blocked_reason = %(full)s
-                 where organization_id = %(organization_id)s and account_id = %(account_id)s
-                   and operation = %(invitation)s
-                   and (blocked_until is null or blocked_until <= %(now)s
-                        or blocked_reason = %(full)s)
-                """,
-                of,
-            )
+            await conn.execute(_HOLD_BACK, of)
             return
-        lifted = await conn.execute(
-            """
-            update rate_limits set blocked_until = null, blocked_reason = null
-             where organization_id = %(organization_id)s and account_id = %(account_id)s
-               and operation = %(invitation)s and blocked_reason = %(full)s
-               and blocked_until > %(now)s
-            """,
-            of,
-        )
+        lifted = await conn.execute(_LIFT, of)
         if lifted.rowcount > 0:
-            await conn.execute(
-                """
-                update lanes set ready_at = %(now)s
-                 where organization_id = %(organization_id)s and account_id = %(account_id)s
-                   and budget = %(invitation)s and ready_at > %(now)s
-                """,
-                of,
-            )
+            await conn.execute(_LOOK_AGAIN, of)
+
+
+_WRITE_COUNT = """
+insert into pending_invitations as p (organization_id, account_id, counted, counted_at)
+values (%(organization_id)s, %(account_id)s, %(pending)s, %(now)s)
+    on conflict (organization_id, account_id) do update
+   set counted = excluded.counted, counted_at = excluded.counted_at,
+       so_far = 0, cursor = null, begun_at = null
+ where p.counted_at is null or p.counted_at <= excluded.counted_at
+"""
+
+_HOLD_BACK = """
+update rate_limits set blocked_until = %(until)s, blocked_reason = %(full)s
+ where organization_id = %(organization_id)s and account_id = %(account_id)s
+   and operation = %(invitation)s
+   and (blocked_until is null or blocked_until <= %(now)s
+        or blocked_reason = %(full)s)
+"""
+
+_LIFT = """
+update rate_limits set blocked_until = null, blocked_reason = null
+ where organization_id = %(organization_id)s and account_id = %(account_id)s
+   and operation = %(invitation)s and blocked_reason = %(full)s
+   and blocked_until > %(now)s
+"""
+
+_LOOK_AGAIN = """
+update lanes set ready_at = %(now)s
+ where organization_id = %(organization_id)s and account_id = %(account_id)s
+   and budget = %(invitation)s and ready_at > %(now)s
+"""
 
 
 async def crowded(conn: AsyncConnection[Any], organization_id: UUID) -> list[Crowded]:

@@ -192,3 +192,30 @@ select u.operation, array_agg(u.position), array_agg(u.hour), array_agg(u.day), 
          group by s.position, n.operation) u
  group by u.operation
 """
+
+
+async def close_gaps(
+    conn: AsyncConnection[Any], organization_id: UUID, campaign_ids: list[UUID]
+) -> None:
+    """Number the senders of campaigns anew: leads are dealt out by their places."""
+    of = {"organization_id": organization_id, "campaign_ids": campaign_ids}
+    for statement in _NUMBER_ANEW:
+        await conn.execute(statement, of)
+
+
+_FAR = 1_000_000  # no campaign has so many senders
+_NUMBER_ANEW = (
+    f"""
+update campaign_senders set position = position + {_FAR}
+ where organization_id = %(organization_id)s and campaign_id = any(%(campaign_ids)s)
+""",
+    """
+update campaign_senders s set position = n.place
+  from (select campaign_id, account_id,
+               row_number() over (partition by campaign_id order by position) - 1 as place
+          from campaign_senders
+         where organization_id = %(organization_id)s and campaign_id = any(%(campaign_ids)s)) n
+ where s.organization_id = %(organization_id)s and s.campaign_id = n.campaign_id
+   and s.account_id = n.account_id
+""",
+)

@@ -16,6 +16,7 @@ from clento_engine.domain import execution as ex
 from clento_engine.domain.authorship import Author
 from clento_engine.domain.notice import Notice
 from clento_engine.provider.port import Message
+from clento_engine.provider.webhooks import message_key
 from clento_engine.runtime import inbox, listen
 from clento_engine.runtime.act import event_report
 from clento_engine.simulator.messaging import reply, write_by_hand
@@ -297,7 +298,7 @@ async def test_a_store_that_was_filled_anew_tells_no_message_again(
         for number, (text, at) in enumerate([("hi", first), (stop, second)])
     ]
     await conn.execute("update connected_accounts set unipile_account_id = 'u-new'")
-    read = {inbox.message_key("u-new", each): each for each in anew}
+    read = {message_key("u-new", each): each for each in anew}
     organization_id = scene.stage.organization_id
     await listen._hear(scene.world, organization_id, "u-new", read, {"c": person()})
     assert await told_events(scene) == before

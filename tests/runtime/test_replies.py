@@ -13,7 +13,7 @@ from test_accidents import line
 from clento_engine.domain import authorship
 from clento_engine.domain.action import ActionState
 from clento_engine.domain.authorship import Author, Written
-from clento_engine.provider import decode
+from clento_engine.provider import decode, webhooks
 from clento_engine.runtime import inbox, listen, sweep, ticker, work
 from clento_engine.runtime.world import World
 from clento_engine.simulator.accounts import resync
@@ -167,7 +167,7 @@ async def test_a_group_s_message_is_no_reply(
     play = await play_of(database, messages(30), reliability=reliability)
     after_first(play, HOUR, lambda a, t: write_to_group(play.simulated, a, t, "Hello all"))
     if not is_on:  # every chat is of two
-        monkeypatch.setattr(inbox, "_is_of_nobody", lambda _payload: False)
+        monkeypatch.setattr(webhooks, "_is_of_nobody", lambda _payload: False)
         chat = decode.chat_asked
         monkeypatch.setattr(
             decode, "chat_asked", lambda *given: dataclasses.replace(chat(*given), is_group=False)
@@ -327,7 +327,8 @@ async def test_who_asks_to_be_left_alone_is_suppressed(
     play = await play_of(database, messages(3), reliability=reliability, stop_on_reply=False)
     after_first(play, HOUR, lambda a, t: reply(play.simulated, a, t, "¡No me contactes más!"))
     if not is_on:
-        monkeypatch.setattr(inbox, "is_opt_out", lambda *_given: False)
+        for heard in (inbox, webhooks):  # as it is told, and as it is read
+            monkeypatch.setattr(heard, "is_opt_out", lambda *_given: False)
     await play.run(days=3)
     async with database.connection() as conn:
         found = await suppressions(conn, play.organization_id, play.clock())

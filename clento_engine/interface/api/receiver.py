@@ -10,7 +10,8 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from clento_engine.runtime.inbox import account_in, receive
+from clento_engine.provider.webhooks import account_in
+from clento_engine.runtime.inbox import receive
 from clento_engine.runtime.world import World
 from clento_engine.store.database import Lost
 from clento_engine.store.errors import DatabaseUnavailable

@@ -17,48 +17,35 @@ from typing import Any
 
 import httpx
 
-from clento_engine.domain.reach import SETTING, read_reach
+from clento_engine.domain.reach import read_reach
 from clento_engine.interface.api import create_app, serve
 from clento_engine.interface.chaos import faults
 from clento_engine.interface.chaos.accidents import ACCIDENTS
 from clento_engine.interface.chaos.findings import Findings
-from clento_engine.interface.chaos.gateway import LATE, TWICE, Gateway
+from clento_engine.interface.chaos.gateway import LATE, TWICE
 from clento_engine.interface.chaos.judge import judged
-from clento_engine.interface.chaos.processes import Fleet, simulator
 from clento_engine.interface.chaos.provider_faults import SECRET
 from clento_engine.interface.chaos.proxy import (
     REFUSED,
     STRAY,
     DatabaseCut,
-    DatabaseProxy,
     ProviderCut,
-    ProviderProxy,
 )
-from clento_engine.interface.chaos.stage import SPRING, Stage, cast, set_stage
-from clento_engine.interface.chaos.storm import FAMILIES, Storm
+from clento_engine.interface.chaos.scene import LOCAL, Plan, Say, Scene, open_scene
+from clento_engine.interface.chaos.stage import Stage
+from clento_engine.interface.chaos.storm import Storm
 from clento_engine.interface.chaos.system import Done, System
-from clento_engine.interface.demo.processes import free_port
-from clento_engine.provider.exchange import CONNECT_TIMEOUT, READ_TIMEOUT
 from clento_engine.provider.unipile import UnipileClient
-from clento_engine.runtime.clock import SpeedClock, VirtualClock
+from clento_engine.runtime.clock import VirtualClock
 from clento_engine.runtime.drive import LATENESS, drive
 from clento_engine.runtime.heartbeat import mend
 from clento_engine.runtime.outbox import posting
-from clento_engine.runtime.workspace import Workspace
 from clento_engine.runtime.world import World
-from clento_engine.simulator.remote import RemoteSimulator
-from clento_engine.store import migrate
+from clento_engine.simulator.ledger import Ledger
 from clento_engine.store.database import Database
 from clento_engine.store.replay import Replayed, replay_walks
-from clento_engine.store.server import temporary_server
-from clento_engine.store.turmoil import Cost, commit_lazily, cost, unsettled
+from clento_engine.store.turmoil import Cost, cost, unsettled
 
-# A lease is five minutes of the engine's time: five real seconds, and a request ends within two.
-SPEED = 60.0
-SERVICES = 4
-OPERATOR_WAITS_MS = 500
-LISTENING = 2
-LOCAL = "127.0.0.0/8"  # where the storm's receiver of notices is
 SETTLES_WITHIN = timedelta(days=12)  # of virtual time, after the storm
 LOOK_EVERY_S = 1.0
 # What ten minutes on two cores must hold, so that nothing found means something.
@@ -69,42 +56,6 @@ MOST_HELD = 0.005  # of leads
 LEAST_ENDED = 0.99  # of walks
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How long and how hard; `actions` ends the storm earlier, once so many have landed."""
-
-    minutes: float
-    seed: int
-    actions: int | None = None
-    keep: Path | None = None  # where logs and database stay
-    families: frozenset[str] = frozenset(FAMILIES)  # of faults; none: a calm day, to compare with
-
-    @property
-    def seconds(self) -> float:
-        """How long it rages, in real seconds."""
-        return self.minutes * 60
-
-    @property
-    def start(self) -> datetime:
-        """When it begins: the change of clocks falls into its middle."""
-        return SPRING - timedelta(seconds=self.seconds * SPEED / 2)
-
-    @property
-    def senders(self) -> int:
-        """How many senders there are."""
-        return max(60, round(25 * self.minutes))
-
-    @property
-    def leads_each(self) -> int:
-        """How many leads each sender has in each of its campaigns."""
-        return max(4, round(1.2 * self.minutes))
-
-    @property
-    def leads_of_small(self) -> int:
-        """How many leads each of the small campaigns has."""
-        return max(8, min(30, round(4 * self.minutes)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +141,6 @@ class Outcome:
 
 
 Show = Callable[[Glimpse], None]
-Say = Callable[[str], None]
 
 
 async def rage(plan: Plan, *, say: Say, show: Show) -> Outcome:
@@ -213,98 +163,9 @@ async def _rage(
     plan: Plan, chance: random.Random, folder: Path, began: float, say: Say, show: Show
 ) -> Outcome:
     async with AsyncExitStack() as opened:
-        say("starting PostgreSQL")
-        data_dir = folder / "data"
-        server = opened.enter_context(temporary_server(data_dir, keep=plan.keep is not None))
-        say("migrating")
-        await asyncio.to_thread(migrate.upgrade, server.url)
-        async with (
-            Database(server.url, max_connections=1) as weakened,
-            weakened.connection() as conn,
-        ):
-            await commit_lazily(conn)
-        senders = cast(plan.senders)
-        told = {
-            "seed": plan.seed,
-            "speed": SPEED,
-            "start": plan.start.isoformat(),
-            "accounts": senders,
-        }
-        say(f"starting the provider at {plan.start:%Y-%m-%d %H:%M} UTC, {SPEED:g} times as fast")
-        url = await opened.enter_async_context(simulator(told, folder / "simulator.log"))
-        remote = await opened.enter_async_context(RemoteSimulator(url))
-        other = await opened.enter_async_context(
-            simulator({**told, "seed": plan.seed + 1}, folder / "elsewhere-simulator.log")
-        )
-        elsewhere = await opened.enter_async_context(RemoteSimulator(other))
-        # An operator's command is written down as of when it was given: it waits for locks of a
-        # stalled ticker no longer than the judge's grace, at this speed.
-        operators = f"{server.url}&options=-c%20lock_timeout%3D{OPERATOR_WAITS_MS}"
-        database = await opened.enter_async_context(Database(operators, max_connections=8))
-        ports = [free_port() for _ in range(LISTENING)]
-        gateway = Gateway(ports, random.Random(chance.random()))  # noqa: S311
-        public_url = await opened.enter_async_context(gateway.listening())
-        say("setting the stage")
-        stage = await set_stage(
-            database,
-            remote,
-            senders=senders,
-            leads_each=plan.leads_each,
-            leads_of_small=plan.leads_of_small,
-            notices_url=f"{public_url}/notices",
-        )
-        say(f"{stage.leads:,} leads, {len(senders)} senders, {len(stage.campaigns)} campaigns")
-        limit_s = (CONNECT_TIMEOUT + READ_TIMEOUT).total_seconds() / SPEED
-        host, _, port = url.removeprefix("http://").partition(":")
-        provider_proxy = ProviderProxy(
-            lambda: asyncio.open_connection(host, int(port)), late_s=limit_s * 1.2
-        )
-        socket_path = _socket_path(server.data_dir)
-        database_proxy = DatabaseProxy(
-            lambda: asyncio.open_unix_connection(socket_path),
-            chance=random.Random(chance.random()),  # noqa: S311
-        )
-        provider_port = await opened.enter_async_context(provider_proxy.listening())
-        database_port = await opened.enter_async_context(database_proxy.listening())
-        workspace = Workspace(f"http://127.0.0.1:{provider_port}", is_simulated=True)
-        fleet = Fleet(
-            {
-                "DATABASE_URL": f"postgresql://clento@127.0.0.1:{database_port}/clento"
-                "?sslmode=disable&gssencmode=disable",
-                "UNIPILE_DSN": workspace.dsn,
-                "UNIPILE_ACCESS_TOKEN": "storm",
-                "CLENTO_WEBHOOK_SECRET": SECRET,
-                "CLENTO_LOG_FORMAT": "json",
-                SETTING: LOCAL,
-            },
-            folder,
-        )
-        opened.push_async_callback(fleet.close)
-        for number in range(SERVICES):
-            listening = (
-                ("--listen", f"127.0.0.1:{ports[number]}", "--public-url", public_url)
-                if number < LISTENING
-                else ()
-            )
-            fleet.keep(f"run-{number}", "run", *listening)
-        provider = await opened.enter_async_context(UnipileClient(url, "storm"))
-        system = System(
-            stage,
-            World(database, provider, SpeedClock(await remote.now(), SPEED), workspace=workspace),
-            remote,
-            other,
-            fleet,
-            provider_proxy,
-            database_proxy,
-            gateway,
-            server.data_dir,
-            faults.rules(limit_s * 1.5, random.Random(chance.random())),  # noqa: S311
-            random.Random(chance.random()),  # noqa: S311
-            SPEED,
-        )
-        if "webhooks" not in plan.families:
-            gateway.calm(ports)
-        async with database.connection() as conn:
+        scene = await open_scene(opened, plan, chance, folder, say)
+        system, remote = scene.system, scene.system.simulator
+        async with system.database.connection() as conn:
             before = await cost(conn)
         raging_since = time.monotonic()
         landed = Counter[str]()
@@ -325,89 +186,49 @@ async def _rage(
             say("the storm is over: the dust settles")
             await remote.clear_faults()
         # what was stopped wakes and finds its lease gone; then only one calm ticker is left
-        await asyncio.sleep(2 * limit_s)
-        await fleet.close()
-        async with database.connection() as conn:
+        await asyncio.sleep(2 * scene.limit_s)
+        await system.fleet.close()
+        async with system.database.connection() as conn:
             spent = await cost(conn) - before
         async with _looking(lambda: look("dust")):
-            left = await _settle(server.url, url, workspace, remote, system)
+            left = await _settle(scene)
         ledger = await remote.ledger()
         rows = (json.dumps(entry.row()) for entry in ledger.entries)
         (folder / "ledger.jsonl").write_text("\n".join(rows))  # for whoever must look into it
         say("judging")
-        findings = await judged(
-            database,
-            ledger,
-            now=await remote.now(),
-            suppressed=system.done.suppressed,
-            turns=system.done.turns,
-        )
-        for line in system.done.allowed:
-            findings.add("disagreements", line)
-        asked_elsewhere = await elsewhere.ledger()
-        if asked_elsewhere.entries or asked_elsewhere.reads:
-            findings.add(
-                "disagreements",
-                f"the other provider saw {len(asked_elsewhere.entries)} effects and reads of"
-                f" {len(asked_elsewhere.reads)} accounts",
-            )
-        if left:
-            findings.add(
-                "lost", f"{left} leads had come to no end {SETTLES_WITHIN} after the storm"
-            )
-        async with database.connection() as conn:
-            walked = [await replay_walks(conn, each) for each in stage.organizations]
-        replayed = Replayed(
-            sum(each.walks for each in walked),
-            sum(each.lines for each in walked),
-            [differing for each in walked for differing in each.differing],
-        )
-        for each in replayed.differing:
-            of_hand = each.difference.event is None and each.difference.field == "next_run_at"
-            if of_hand and each.lead_id in system.done.moved:
-                continue
-            findings.add("disagreements", f"{each.campaign} {each.lead}: {each.difference}")
+        findings = await _judged(scene, ledger, left)
+        replayed = await _replayed(system, findings)
         (folder / "findings.txt").write_text("\n".join(findings.lines()))
-        fault_counts = Counter[str](dict.fromkeys(_fault_kinds(), 0))
-        for counts in (system.done.faults, provider_proxy.done, database_proxy.done, gateway.done):
-            fault_counts.update(counts)
-        for label, count in (await remote.faults())["struck"].items():
-            fault_counts[faults.kind_of(label)] += count
         return Outcome(
             system.done,
             findings,
             dict(sorted(ledger.counts().items())),
-            stage,
+            system.stage,
             time.monotonic() - began,
-            fleet.started,
+            system.fleet.started,
             folder,
-            fault_counts,
+            await _fault_counts(system),
             replayed,
             spent,
         )
 
 
-async def _settle(
-    database_url: str,
-    simulator_url: str,
-    workspace: Workspace,
-    remote: RemoteSimulator,
-    system: System,
-) -> int:
+async def _settle(scene: Scene) -> int:
     """Let virtual time run on, with one calm ticker, until every lead is final, held or parked.
 
-    The database is bound to `workspace`, the proxy that the fleet knew the simulator by.  Returns
+    The database is bound to the workspace that the fleet knew the simulator by: the proxy.  Returns
     how many were not when the patience was over.
     """
+    system, remote = scene.system, scene.system.simulator
     clock = VirtualClock(await remote.halt())
     until = clock() + SETTLES_WITHIN
     stage = system.stage
     async with (
-        Database(database_url, max_connections=6) as database,
-        UnipileClient(simulator_url, "storm") as provider,
+        Database(scene.server_url, max_connections=6) as database,
+        UnipileClient(scene.simulator_url, "storm") as provider,
         posting(read_reach(LOCAL)) as outbox,
     ):
-        world = World(database, provider, clock, workspace=workspace)
+        world = World(database, provider, clock, workspace=scene.workspace)
         stop, listening = asyncio.Event(), asyncio.Event()
         served = asyncio.create_task(
             serve(
@@ -444,6 +265,62 @@ async def _settle(
         return await left()
 
 
+async def _judged(scene: Scene, ledger: Ledger, left: int) -> Findings:
+    """Hold the engine's books against the provider's, once `left` leads had come to no end."""
+    system = scene.system
+    findings = await judged(
+        system.database,
+        ledger,
+        now=await system.simulator.now(),
+        suppressed=system.done.suppressed,
+        turns=system.done.turns,
+    )
+    for line in system.done.allowed:
+        findings.add("disagreements", line)
+    asked_elsewhere = await scene.elsewhere.ledger()
+    if asked_elsewhere.entries or asked_elsewhere.reads:
+        findings.add(
+            "disagreements",
+            f"the other provider saw {len(asked_elsewhere.entries)} effects and reads of"
+            f" {len(asked_elsewhere.reads)} accounts",
+        )
+    if left:
+        findings.add("lost", f"{left} leads had come to no end {SETTLES_WITHIN} after the storm")
+    return findings
+
+
+async def _replayed(system: System, findings: Findings) -> Replayed:
+    """Decide on every walk's history again; where it comes out otherwise is added to `findings`."""
+    async with system.database.connection() as conn:
+        walked = [await replay_walks(conn, each) for each in system.stage.organizations]
+    replayed = Replayed(
+        sum(each.walks for each in walked),
+        sum(each.lines for each in walked),
+        [differing for each in walked for differing in each.differing],
+    )
+    for each in replayed.differing:
+        of_hand = each.difference.event is None and each.difference.field == "next_run_at"
+        if of_hand and each.lead_id in system.done.moved:
+            continue
+        findings.add("disagreements", f"{each.campaign} {each.lead}: {each.difference}")
+    return replayed
+
+
+async def _fault_counts(system: System) -> Counter[str]:
+    """Count how often each kind of fault happened, whoever did it."""
+    fault_counts = Counter[str](dict.fromkeys(_fault_kinds(), 0))
+    for counts in (
+        system.done.faults,
+        system.provider_proxy.done,
+        system.database_proxy.done,
+        system.gateway.done,
+    ):
+        fault_counts.update(counts)
+    for label, count in (await system.simulator.faults())["struck"].items():
+        fault_counts[faults.kind_of(label)] += count
+    return fault_counts
+
+
 def _fault_kinds() -> set[str]:
     """Return the kinds of faults that happen to requests: those, too, that never happened."""
     return faults.kinds() | {
@@ -478,8 +355,3 @@ class _looking:  # noqa: N801  used as a function
             with suppress(httpx.HTTPError):
                 await self._look()
             await asyncio.sleep(LOOK_EVERY_S)
-
-
-def _socket_path(data_dir: Path) -> str:
-    lines = (data_dir / "postgresql" / "postmaster.pid").read_text().splitlines()
-    return f"{lines[4]}/.s.PGSQL.{lines[3]}"

@@ -16,7 +16,7 @@ from clento_engine.domain.workflow import Branch, Edge, Node, Workflow
 from clento_engine.simulator.remote import RemoteSimulator
 from clento_engine.store.accounts import add_account, create_organization
 from clento_engine.store.campaigns import create_campaign, start_campaign
-from clento_engine.store.database import Database
+from clento_engine.store.database import Conn, Database
 from clento_engine.store.leads import import_leads
 from clento_engine.store.outbox import add_endpoint
 from clento_engine.store.turmoil import gather_statistics
@@ -79,6 +79,9 @@ class Stage:
     leads: int
 
 
+_Made = tuple[Campaign, Workflow, UUID]  # with the version of the workflow
+
+
 def cast(count: int) -> list[tuple[str, str, str]]:
     """Return the senders as the simulator is told of them: id, name, tier."""
     return [
@@ -102,37 +105,14 @@ async def set_stage(
         organizations = [await create_organization(conn, name) for name in ORGANIZATIONS]
         for organization_id, name in zip(organizations, ORGANIZATIONS, strict=True):
             await add_endpoint(conn, organization_id, NOTICES, name, notices_url)
-        placed = []
-        for number, (unipile_id, name, tier) in enumerate(senders):
-            organization_id = organizations[_is_of_second(number)]
-            zone, member_id = ZONES[number // 2 % len(ZONES)], await simulator.member(unipile_id)
-            account_id = await add_account(
-                conn,
-                organization_id,
-                unipile_account_id=unipile_id,
-                name=name,
-                tier=Tier(tier),
-                time_zone=zone,
-                warmup_days=0,
-                provider_id=member_id,
-            )
-            placed.append(
-                Sender(organization_id, account_id, unipile_id, member_id, name, Tier(tier), zone)
-            )
+        placed = await _place(conn, simulator, organizations, senders)
     friends: list[tuple[str, str]] = []
-    campaigns = []
-    leads = 0
+    campaigns: list[_Made] = []
     for number in range(CAMPAIGNS + SMALL):
         make = _WORKFLOWS[(number + number // QUARTERS) % len(_WORKFLOWS)]
         workflow = make(number)
-        if number < CAMPAIGNS:
-            own, count = placed[number % QUARTERS :: QUARTERS], leads_each * len(placed) // QUARTERS
-        else:
-            of = organizations[_is_of_second(number)]
-            there = [sender for sender in placed if sender.organization_id == of]
-            first = number * SENDERS_OF_SMALL % len(there)
-            own = (there + there)[first : first + SENDERS_OF_SMALL]
-            count = leads_of_small
+        own = _own_senders(number, placed, organizations)
+        count = leads_each * len(placed) // QUARTERS if number < CAMPAIGNS else leads_of_small
         organization_id = own[0].organization_id
         name = f"{make.__name__.strip('_')}-{number}"
         people = list(_people(number, count))
@@ -160,6 +140,55 @@ async def set_stage(
             ]
         campaigns.append((Campaign(organization_id, campaign_id, name), workflow, version_id))
     await _befriend(simulator, friends)
+    leads = await _start(database, simulator, campaigns)
+    async with database.connection() as conn:
+        await gather_statistics(conn)
+    made = tuple(each[0] for each in campaigns)
+    return Stage(tuple(organizations), tuple(placed), made[:CAMPAIGNS], made[CAMPAIGNS:], leads)
+
+
+async def _place(
+    conn: Conn,
+    simulator: RemoteSimulator,
+    organizations: Sequence[UUID],
+    senders: Sequence[tuple[str, str, str]],
+) -> list[Sender]:
+    """Add the senders to the organisations that they are of."""
+    placed = []
+    for number, (unipile_id, name, tier) in enumerate(senders):
+        organization_id = organizations[_is_of_second(number)]
+        zone, member_id = ZONES[number // 2 % len(ZONES)], await simulator.member(unipile_id)
+        account_id = await add_account(
+            conn,
+            organization_id,
+            unipile_account_id=unipile_id,
+            name=name,
+            tier=Tier(tier),
+            time_zone=zone,
+            warmup_days=0,
+            provider_id=member_id,
+        )
+        placed.append(
+            Sender(organization_id, account_id, unipile_id, member_id, name, Tier(tier), zone)
+        )
+    return placed
+
+
+def _own_senders(
+    number: int, placed: Sequence[Sender], organizations: Sequence[UUID]
+) -> Sequence[Sender]:
+    """Return the senders of a campaign: a quarter of all, or a few of one organisation."""
+    if number < CAMPAIGNS:
+        return placed[number % QUARTERS :: QUARTERS]
+    of = organizations[_is_of_second(number)]
+    there = [sender for sender in placed if sender.organization_id == of]
+    first = number * SENDERS_OF_SMALL % len(there)
+    return (there + there)[first : first + SENDERS_OF_SMALL]
+
+
+async def _start(database: Database, simulator: RemoteSimulator, campaigns: Sequence[_Made]) -> int:
+    """Start the campaigns; return how many leads they have."""
+    leads = 0
     for campaign, workflow, version_id in campaigns:
         async with database.connection() as conn:
             leads += await start_campaign(
@@ -172,10 +201,7 @@ async def set_stage(
                 start_at=await simulator.now(),
                 now=await simulator.now(),
             )
-    async with database.connection() as conn:
-        await gather_statistics(conn)
-    made = tuple(each[0] for each in campaigns)
-    return Stage(tuple(organizations), tuple(placed), made[:CAMPAIGNS], made[CAMPAIGNS:], leads)
+    return leads
 
 
 def _is_of_second(number: int) -> bool:

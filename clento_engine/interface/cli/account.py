@@ -67,27 +67,7 @@ def add(
     warmup_days = ESTABLISHED if established else warm_up_days
 
     async def work(here: Here) -> Added | UUID:
-        if (world := here.world) is None:
-            account_id = await store.add_account(
-                here.conn,
-                here.organization_id,
-                unipile_account_id=unipile_id,
-                name=name,
-                tier=Tier(tier),
-                time_zone=zone,
-                warmup_days=warmup_days,
-            )
-            await look_up_again(here.conn, here.organization_id, account_id)
-            return account_id
-        return await add_bound(
-            world,
-            here.organization_id,
-            unipile_account_id=unipile_id,
-            name=name,
-            tier=Tier(tier),
-            time_zone=zone,
-            warmup_days=warmup_days,
-        )
+        return await _added(here, unipile_id, name, Tier(tier), zone, warmup_days)
 
     data: dict[str, object] = {"unipile_account_id": unipile_id, "name": name, "tier": tier}
     match within(org, work, asking=True):
@@ -102,6 +82,38 @@ def add(
             until = "the next tick has looked it up at Unipile, since UNIPILE_DSN is not set"
             lines = [f"added {name}, paused until {until}"]
     answer(as_json, data, *lines, "`clento account limits` shows what it may do")
+
+
+async def _added(
+    here: Here,
+    unipile_id: str,
+    name: str,
+    tier: Tier,
+    zone: str,
+    warmup_days: int | None,
+) -> Added | UUID:
+    """Add a sender, bound where Unipile can be asked; else its id, and it is looked up later."""
+    if (world := here.world) is None:
+        account_id = await store.add_account(
+            here.conn,
+            here.organization_id,
+            unipile_account_id=unipile_id,
+            name=name,
+            tier=tier,
+            time_zone=zone,
+            warmup_days=warmup_days,
+        )
+        await look_up_again(here.conn, here.organization_id, account_id)
+        return account_id
+    return await add_bound(
+        world,
+        here.organization_id,
+        unipile_account_id=unipile_id,
+        name=name,
+        tier=tier,
+        time_zone=zone,
+        warmup_days=warmup_days,
+    )
 
 
 @click.command("list")

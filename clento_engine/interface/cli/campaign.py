@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -14,11 +13,10 @@ from clento_engine.domain.failure import REFUSALS_IN_A_ROW
 from clento_engine.domain.finding import Severity
 from clento_engine.domain.schedule import parse_hours
 from clento_engine.domain.workflow import Workflow
-from clento_engine.interface.cli.account import use_table
 from clento_engine.interface.cli.document import name_of, read_document
 from clento_engine.interface.cli.output import Table, answer, finding_lines, moment
-from clento_engine.interface.cli.provider import resting
 from clento_engine.interface.cli.session import Here, json_option, org_option, within
+from clento_engine.interface.cli.standing import standing_data, standing_lines
 from clento_engine.interface.cli.status import silence, sweep_warning
 from clento_engine.interface.cli.values import A_DAY, BEGINNING, DURATION, LASTING, NAME, ZONE
 from clento_engine.interface.cli.waiting import settled, still_in_flight
@@ -385,8 +383,8 @@ def status(name: str, org: str | None, as_json: bool) -> None:
     ]
     answer(
         as_json,
-        _status_data(campaign, stands, nodes, workflow, warnings),
-        *_status(campaign, stands, nodes, warnings),
+        standing_data(campaign, stands, nodes, workflow, warnings),
+        *standing_lines(campaign, stands, nodes, warnings),
     )
 
 
@@ -399,118 +397,6 @@ async def _warnings(here: Here, campaign: CampaignRow, stands: Standing) -> list
         *silence(seen, now, is_running=campaign.status == CampaignStatus.RUNNING),
         *(sweep_warning(each) for each in failing if each.account_id in senders),
     ]
-
-
-def _status_data(
-    campaign: CampaignRow,
-    stands: Standing,
-    nodes: list[NodeCounts],
-    workflow: Workflow,
-    warnings: list[str],
-) -> dict[str, Any]:
-    operations = {node.id: node.operation for node in workflow.nodes.values()}
-    return {
-        "id": campaign.id,
-        "name": campaign.name,
-        "status": campaign.status,
-        "workflow": stands.workflow,
-        "list": stands.list,
-        "working_hours": campaign.working_hours,
-        "max_concurrent_leads": campaign.max_concurrent_leads,
-        "lead_processing_delay_s": campaign.lead_processing_delay,
-        "leads_per_day": campaign.leads_per_day or "auto",
-        "start_at": campaign.start_at,
-        "completed_at": campaign.completed_at,
-        "in_flight": stands.in_flight,
-        "next_at": stands.next_at,
-        "warnings": warnings,
-        "leads": {
-            "total": sum(each.leads for each in stands.counts),
-            "replied": stands.replied,
-            "by_state": stands.counts,
-        },
-        "nodes": [
-            {
-                "node_id": node.node_id,
-                "operation": operations.get(node.node_id),
-                "entered": node.entered,
-                "done": node.done,
-                "skipped": node.skipped,
-                "failed": node.failed,
-                "here": node.here,
-            }
-            for node in nodes
-        ],
-        "held": stands.held,
-        "held_lanes": stands.held_lanes,
-        "rest": stands.rest,
-        "senders": [
-            {
-                "id": use.id,
-                "name": use.name,
-                "status": use.status,
-                "pause_reason": use.pause_reason,
-                "held_back": use.held_back,
-                "leads": use.leads,
-                "limits": {
-                    budget: {"used": use.used.get(budget, {}), "caps": caps}
-                    for budget, caps in use.caps.items()
-                },
-            }
-            for use in stands.senders
-        ],
-    }
-
-
-def _status(
-    campaign: CampaignRow, stands: Standing, nodes: list[NodeCounts], warnings: list[str]
-) -> list[str | Table]:
-    parts: list[str | Table] = [
-        f"{campaign.name}: {campaign.status}",
-        f"  workflow {stands.workflow}, list {stands.list}, {campaign.working_hours}",
-    ]
-    if stands.rest is not None:
-        parts.append(resting(stands.rest))
-    if stands.in_flight:
-        parts.append(f"  {stands.in_flight:,} actions in flight")
-    if stands.replied:
-        parts.append(f"  {stands.replied:,} leads wrote to their senders")
-    if campaign.status == CampaignStatus.RUNNING:
-        waits = any(each.status in ("waiting", "awaiting") for each in stands.counts)
-        nothing = "no time: `clento db mend` looks why, leads wait" if waits else "nothing waits"
-        parts.append(f"  next at {moment(stands.next_at)}" if stands.next_at else f"  {nothing}")
-    parts += [f"  warning: {each}" for each in warnings]
-    parts += [
-        Table(
-            ("leads", "state", "outcome"),
-            [(each.leads, each.status, each.outcome) for each in stands.counts],
-            empty="no lead is enrolled yet",
-        ),
-        Table(
-            ("node", "entered", "done", "skipped", "failed", "here"),
-            [(n.node_id, n.entered, n.done, n.skipped, n.failed, n.here) for n in nodes],
-        ),
-        Table(("held", "reason"), [(each.leads, each.reason) for each in stands.held]),
-        Table(
-            ("held steps", "sender", "since", "reason"),
-            [
-                (each.operation, each.sender, moment(each.since), each.reason)
-                for each in stands.held_lanes
-            ],
-        ),
-    ]
-    if stands.held_lanes:
-        parts.append(f"  `clento campaign lift {campaign.name}` lets held steps go on")
-    for use in stands.senders:
-        paused = f", {use.pause_reason}" if use.pause_reason else ""
-        parts.append(f"{use.name}: {use.status}{paused}, {use.leads:,} leads")
-        for held in use.held_back:
-            why = f": {held.reason}" if held.reason else ""
-            what = held.budget or "all that it does"
-            parts.append(f"  {what}: held back until {moment(held.until)}{why}")
-        if use.caps:
-            parts.append(use_table(use.caps, use.used))
-    return parts
 
 
 def _settle(

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Self
 import click
 
 from clento_engine.config import read_settings
-from clento_engine.interface.chaos.run import FULL_MINUTES, Glimpse, Outcome, Plan, rage
+from clento_engine.interface.chaos.run import FULL_MINUTES, Glimpse, Outcome, rage
+from clento_engine.interface.chaos.scene import Plan
 from clento_engine.interface.chaos.storm import FAMILIES
 from clento_engine.interface.cli.output import Table, answer, note
 from clento_engine.interface.cli.session import json_option, run

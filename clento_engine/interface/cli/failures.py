@@ -130,6 +130,20 @@ def explained(error: BaseException) -> Failure | None:
             )
         case CannotDo():
             return _cannot(error)
+        case IllegalTransition():
+            return Failure("the lead moved on in this moment", "look at it again")
+        case ClockSkew():
+            return Failure(str(error), "let NTP keep the clocks of all hosts, then start again")
+        case WrongProvider() | UnknownProvider() | NotAsked() | NotAdded():
+            return _of_provider(error)
+        case click.ClickException() | click.Abort():
+            return _of_command_line(error)
+        case _:
+            return _of_database(error)
+
+
+def _of_database(error: BaseException) -> Failure | None:
+    match error:
         case ServerTooOld():
             return Failure(
                 f"this server is PostgreSQL {error.found}", f"{error.needed} or later is needed"
@@ -146,8 +160,6 @@ def explained(error: BaseException) -> Failure | None:
                 f"the database is at revision {error.found} and {error.needed} is needed",
                 "run `clento db upgrade`",
             )
-        case IllegalTransition():
-            return Failure("the lead moved on in this moment", "look at it again")
         case UnsafeStorage():
             names = " and ".join(error.settings)
             return Failure(
@@ -167,8 +179,25 @@ def explained(error: BaseException) -> Failure | None:
             )
         case DatabaseUnavailable():
             return Failure(str(error), "see that the server runs and DATABASE_URL names it")
-        case ClockSkew():
-            return Failure(str(error), "let NTP keep the clocks of all hosts, then start again")
+        case ServerError():
+            return Failure(str(error), None)
+        case _ if isinstance(error, Busy):
+            return Failure(f"the database is busy: {_first_line(error)}", "try again")
+        case Denied():
+            return Failure(_first_line(error), "connect as a role that may do this")
+        case Lost():
+            return Failure(f"the database failed: {_first_line(error)}", "try again")
+        case NotKept():
+            problem = f"whom the file names cannot be noted: {_first_line(error)}"
+            return Failure(
+                problem, "make room for temporary files, or set TMPDIR to another folder"
+            )
+        case _:
+            return None
+
+
+def _of_provider(error: WrongProvider | UnknownProvider | NotAsked | NotAdded) -> Failure:
+    match error:
         case NotAdded(is_unknown=True):
             return Failure(error.reason, "`clento account add --help`; UNIPILE_DSN says where")
         case NotAdded():
@@ -187,19 +216,10 @@ def explained(error: BaseException) -> Failure | None:
                 f"{error.given} cannot be asked: {error.reason}",
                 "see that it can be reached and UNIPILE_ACCESS_TOKEN is right, then try again",
             )
-        case ServerError():
-            return Failure(str(error), None)
-        case _ if isinstance(error, Busy):
-            return Failure(f"the database is busy: {_first_line(error)}", "try again")
-        case Denied():
-            return Failure(_first_line(error), "connect as a role that may do this")
-        case Lost():
-            return Failure(f"the database failed: {_first_line(error)}", "try again")
-        case NotKept():
-            problem = f"whom the file names cannot be noted: {_first_line(error)}"
-            return Failure(
-                problem, "make room for temporary files, or set TMPDIR to another folder"
-            )
+
+
+def _of_command_line(error: click.ClickException | click.Abort) -> Failure:
+    match error:
         case click.UsageError():
             usage = error.ctx.get_usage() if error.ctx is not None else None
             hint = None if error.ctx is None else f"see `{error.ctx.command_path} --help`"
@@ -208,8 +228,6 @@ def explained(error: BaseException) -> Failure | None:
             return Failure(error.format_message(), status=error.exit_code)
         case click.Abort():
             return Failure("interrupted", status=INTERRUPTED)
-        case _:
-            return None
 
 
 def _cannot(error: CannotDo) -> Failure:

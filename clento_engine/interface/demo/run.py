@@ -23,11 +23,12 @@ from clento_engine.interface.demo.stage import START, Stage, set_stage
 from clento_engine.interface.demo.ticker import Role
 from clento_engine.interface.demo.verdict import verdict_of
 from clento_engine.simulator.judge import Verdict, peaks
+from clento_engine.simulator.ledger import Ledger
 from clento_engine.simulator.remote import RemoteSimulator
 from clento_engine.store import migrate
 from clento_engine.store.budgets import limits
 from clento_engine.store.campaigns import steps_recorded
-from clento_engine.store.database import Database
+from clento_engine.store.database import Conn, Database
 from clento_engine.store.server import temporary_server
 from clento_engine.store.status import Standing, standing
 
@@ -159,15 +160,7 @@ async def play(plan: Plan, *, say: Say, introduce: Callable[[Stage], None], show
                 webhook_url=notices_url,
             )
             introduce(stage)
-            role = Role(
-                server.url,
-                url,
-                free_port(),
-                stage.organization_id,
-                stage.campaign_id,
-                notices_url,
-                START + timedelta(days=plan.days),
-            )
+            role = _role(plan, stage, server.url, url, notices_url)
             began = time.monotonic()
             restarts = OnRestart()
 
@@ -179,25 +172,13 @@ async def play(plan: Plan, *, say: Say, introduce: Callable[[Stage], None], show
             seconds = time.monotonic() - began
             show(last)
             async with database.connection() as conn:
-                caps = {
-                    sender.unipile_account_id: await limits(
-                        conn, stage.organization_id, sender.account_id
-                    )
-                    for sender in stage.senders
-                }
+                caps = await _caps(conn, stage)
                 steps = await steps_recorded(conn, stage.organization_id, stage.campaign_id)
             ledger = await simulator.ledger()
-            verdict = verdict_of(
-                ledger,
-                stage.workflow,
-                hours=stage.hours,
-                zones={sender.unipile_account_id: sender.time_zone for sender in stage.senders},
-                caps=caps,
-            )
     return Played(
         stage,
         last.standing,
-        verdict,
+        _verdict(ledger, stage, caps),
         caps,
         peaks(ledger),
         last.actions,
@@ -206,6 +187,36 @@ async def play(plan: Plan, *, say: Say, introduce: Callable[[Stage], None], show
         last.now - START,
         seconds,
         restarts.killed,
+    )
+
+
+def _role(plan: Plan, stage: Stage, server_url: str, url: str, notices_url: str) -> Role:
+    """Return what the ticker plays; it ends with the plan's last day."""
+    return Role(
+        server_url,
+        url,
+        free_port(),
+        stage.organization_id,
+        stage.campaign_id,
+        notices_url,
+        START + timedelta(days=plan.days),
+    )
+
+
+async def _caps(conn: Conn, stage: Stage) -> Mapping[str, Mapping[Budget, Caps]]:
+    return {
+        sender.unipile_account_id: await limits(conn, stage.organization_id, sender.account_id)
+        for sender in stage.senders
+    }
+
+
+def _verdict(ledger: Ledger, stage: Stage, caps: Mapping[str, Mapping[Budget, Caps]]) -> Verdict:
+    return verdict_of(
+        ledger,
+        stage.workflow,
+        hours=stage.hours,
+        zones={sender.unipile_account_id: sender.time_zone for sender in stage.senders},
+        caps=caps,
     )
 
 

@@ -16,12 +16,12 @@ from clento_engine.domain.workflow import Workflow
 from clento_engine.interface.demo.receiver import LOCAL
 from clento_engine.interface.leads_file import RejectedRow, read_leads
 from clento_engine.runtime.errors import NotReady, Unready
-from clento_engine.runtime.launch import Plan, create, start
+from clento_engine.runtime.launch import Plan, Started, create, start
 from clento_engine.simulator.remote import RemoteSimulator
 from clento_engine.simulator.senders import Tier as SimulatedTier
 from clento_engine.store.accounts import add_account, create_organization
 from clento_engine.store.campaigns import find_campaign
-from clento_engine.store.database import Database
+from clento_engine.store.database import Conn, Database
 from clento_engine.store.leads import import_leads
 from clento_engine.store.outbox import add_endpoint
 from clento_engine.store.workflows import load_workflows
@@ -99,21 +99,7 @@ async def set_stage(
         raise NotReady(Unready.WORKFLOW, read.findings)
     async with database.connection() as conn:
         organization_id = await create_organization(conn, "Demo")
-        cast = []
-        for number in range(senders):
-            tier, zone = TIERS[number % len(TIERS)], ZONES[number % len(ZONES)]
-            name, unipile_id = f"Sender {number + 1}", f"demo_{number + 1}"
-            await simulator.add_account(unipile_id, name, SimulatedTier(tier.value))
-            account_id = await add_account(
-                conn,
-                organization_id,
-                unipile_account_id=unipile_id,
-                name=name,
-                tier=tier,
-                time_zone=zone,
-                provider_id=await simulator.member(unipile_id),
-            )
-            cast.append(Sender(account_id, unipile_id, name, tier, zone))
+        cast = await _cast(conn, simulator, organization_id, senders)
         for webhook_id in sorted({n.webhook_id or "" for n in read.workflow.nodes.values()} - {""}):
             await add_endpoint(conn, organization_id, webhook_id, "Demo receiver", webhook_url)
         rows = _Rows([])
@@ -129,25 +115,12 @@ async def set_stage(
             max_duration=max_duration,
             inmail_subject=SUBJECT,
         )
-        await create(conn, organization_id, plan, reach=LOCAL)
-        started = await start(
-            conn,
-            organization_id,
-            plan.name,
-            pace=PACE,
-            begin=None,
-            skip=True,
-            now=now,
-            reach=LOCAL,
-        )
-        campaign = await find_campaign(conn, organization_id, plan.name)
-        version_id = campaign.workflow_version_id
-        compiled = await load_workflows(conn, [(organization_id, version_id)])
+        started, workflow = await _start(conn, organization_id, plan, now)
     return Stage(
         organization_id,
         started.id,
         tuple(cast),
-        compiled[version_id],
+        workflow,
         started.skipped,
         hours,
         rows.count,
@@ -155,3 +128,46 @@ async def set_stage(
         started.leads,
         tuple(rows.rejected),
     )
+
+
+async def _cast(
+    conn: Conn, simulator: RemoteSimulator, organization_id: UUID, count: int
+) -> list[Sender]:
+    """Connect `count` accounts to the simulator, and add each as a sender."""
+    cast = []
+    for number in range(count):
+        tier, zone = TIERS[number % len(TIERS)], ZONES[number % len(ZONES)]
+        name, unipile_id = f"Sender {number + 1}", f"demo_{number + 1}"
+        await simulator.add_account(unipile_id, name, SimulatedTier(tier.value))
+        account_id = await add_account(
+            conn,
+            organization_id,
+            unipile_account_id=unipile_id,
+            name=name,
+            tier=tier,
+            time_zone=zone,
+            provider_id=await simulator.member(unipile_id),
+        )
+        cast.append(Sender(account_id, unipile_id, name, tier, zone))
+    return cast
+
+
+async def _start(
+    conn: Conn, organization_id: UUID, plan: Plan, now: datetime
+) -> tuple[Started, Workflow]:
+    """Create and start the campaign; the workflow as it runs, without the nodes passed over."""
+    await create(conn, organization_id, plan, reach=LOCAL)
+    started = await start(
+        conn,
+        organization_id,
+        plan.name,
+        pace=PACE,
+        begin=None,
+        skip=True,
+        now=now,
+        reach=LOCAL,
+    )
+    campaign = await find_campaign(conn, organization_id, plan.name)
+    version_id = campaign.workflow_version_id
+    compiled = await load_workflows(conn, [(organization_id, version_id)])
+    return started, compiled[version_id]
