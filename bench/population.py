@@ -20,7 +20,7 @@ from clento_engine.domain import limits
 from clento_engine.domain.limits import bucket_at, default_limits
 from clento_engine.domain.operation import Operation
 from clento_engine.domain.workflow import Branch, Edge, Node, Workflow, to_json
-from clento_engine.store.claim import MANY_LEADS
+from clento_engine.store.claim_statements import MANY_LEADS
 from clento_engine.store.moves import MISCOUNTED
 
 NOW = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)  # a Monday, in working hours

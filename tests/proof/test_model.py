@@ -690,7 +690,7 @@ def settle_wakes_no_lane(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def units_are_not_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    edit(monkeypatch, "claim._WRITE", "n.used + excluded.used", "n.used")
+    edit(monkeypatch, "claim.WRITE_CLAIMED", "n.used + excluded.used", "n.used")
 
 
 def windows_are_not_judged_wider(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -710,11 +710,11 @@ def a_pause_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     async def unset(*_args: object, **_named: object) -> None: ...
 
     monkeypatch.setattr("clento_engine.store.campaigns.set_lanes", unset)
-    edit(monkeypatch, "claim._LOCK", "and c.status = 'running'", "")
+    edit(monkeypatch, "claim.LOCK_LANES", "and c.status = 'running'", "")
 
 
 def a_suppression_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    edit(monkeypatch, "claim._HEADS", "x.kind = 'person'", "false")
+    edit(monkeypatch, "claim.READ_HEADS", "x.kind = 'person'", "false")
     edit(monkeypatch, "suppressions._WALKS", "x.kind = 'person'", "false")
 
 

@@ -45,7 +45,7 @@ from clento_engine.store.campaigns import (
     start_campaign,
     stop_campaign,
 )
-from clento_engine.store.claim import MANY_LEADS
+from clento_engine.store.claim_statements import MANY_LEADS
 from clento_engine.store.claimed import Claimed
 from clento_engine.store.database import Undone, migrations_folder, newest_revision, schema_revision
 from clento_engine.store.doubtful import take_doubtful
