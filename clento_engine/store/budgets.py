@@ -180,26 +180,36 @@ async def reserve(
         caps = Caps(limit["per_hour"], limit["per_day"], limit["per_week"], limit["per_month"])
         if allowance(caps, Used(**spent.get(budget, {}))) == 0:
             return now + NO_UNIT
-        await conn.execute(
-            "insert into rate_counters as n (organization_id, account_id, operation, bucket_at,"
-            " used) values (%s, %s, %s, %s, 1)"
-            " on conflict (organization_id, account_id, operation, bucket_at)"
-            " do update set used = n.used + 1",
-            (*key, bucket_at(now)),
-        )
-        # drawn as a claim draws it
-        seed = f"{account['unipile_account_id']}/{now.isoformat()}"
-        await conn.execute(
-            "update connected_accounts set next_free_at = %s"
-            " where organization_id = %s and id = %s",
-            (now + _gap(account, seed), *key[:2]),
-        )
-        await conn.execute(
-            "update rate_limits set next_free_at = %s"
-            " where organization_id = %s and account_id = %s and operation = %s",
-            (now + _gap(limit, f"{seed}/{budget}"), *key),
-        )
+        await _take_unit(conn, key, account, limit, now)
     return None
+
+
+async def _take_unit(
+    conn: AsyncConnection[Any],
+    key: tuple[UUID, UUID, str],
+    account: Mapping[str, Any],
+    limit: Mapping[str, Any],
+    now: datetime,
+) -> None:
+    """Count a unit of the budget `key`, and keep its gap and the account's after it."""
+    await conn.execute(
+        "insert into rate_counters as n (organization_id, account_id, operation, bucket_at,"
+        " used) values (%s, %s, %s, %s, 1)"
+        " on conflict (organization_id, account_id, operation, bucket_at)"
+        " do update set used = n.used + 1",
+        (*key, bucket_at(now)),
+    )
+    # drawn as a claim draws it
+    seed = f"{account['unipile_account_id']}/{now.isoformat()}"
+    await conn.execute(
+        "update connected_accounts set next_free_at = %s where organization_id = %s and id = %s",
+        (now + _gap(account, seed), *key[:2]),
+    )
+    await conn.execute(
+        "update rate_limits set next_free_at = %s"
+        " where organization_id = %s and account_id = %s and operation = %s",
+        (now + _gap(limit, f"{seed}/{key[2]}"), *key),
+    )
 
 
 async def give_back(
@@ -217,5 +227,5 @@ async def give_back(
     )
 
 
-def _gap(row: dict[str, Any], seed: str) -> timedelta:
+def _gap(row: Mapping[str, Any], seed: str) -> timedelta:
     return spacing_after(Spacing(row["spacing_shortest"], row["spacing_longest"]), seed)
