@@ -37,6 +37,15 @@ GROUPS: Mapping[str, Mapping[str, Population]] = {
         "senders 1 k": BASE,
         "senders 20 k": replace(BASE, senders=20_000),
     },
+    # of each of ten senders: as many leads in other lanes, or queued behind those that are due
+    "lanes": {
+        "lane 0": replace(BASE, senders=10, campaigns=10, parked=510_000),
+        "lane 50 k": replace(BASE, senders=10, campaigns=10, queued=500_000),
+    },
+    "suppressions": {
+        "suppressions 0": BASE,
+        "suppressions 10 k": replace(BASE, suppressions=10_000),
+    },
     "campaigns": {
         "campaigns 1": replace(BASE, campaigns=1),
         "campaigns 1 k": replace(BASE, campaigns=1_000),
@@ -63,7 +72,7 @@ class Rung:
         In a copy of a large one the due leads fill the gaps of its pages, one in each, and every
         first write of such a page after the checkpoint logs the page.
         """
-        return self.who.parked + self.who.barred < TOO_LARGE_TO_COPY
+        return self.who.parked + self.who.queued + self.who.barred < TOO_LARGE_TO_COPY
 
 
 def growth(
@@ -181,6 +190,18 @@ def result(rows: Rows, *, due: int = DUE) -> Result:
                 "Growth: claim p50 at 5 M parked to that at 10 k",
                 2.5,
                 _median(rows, "parked 5 M", "claim_to_first"),
+                "×",
+            ),
+            Bar(
+                "Growth: claim p50 with 50 k leads queued in each lane to that with none",
+                1.2,
+                _median(rows, "lane 50 k", "claim_to_first"),
+                "×",
+            ),
+            Bar(
+                "Growth: claim p50 with 10 k suppressions to that with none",
+                1.2,
+                _median(rows, "suppressions 10 k", "claim_to_first"),
                 "×",
             ),
             Bar("Growth: idle tick, p50, at any size", 5.0, max(idle, default=None), " ms"),

@@ -91,17 +91,20 @@ class Population:
     """Who is in a database.
 
     `due`: leads to be visited now.  `invitations`, `messages`: leads to be invited with a note, and
-    to be sent a first message.  `parked`: leads that wait for a day to come.  `barred`: leads
-    that are due, but their account has spent that budget.  `actions`: of the past, with the events
-    they left, dealt out to the parked.  Senders and campaigns are paired in turn, so that each has
-    at least one of the other.
+    to be sent a first message.  `parked`: leads that wait for a day to come.  `queued`: the same,
+    in the lanes of those to be visited.  `barred`: leads that are due, but their account has spent
+    that budget.  `suppressions`: of people on no list, in each organisation.  `actions`: of the
+    past, with the events they left, dealt out to the parked.  Senders and campaigns are paired in
+    turn, so that each has at least one of the other.
     """
 
     due: int = 0
     invitations: int = 0
     messages: int = 0
     parked: int = 0
+    queued: int = 0
     barred: int = 0
+    suppressions: int = 0
     actions: int = 0
     senders: int = 1
     campaigns: int = 1
@@ -205,10 +208,13 @@ def _statements(who: Population, now: datetime) -> Iterator[tuple[str, dict[str,
         ("invitation", who.invitations),
         ("message", who.messages),
         ("barred", who.barred),
+        ("queued", who.queued),
         ("parked", who.parked),
     ):
         if leads:
             yield from _leads(kind, leads, now)
+    if who.suppressions:
+        yield _SUPPRESSIONS, {"suppressions": who.suppressions}
     if who.barred:
         yield _SPENT, {"bucket": bucket_at(now - timedelta(minutes=20))}
     if who.actions:  # of the parked, whom `bench_leads` holds now
@@ -460,6 +466,14 @@ _EXECUTIONS = {
                          + interval '1 millisecond' * mod(b.n::bigint * 7919, 700000000) as at) p
         """
     ),
+    "queued": _STANDING.format(
+        standing="""
+        select 'waiting' as status, 'visit' as node_id, 'profile_visit' as operation,
+               %(now)s::timestamptz + interval '1 day' + interval '1 millisecond' * b.n as at,
+               null as provider_id, %(now)s::timestamptz - interval '1 hour' as started_at,
+               null::timestamptz as deadline_at
+        """
+    ),
     # invitations that were due at some time this morning; the account has sent its last one
     "barred": _STANDING.format(
         standing="""
@@ -525,6 +539,13 @@ _SPENT = """
 insert into rate_counters (organization_id, account_id, operation, bucket_at, used)
 select organization_id, account_id, operation, %(bucket)s, per_day from rate_limits
  where operation = 'invitation'
+"""
+
+_SUPPRESSIONS = """
+insert into suppressions (organization_id, kind, value, reason)
+select o.id, (array['person', 'email', 'domain', 'company'])[1 + mod(g.n, 4)],
+       'stranger-' || g.n, 'asked us to'
+  from bench_organizations o, generate_series(1, %(suppressions)s) g(n)
 """
 
 # One visit after another, long ago: what the ledger holds after months.

@@ -45,7 +45,7 @@ from clento_engine.store.literals import (
 )
 from clento_engine.store.moves import count_enrolled
 from clento_engine.store.rows import RULES
-from clento_engine.store.suppressions import is_about
+from clento_engine.store.suppressions import suppressions_of
 
 _USUAL_PACE = Pace()
 ENROLLED = "Enrolled"  # the event that tells what was known of a lead already
@@ -292,11 +292,7 @@ select p.organization_id, c.id, p.id, s.account_id, c.workflow_version_id, 'wait
          where l.organization_id = %(organization_id)s
            and l.list_id = (select list_id from campaigns
                              where organization_id = %(organization_id)s and id = %(campaign_id)s)
-           and not exists (
-               select 1 from suppressions x
-                where x.organization_id = l.organization_id
-                  and (x.expires_at is null or x.expires_at > %(now)s)
-                  and {is_about("l")})) p
+           and not exists (select from ({suppressions_of("l")}) x)) p
     on p.organization_id = c.organization_id and p.list_id = c.list_id
   join (select s.organization_id, s.account_id, s.position, count(*) over () as senders
           from campaign_senders s

@@ -18,6 +18,8 @@ Therefore it writes its lanes, as JSON, into a setting that ends with the transa
 flight more a turn, or a temporary table, which each session would have to make and a pooler loses.
 """
 
+from uuid import UUID
+
 from clento_engine.domain.operation import TRAITS, Budget
 from clento_engine.store.inbox import NOBODY_KNOWN
 from clento_engine.store.literals import (
@@ -33,7 +35,7 @@ from clento_engine.store.literals import (
 )
 from clento_engine.store.rests import IS_RESTING
 from clento_engine.store.rows import EXECUTION, RULES
-from clento_engine.store.suppressions import is_about
+from clento_engine.store.suppressions import suppressions_of
 
 # leads in flight that no fleet reaches: a campaign that may have more is bound by its senders only
 MANY_LEADS = 10_000
@@ -181,24 +183,24 @@ select k.organization_id, k.account_id, k.budget, k.campaign_id,
 
 # As many heads as may run, and one more: its time is when the lane must be looked at again.
 # Asking once more for "what is left" would cost thirty times as much.  They are found by the lane's
-# number alone, in its order (`offset 0`): with the key asked for beside it, all leads of a campaign
-# were looked up for each lane.  Whether it is in flight is asked of each head (`offset 0` again): a
-# join reads all that the campaign has open, for every lane; and of what is unheard, all that waits
-# in the inbox would be hashed.  A head that somebody else has locked
-# comes back without a lead: its holder wakes the lane when it commits, but nobody does when it is
-# rolled back.  `done_to` is the ledger's word on whom the node has reached already; `seen` tells
-# settle whether the row is still the one that was decided on.  What the person wrote and nobody has
-# heard: `is_unheard`, it waits in the inbox; `wrote_at`, it came since the walk began, and nobody
-# knew then who they were.  What the account wrote to them, and may be its owner's by hand:
-# `is_unheard_own`, within a day, for of a step that nobody can find out about it stays unclear.
+# number alone, one after the other in its order: asked for all at once, the planner may sort the
+# whole lane for them, and with the key asked for beside it all leads of a campaign were looked up
+# for each lane.  Whether it is in flight is asked of each head (`offset 0`): a join reads all that
+# the campaign has open, for every lane.  So are its lead and contact: for some hundred rows a join
+# may read the whole table; and of what is unheard, all that waits in the inbox would be hashed.
+# A head that somebody else has locked comes back without a lead: its holder wakes the lane when it
+# commits, but nobody does when it is rolled back.  `done_to` is the ledger's word on whom the node
+# has reached already; `seen` tells settle whether the row is still the one that was decided on.
+# What the person wrote and nobody has heard: `is_unheard`, it waits in the inbox; `wrote_at`, it
+# came since the walk began, and nobody knew then who they were.  What the account wrote to
+# them, and may be its owner's by hand: `is_unheard_own`, within a day, for of a step that nobody
+# can find out about it stays unclear.
 READ_HEADS = f"""
 select k.place, h.due_at, e.seen, e.workflow_version_id, {EXECUTION},
        p.public_identifier, p.provider_id as listed_id, p.first_name, p.last_name, p.company,
        p.job_title, p.email, p.fields::text as fields, t.chat_id, t.invitation_id,
-       (select x.kind || ': ' || x.reason from suppressions x
-         where x.organization_id = e.organization_id
-           and (x.expires_at is null or x.expires_at > %(now)s)
-           and {is_about("p", "e.provider_id")}
+       (select x.kind || ': ' || x.reason
+          from ({suppressions_of("p", "e.provider_id")}) x
          limit 1) as suppressed,
        array(select x.target from actions x
               where x.organization_id = e.organization_id and x.campaign_id = e.campaign_id
@@ -216,29 +218,44 @@ select k.place, h.due_at, e.seen, e.workflow_version_id, {EXECUTION},
   from {_LANES} as k(place int, organization_id uuid, campaign_id uuid, account_id uuid,
        operation text, lane bigint, take int, unipile_account_id text)
   left join lateral (
-       select e.lead_id, e.next_run_at as due_at
-         from (select * from campaign_executions e
-                where e.lane = k.lane and e.outcome is null and e.next_run_at is not null
-                order by e.next_run_at, e.lead_id
-               offset 0) e
-        where e.organization_id = k.organization_id and e.campaign_id = k.campaign_id
-          and e.account_id = k.account_id and e.operation = k.operation
-          and not exists (select 1 from actions x
-                           where x.organization_id = e.organization_id
-                             and x.campaign_id = e.campaign_id and x.lead_id = e.lead_id
-                             and x.state in {OPEN}
-                          offset 0)
-        order by e.next_run_at, e.lead_id
-        limit k.take + 1) h on true
+       with recursive queue as (
+           select '-infinity'::timestamptz as due_at, '{UUID(int=0)}'::uuid as lead_id,
+                  false as is_head, 0 as heads
+            union all
+           select n.due_at, n.lead_id, n.is_head, q.heads + n.is_head::int
+             from queue q
+            cross join lateral (
+                  select e.next_run_at as due_at, e.lead_id,
+                         e.organization_id = k.organization_id and e.campaign_id = k.campaign_id
+                         and e.account_id = k.account_id and e.operation = k.operation
+                         and not exists (
+                             select from actions x
+                              where x.organization_id = e.organization_id
+                                and x.campaign_id = e.campaign_id and x.lead_id = e.lead_id
+                                and x.state in {OPEN}
+                             offset 0) as is_head
+                    from campaign_executions e
+                   where e.lane = k.lane and e.outcome is null
+                     and (e.next_run_at, e.lead_id) > (q.due_at, q.lead_id)
+                   order by e.next_run_at, e.lead_id
+                   limit 1) n
+            where q.heads <= k.take)
+       select due_at, lead_id from queue where is_head) h on true
   left join lateral (
        select e.*, e.xmin as seen from campaign_executions e
         where e.organization_id = k.organization_id and e.campaign_id = k.campaign_id
           and e.lead_id = h.lead_id and e.account_id = k.account_id and e.operation = k.operation
           and e.outcome is null and e.next_run_at is not null
           for no key update skip locked) e on true
-  left join leads p on p.organization_id = e.organization_id and p.id = e.lead_id
-  left join contacts t on t.organization_id = e.organization_id and t.account_id = e.account_id
-                      and t.lead_id = e.lead_id
+  left join lateral (
+       select * from leads p
+        where p.organization_id = e.organization_id and p.id = e.lead_id
+       offset 0) p on true
+  left join lateral (
+       select * from contacts t
+        where t.organization_id = e.organization_id and t.account_id = e.account_id
+          and t.lead_id = e.lead_id
+       offset 0) t on true
  cross join lateral (
        select coalesce(bool_or(i.applied_at is null), false) as is_unheard,
               max(i.received_at) filter (where i.received_at >= e.started_at) as wrote_at

@@ -34,19 +34,31 @@ class Recorded:
     ended: int
 
 
-def is_about(lead: str, *ids: str) -> str:
-    """Return the condition that suppression `x` is about a lead, also known by the columns `ids`.
+def _names(lead: str, ids: Sequence[str]) -> list[tuple[str, str]]:
+    """Return each kind and value of a suppression that is about a lead, known by `ids` as well."""
+    known_by = (f"{lead}.identity", f"{lead}.public_identifier", f"{lead}.provider_id", *ids)
+    return [
+        *(("person", name) for name in known_by),
+        ("email", f"lower({lead}.email)"),
+        ("domain", f"lower(split_part({lead}.email, '@', 2))"),
+        ("company", f"lower({lead}.company)"),
+    ]
 
-    `lead`: the alias of its row.
+
+def suppressions_of(lead: str, *ids: str) -> str:
+    """Return the query of what is about a lead, also known by the columns `ids`, name by name.
+
+    `lead`: the alias of its row.  Each name is looked up by the whole key, whatever the planner
+    believes: with an `or`, or an `in`, it read all that the organisation has, for each lead, where
+    there had been few when the plan was made.
     """
-    known_by = ", ".join(
-        (f"{lead}.identity", f"{lead}.public_identifier", f"{lead}.provider_id", *ids)
+    return " union all ".join(
+        f"""
+               select x.kind, x.reason from suppressions x
+                where x.organization_id = {lead}.organization_id and x.kind = '{kind}'
+                  and x.value = {name} and (x.expires_at is null or x.expires_at > %(now)s)"""
+        for kind, name in _names(lead, ids)
     )
-    return f"""(
-              x.kind = 'person' and x.value in ({known_by})
-           or x.kind = 'email' and x.value = lower({lead}.email)
-           or x.kind = 'domain' and x.value = lower(split_part({lead}.email, '@', 2))
-           or x.kind = 'company' and x.value = lower({lead}.company))"""
 
 
 _ADD = """
@@ -59,6 +71,10 @@ values (%(organization_id)s, %(kind)s,
  where x.expires_at < coalesce(excluded.expires_at, 'infinity')
 """
 
+_IS_ABOUT = " or ".join(
+    f"x.kind = '{kind}' and x.value = {name}" for kind, name in _names("p", ["e.provider_id"])
+)
+
 # The walks that a suppression is about, those in campaigns that do not run as well.
 _WALKS = f"""
   from suppressions x
@@ -66,7 +82,7 @@ _WALKS = f"""
   join leads p on p.organization_id = e.organization_id and p.id = e.lead_id
  where x.organization_id = %(organization_id)s and x.kind = %(kind)s
    and x.value = case %(kind)s when 'company' then lower(%(value)s) else %(value)s end
-   and {is_about("p", "e.provider_id")}
+   and ({_IS_ABOUT})
 """
 
 

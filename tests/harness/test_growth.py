@@ -19,6 +19,8 @@ def test_a_cost_that_follows_the_leads_is_found() -> None:
         "parked 5 M": row(claim_to_first=2.6, idle_tick_p50_ms=5.1, rss_mb=151.0),
         "backlog 0": row(),
         "backlog 1 M": row(speed_to_first=0.89, executions_written=1.01, rows_written=5.5),
+        "lane 50 k": row(claim_to_first=1.21),
+        "suppressions 10 k": row(claim_to_first=1.21),
     }
     assert {bar.verdict for bar in result(rows).bars} == {"NOT met"}
 
@@ -28,6 +30,8 @@ def test_a_flat_cost_meets_every_bar() -> None:
         "parked 10 k": row(),
         "parked 5 M": row(claim_to_first=2.5),
         "backlog 1 M": row(speed_to_first=0.9, executions_written=1.0),
+        "lane 50 k": row(claim_to_first=1.2),
+        "suppressions 10 k": row(claim_to_first=1.2),
         # more senders mean more rows of senders: that is no growth with the leads
         "senders 20 k": row(rows_written=11.0),
     }
