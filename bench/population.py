@@ -20,11 +20,13 @@ from clento_engine.domain import limits
 from clento_engine.domain.limits import bucket_at, default_limits
 from clento_engine.domain.operation import Operation
 from clento_engine.domain.workflow import Branch, Edge, Node, Workflow, to_json
-from clento_engine.store.claim_statements import MANY_LEADS
 from clento_engine.store.moves import MISCOUNTED
 
 NOW = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)  # a Monday, in working hours
 HOURS = "Mon-Fri 09:00-18:00"
+# As many leads at once as bind no campaign: MANY_LEADS of the claim, which stands elsewhere in an
+# older checkout.
+UNBOUND = 10_000
 # Its ninety visits a day leave room for what is due.  Named so that an older checkout, which has
 # the class elsewhere, can be measured as well.
 TIER: Any = vars(limits)["Tier"]("sales_navigator")
@@ -323,7 +325,7 @@ def _setting(who: Population, now: datetime) -> Iterator[tuple[str, dict[str, ob
          order by l.id
         """,
         # the campaign's own most in flight binds nobody: the senders' caps do
-        {"hours": HOURS, "slots": max(who.slots, MANY_LEADS), "now": now},
+        {"hours": HOURS, "slots": max(who.slots, UNBOUND), "now": now},
     )
     yield (
         """

@@ -11,12 +11,14 @@ from bench.drain import drain, idle
 from bench.population import (
     MESSAGE_LENGTH,
     NOTE_LENGTH,
+    UNBOUND,
     Population,
     add_due,
     faults,
     populate,
 )
 from bench.server import BenchServer, bench_server
+from clento_engine.store.claim_statements import MANY_LEADS
 
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 SMALL = Population(due=60, parked=200, barred=90, actions=500, senders=6, campaigns=3)
@@ -44,6 +46,10 @@ def standing(conn: psycopg.Connection) -> dict[str, int]:
             "select operation, count(*)::int from campaign_executions group by 1"
         ).fetchall()
     )
+
+
+def test_as_many_leads_at_once_as_a_population_allows_bind_no_campaign() -> None:
+    assert UNBOUND >= MANY_LEADS
 
 
 def test_a_population_is_as_asked_for_and_without_fault(populated: psycopg.Connection) -> None:
