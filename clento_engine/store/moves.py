@@ -128,7 +128,8 @@ _KEY = (
 )
 
 # The first shard that nobody has: there are always more shards than connections.  With one for all,
-# each turn would wait to the other's commit for the row of their common move, its lanes locked.
+# each turn waits to the other's commit for the row of their common move, its lanes locked: of four
+# tickers' turns up to a quarter waited over 50 ms, with shards none.
 _ADD = f"""
 with free as materialized (
     select shard from (select generate_series(0, 32767) as shard offset 0) s

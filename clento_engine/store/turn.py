@@ -17,7 +17,6 @@ from clento_engine.store.claim import Claim, Wanted, ask, claim, take
 from clento_engine.store.due import Due, told
 from clento_engine.store.due import ask as ask_due
 from clento_engine.store.guessed import guess, settle_guessed, write_unchanged
-from clento_engine.store.plans import refresh
 from clento_engine.store.settle import Settled, settle
 
 
@@ -50,7 +49,6 @@ async def turn(
     claimed = Claim([])
     asked_due = None
     async with conn.pipeline(), conn.transaction():
-        await refresh(conn)
         written = await write_unchanged(conn, guesses, now=now, actor=actor)
         asked = None if wanted is None else await ask(conn, wanted)
         ours: dict[int, bool] = dict(await written.fetchall())
