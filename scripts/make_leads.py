@@ -1,7 +1,8 @@
 """Write a file of invented leads, as a real export holds them: `examples/leads.csv`.
 
-The same arguments give the same bytes.  Most rows are people; the rest is what makes an import
-hard: one person under two addresses, missing addresses, companies, other sites, broken e-mails.
+With --rows 250 it is `first-look.csv`.  The same arguments give the same bytes.  Most rows are
+people; the rest is what makes an import hard: one person under two addresses, missing addresses,
+companies, other sites, broken e-mails.
 Nobody in it exists: names are combined from lists, e-mails end in example.com or example.org.
 """
 

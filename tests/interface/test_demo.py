@@ -75,7 +75,17 @@ def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(leads: Pat
     assert first != other
     assert first["imported"] + first["rejected_rows"] == first["leads"] == 90
     assert sum(first["states"].values()) == first["imported"]
+    assert first["unfinished"] == 0
     assert first["funnel"][0]["entered"] == first["imported"]
+
+
+def test_leads_under_way_when_the_days_are_over_are_not_lost(leads: Path) -> None:
+    command = [*CLENTO, "demo", "--leads", str(leads), "--days", "3"]
+    ran = subprocess.run(command, check=True, capture_output=True, text=True, timeout=240)
+    assert "were still under way when the days were over" in ran.stdout
+    told = demo("--leads", leads, "--days", "3")
+    assert told["unfinished"] > 0
+    assert [told[name] for name in BROKEN] == [0] * len(BROKEN)
 
 
 def test_a_ticker_killed_at_random_moments_breaks_no_promise(many_leads: Path) -> None:

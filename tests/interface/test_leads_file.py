@@ -474,13 +474,15 @@ def test_the_example_holds_what_real_exports_hold() -> None:
     }
 
 
-def test_the_example_is_made_again_byte_for_byte(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("example", "rows"), [("leads.csv", "1000"), ("first-look.csv", "250")])
+def test_the_examples_are_made_again_byte_for_byte(tmp_path: Path, example: str, rows: str) -> None:
     again = tmp_path / "leads.csv"
     script = ROOT / "scripts" / "make_leads.py"
     environment = {**os.environ, "PYTHONHASHSEED": "7"}
-    subprocess.run([sys.executable, script, "--out", again], check=True, env=environment)
+    make = [sys.executable, script, "--rows", rows, "--out", again]
+    subprocess.run(make, check=True, env=environment)
     content = again.read_bytes()
-    assert content == (ROOT / "examples" / "leads.csv").read_bytes()
+    assert content == (ROOT / "examples" / example).read_bytes()
     assert content.startswith(b"\xef\xbb\xbf")
     subprocess.run(
         [sys.executable, script, "--seed", "2", "--rows", "50", "--out", again], check=True

@@ -36,9 +36,9 @@ EXAMPLES = next(  # inside an installed package, beside it in a checkout
 @click.option(
     "--leads",
     type=click.Path(path_type=Path),
-    default=EXAMPLES / "leads.csv",
-    show_default="examples/leads.csv",
-    help="CSV file of people.",
+    default=EXAMPLES / "first-look.csv",
+    show_default="examples/first-look.csv",
+    help="CSV file of people; examples/leads.csv has a thousand.",
 )
 @click.option(
     "--workflow",
@@ -55,7 +55,7 @@ EXAMPLES = next(  # inside an installed package, beside it in a checkout
     help="Virtual days at most.",
 )
 @click.option(
-    "--senders", type=click.IntRange(1, 1000), default=3, show_default=True, help="How many."
+    "--senders", type=click.IntRange(1, 1000), default=2, show_default=True, help="How many."
 )
 @click.option("--seed", type=int, default=7, show_default=True, help="Of the invented people.")
 @click.option(
@@ -82,7 +82,7 @@ def demo(
     Imports the leads, starts the campaign on a database of its own, and lets the real ticker work
     through the weeks on a clock that jumps from one event to the next.  The verdict is read from
     the simulator's own ledger.  Status 1 if anybody was contacted twice or lost, a cap was passed
-    or something happened outside working hours.
+    or something happened outside working hours.  Leads still under way after --days are not lost.
 
     Example: clento demo --seed 11 --senders 5
     """
@@ -303,6 +303,22 @@ def _report(played: Played) -> list[str | Table]:
         ),
         verdict,
         *_findings(played),
+        *_next_steps(played),
+    ]
+
+
+def _next_steps(played: Played) -> list[str]:
+    """Say what is left of the campaign, if anything is, and what to try next."""
+    left = played.unfinished
+    unfinished = (
+        f"{left} leads were still under way when the days were over: none is lost, give them more"
+        " time with --days or more senders with --senders"
+    )
+    return [
+        *([unfinished] if left else []),
+        "Next: a thousand people with --leads examples/leads.csv, others with --seed 11,",
+        "      your own with --leads and --workflow;",
+        "      then `clento --help`, and the README on running it for real.",
     ]
 
 

@@ -63,12 +63,14 @@ class Glimpse:
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """What came of it.  `lost` counts the leads that did not come to an end.
+    """What came of it.
 
-    `peaks`: the fullest that each account's sliding windows really got, by account and budget.
+    `ended`: the campaign came to its end before the plan's days were over.  `peaks`: the fullest
+    that each account's sliding windows really got, by account and budget.
     """
 
     stage: Stage
+    ended: bool
     standing: Standing
     verdict: Verdict
     caps: Mapping[str, Mapping[Budget, Caps]]  # by the provider's account id
@@ -82,12 +84,21 @@ class Played:
 
     @property
     def lost(self) -> int:
-        """How many leads are not final."""
+        """How many leads came to no end, though the campaign did."""
+        return self._under_way if self.ended else 0
+
+    @property
+    def unfinished(self) -> int:
+        """How many leads were under way still when the days were over."""
+        return 0 if self.ended else self._under_way
+
+    @property
+    def _under_way(self) -> int:
         return sum(count.leads for count in self.standing.counts if count.outcome is None)
 
     @property
     def is_clean(self) -> bool:
-        """Whether every promise held and every lead is final."""
+        """Whether every promise held."""
         return self.verdict.is_clean and self.lost == 0
 
     def to_json(self) -> dict[str, Any]:
@@ -122,6 +133,7 @@ class Played:
             "outside_hours": judged["outside_hours"],
             "after_reply": judged["after_reply"],
             "lost": self.lost,
+            "unfinished": self.unfinished,
             "virtual_days": round(self.virtual / timedelta(days=1), 2),
             "steps": self.steps,
             "seconds": round(self.seconds, 1),
@@ -167,7 +179,7 @@ async def play(plan: Plan, *, say: Say, introduce: Callable[[Stage], None], show
             async def glimpse() -> Glimpse:
                 return await _glimpse(database, simulator, stage, began)
 
-            await _while_showing(supervise(role, on_restart=restarts), glimpse, show)
+            ended = await _while_showing(supervise(role, on_restart=restarts), glimpse, show)
             last = await glimpse()
             seconds = time.monotonic() - began
             show(last)
@@ -177,6 +189,7 @@ async def play(plan: Plan, *, say: Say, introduce: Callable[[Stage], None], show
             ledger = await simulator.ledger()
     return Played(
         stage,
+        ended,
         last.standing,
         _verdict(ledger, stage, caps),
         caps,
