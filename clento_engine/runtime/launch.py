@@ -10,12 +10,12 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from clento_engine.domain.campaign import START
-from clento_engine.domain.editor import read_workflow
+from clento_engine.domain.editor import NOTHING, Allowed, read_workflow
 from clento_engine.domain.execution import OnMissing
 from clento_engine.domain.failure import REFUSALS_IN_A_ROW
 from clento_engine.domain.finding import Finding, Severity
 from clento_engine.domain.reach import PUBLIC, Reach
-from clento_engine.domain.readiness import check_ready, skip_unready
+from clento_engine.domain.readiness import check_ready, skip_unready, with_allowed
 from clento_engine.domain.schedule import DEFAULT_HOURS, WorkingHours, parse_hours
 from clento_engine.domain.workflow import Workflow
 from clento_engine.runtime.errors import NotReady, Over, Unready
@@ -51,6 +51,7 @@ class Plan:
     max_duration: timedelta = timedelta(days=30)
     inmail_subject: str | None = None
     hold_after: int = REFUSALS_IN_A_ROW
+    allowed: Allowed = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ async def create(
     Raises NotReady for a workflow that cannot be compiled, NotFound for a list or account that is
     not there, AlreadyExists for a name that is taken: then nothing was made.
     """
-    read = read_workflow(plan.document)
+    read = read_workflow(plan.document, plan.allowed)
     if read.workflow is None:
         raise NotReady(Unready.WORKFLOW, read.findings)
     async with conn.transaction():
@@ -121,11 +122,13 @@ async def start(
     skip: bool,
     now: datetime,
     reach: Reach = PUBLIC,
+    allowed: Allowed = NOTHING,
 ) -> Started:
     """Start a draft, unless a node of its workflow cannot run here and now.
 
-    With `skip` such nodes are passed over, in a new version of the workflow that only this start
-    uses; a workflow with errors starts nothing even then.  Raises NotReady, WrongState, NotFound,
+    With `skip` such nodes are passed over, and what is `allowed` by node id is taken as it is, in a
+    new version of the workflow that only this start uses; a workflow with errors starts nothing
+    even then.  Raises NotReady, WrongState, NotFound,
     and Over for a `begin` that is past: then nothing was changed.
     """
     async with conn.transaction():
@@ -135,16 +138,19 @@ async def start(
         version_id = campaign.workflow_version_id
         saved = await version(conn, organization_id, version_id)
         compiled = await load_workflows(conn, [(organization_id, version_id)])
-        workflow = compiled[version_id]
+        unmarked = compiled[version_id]
+        workflow = with_allowed(unmarked, allowed)
+        permitted = dict(allowed) | {
+            node.id: node.allowed for node in workflow.nodes.values() if node.allowed
+        }
         accounts = await senders(conn, organization_id, campaign.id)
         if not accounts:
             raise NotReady(Unready.NO_SENDERS)
         findings = [
-            *_unmarked(workflow, read_workflow(saved.document).findings),
+            *_unmarked(workflow, read_workflow(saved.document, permitted).findings),
             *await _readiness(conn, organization_id, campaign, workflow, accounts, reach),
         ]
         _require_ready(findings, skip=skip)
-        unmarked = workflow
         workflow = skip_unready(workflow, findings) if skip else workflow
         if workflow != unmarked:
             version_id = await save_workflow(

@@ -100,6 +100,9 @@ COMMANDS: Mapping[str, Command | Group] = {
         "Workflow files, as the editors save them.",
         {
             "validate": Command("workflow:validate", "Report every problem of a workflow file."),
+            "convert": Command(
+                "workflow:convert", "Rewrite what other tools left in a file's texts."
+            ),
             "show": Command("workflow:show", "Draw a workflow file as a tree."),
         },
     ),

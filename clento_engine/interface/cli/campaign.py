@@ -15,6 +15,7 @@ from clento_engine.domain.finding import Severity
 from clento_engine.domain.schedule import parse_hours
 from clento_engine.domain.workflow import Workflow
 from clento_engine.interface.cli.account import use_table
+from clento_engine.interface.cli.allowing import allow_options, allowed
 from clento_engine.interface.cli.document import name_of, read_document
 from clento_engine.interface.cli.output import Table, answer, finding_lines, moment
 from clento_engine.interface.cli.provider import resting
@@ -97,6 +98,7 @@ _Change = Callable[..., Awaitable[None]]
     show_default=True,
     help="How many refusals in a row, for one reason, hold a kind of step of a sender.",
 )
+@allow_options
 @org_option
 @json_option
 def create(
@@ -113,6 +115,9 @@ def create(
     max_duration: timedelta,
     inmail_subject: str | None,
     hold_after: int,
+    allow_text: tuple[str, ...],
+    allow_saved_text: tuple[str, ...],
+    allow_short_window: tuple[str, ...],
     org: str | None,
     as_json: bool,
 ) -> None:
@@ -147,6 +152,7 @@ def create(
         max_duration=max_duration,
         inmail_subject=inmail_subject,
         hold_after=hold_after,
+        allowed=allowed(allow_text, allow_saved_text, allow_short_window),
     )
     reach = read_settings().webhooks_may_reach
     made = within(
@@ -189,6 +195,7 @@ def create(
     help="When the first lead may begin: a day in the campaign's zone, or an instant.",
 )
 @click.option("--skip-unready", is_flag=True, help="Pass over the nodes that cannot run.")
+@allow_options
 @org_option
 @json_option
 def start(
@@ -198,6 +205,9 @@ def start(
     leads_per_day: int | None,
     start_date: date | datetime | None,
     skip_unready: bool,
+    allow_text: tuple[str, ...],
+    allow_saved_text: tuple[str, ...],
+    allow_short_window: tuple[str, ...],
     org: str | None,
     as_json: bool,
 ) -> None:
@@ -222,6 +232,7 @@ def start(
                 pace=pace,
                 begin=start_date,
                 skip=skip_unready,
+                allowed=allowed(allow_text, allow_saved_text, allow_short_window),
                 now=here.clock(),
                 reach=reach,
             )
