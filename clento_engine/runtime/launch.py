@@ -14,12 +14,14 @@ from clento_engine.domain.editor import NOTHING, Allowed, read_workflow
 from clento_engine.domain.execution import OnMissing
 from clento_engine.domain.failure import REFUSALS_IN_A_ROW
 from clento_engine.domain.finding import Finding, Severity
+from clento_engine.domain.preview import needs, sources
 from clento_engine.domain.reach import PUBLIC, Reach
 from clento_engine.domain.readiness import check_ready, skip_unready, with_allowed
 from clento_engine.domain.schedule import DEFAULT_HOURS, WorkingHours, parse_hours
 from clento_engine.domain.workflow import Workflow
 from clento_engine.runtime.errors import NotReady, Over, Unready
 from clento_engine.store.accounts import AccountRow, find_account
+from clento_engine.store.addressees import OWN, lacking
 from clento_engine.store.campaigns import (
     CampaignRow,
     Pace,
@@ -55,12 +57,24 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Lacking:
+    """A variable of the texts for which `leads` have no value: who needs it, and who falls back."""
+
+    variable: str
+    leads: int
+    needed_by: tuple[str, ...]
+    replaced_by: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Created:
-    """A draft, and what is still to be done before it can start."""
+    """A draft, and what is still to be done before it can start; `leads` may be contacted now."""
 
     id: UUID
     name: str
     findings: tuple[Finding, ...]
+    leads: int
+    lacking: tuple[Lacking, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +90,7 @@ class Started:
 
 
 async def create(
-    conn: Conn, organization_id: UUID, plan: Plan, *, reach: Reach = PUBLIC
+    conn: Conn, organization_id: UUID, plan: Plan, *, now: datetime, reach: Reach = PUBLIC
 ) -> Created:
     """Make a draft of `plan`; `reach` is where notices may go.
 
@@ -109,7 +123,8 @@ async def create(
         )
         campaign = await find_campaign(conn, organization_id, str(campaign_id))
         ready = await _readiness(conn, organization_id, campaign, read.workflow, accounts, reach)
-    return Created(campaign_id, plan.name, (*read.findings, *ready))
+        leads, lacks = await _lacking(conn, organization_id, campaign, read.workflow, now)
+    return Created(campaign_id, plan.name, (*read.findings, *ready), leads, lacks)
 
 
 async def start(
@@ -205,6 +220,26 @@ async def _readiness(
         columns=await list_columns(conn, organization_id, campaign.list_id),
         inmail_subject=campaign.inmail_subject,
         reach=reach,
+    )
+
+
+async def _lacking(
+    conn: Conn, organization_id: UUID, campaign: CampaignRow, workflow: Workflow, now: datetime
+) -> tuple[int, tuple[Lacking, ...]]:
+    """Return how many leads there are, and the variables that some of them have no value for."""
+    columns = await list_columns(conn, organization_id, campaign.list_id) or set()
+    wanted = needs(workflow, columns, campaign.inmail_subject)
+    leads, counts = await lacking(
+        conn,
+        organization_id,
+        campaign.id,
+        [sources(need.variable, columns | {*OWN}) for need in wanted],
+        now=now,
+    )
+    return leads, tuple(
+        Lacking(need.variable, count, need.needed_by, need.replaced_by)
+        for need, count in zip(wanted, counts, strict=True)
+        if count
     )
 
 

@@ -45,7 +45,7 @@ from clento_engine.store.literals import (
 )
 from clento_engine.store.moves import count_enrolled
 from clento_engine.store.rows import RULES
-from clento_engine.store.suppressions import is_about
+from clento_engine.store.suppressions import CONTACTABLE
 
 ENROLLED = "Enrolled"  # the event that tells what was known of a lead already
 
@@ -281,17 +281,7 @@ insert into campaign_executions (organization_id, campaign_id, lead_id, account_
 select p.organization_id, c.id, p.id, s.account_id, c.workflow_version_id, 'waiting', {STARTS},
        %(start_at)s, t.provider_id, t.connected_at is not null, t.replied_at is not null
   from campaigns c
-  join (select l.organization_id, l.id, l.list_id,
-               row_number() over (order by l.row_number, l.id) - 1 as place
-          from leads l
-         where l.organization_id = %(organization_id)s
-           and l.list_id = (select list_id from campaigns
-                             where organization_id = %(organization_id)s and id = %(campaign_id)s)
-           and not exists (
-               select 1 from suppressions x
-                where x.organization_id = l.organization_id
-                  and (x.expires_at is null or x.expires_at > %(now)s)
-                  and {is_about("l")})) p
+  join {CONTACTABLE} p
     on p.organization_id = c.organization_id and p.list_id = c.list_id
   join (select s.organization_id, s.account_id, s.position, count(*) over () as senders
           from campaign_senders s

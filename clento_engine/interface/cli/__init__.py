@@ -109,10 +109,11 @@ COMMANDS: Mapping[str, Command | Group] = {
     "campaign": Group(
         "Campaigns: made, started, paused, watched.",
         {
-            "create": Command("campaign:create", "Create a campaign as a draft."),
-            "start": Command(
-                "campaign:start", "Start a draft: every lead of its list is enrolled."
+            "create": Command("launch:create", "Create a campaign as a draft."),
+            "preview": Command(
+                "launch:preview", "Show the exact texts that leads would get, node by node."
             ),
+            "start": Command("launch:start", "Start a draft: every lead of its list is enrolled."),
             "pause": Command("campaign:pause", "Pause a running campaign."),
             "resume": Command("campaign:resume", "Let a paused campaign go on."),
             "stop": Command("campaign:stop", "End a campaign for good."),

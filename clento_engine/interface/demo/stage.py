@@ -128,7 +128,7 @@ async def set_stage(
             max_duration=max_duration,
             inmail_subject=SUBJECT,
         )
-        await create(conn, organization_id, plan, reach=LOCAL)
+        await create(conn, organization_id, plan, now=now, reach=LOCAL)
         started = await start(
             conn,
             organization_id,
