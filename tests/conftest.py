@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import ftfy.badness  # noqa: F401  slow to import: no test's deadline shall pay for it
 import psutil
 import psycopg
 import pytest

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from uuid import UUID
 
 from msgspec import Struct
 
@@ -9,14 +10,18 @@ from clento_engine.domain import execution as ex
 from clento_engine.domain.account import Tier
 from clento_engine.domain.execution import Event, Execution
 from clento_engine.domain.failure import Means, Skip
+from clento_engine.domain.finding import Allowance
 from clento_engine.domain.operation import Budget, Operation
+from clento_engine.domain.review import problem
 from clento_engine.domain.template import (
     SUBJECT_LIMIT,
     Missing,
     Rendered,
     TooLong,
+    Unfit,
     compose,
     length,
+    proofread,
     render,
 )
 from clento_engine.domain.workflow import Node
@@ -111,7 +116,7 @@ def intent(
         case Operation.SEND_FOLLOWUP:
             return _written(node, run, person, target, tier, chat_id=person.chat_id)
         case Operation.SEND_INMAIL:
-            headed = _subject(node.subject or subject or "", person)
+            headed = subject_for(node, run.lead_id, person, subject)
             if isinstance(headed, ex.Missing):
                 return headed
             return _written(node, run, person, target, tier, subject=headed)
@@ -129,20 +134,40 @@ def _written(
     subject: str | None = None,
     chat_id: str | None = None,
 ) -> Intent | ex.Missing:
+    match text_for(node, run.lead_id, person, tier):
+        case str(words):
+            return Intent(run.operation, target, words, subject, chat_id, tier=tier)
+        case missing:
+            return missing
+
+
+def text_for(node: Node, lead_id: UUID, person: Person, tier: Tier) -> str | ex.Missing:
+    """Return what `node` says to a person from a sender of `tier`, or why it says nothing."""
     text = compose(
-        node.text, person.fields, operation=run.operation, tier=tier, columns=person.columns
+        node.text,
+        person.fields,
+        operation=node.operation,
+        tier=tier,
+        columns=person.columns,
+        seed=_seed(lead_id, node),
+        is_allowed=Allowance.TEXT in node.allowed,
     )
     match text:
         case Rendered(words):
-            return Intent(run.operation, target, words, subject, chat_id, tier=tier)
+            return words
         case Missing(names):
             return ex.Missing(f"no value for {', '.join(names)}")
         case TooLong(limit, characters):
             return ex.Missing(f"the text has {characters} characters, {limit} are allowed")
+        case Unfit(leftovers):
+            return ex.Missing(f"the text is not as it is meant: {problem(leftovers)}")
 
 
-def _subject(template: str, person: Person) -> str | ex.Missing:
-    match render(template, person.fields, person.columns):
+def subject_for(node: Node, lead_id: UUID, person: Person, subject: str | None) -> str | ex.Missing:
+    """Return what heads an InMail, or why it is not sent; `subject` is the campaign's."""
+    template = node.subject or subject or ""
+    look = render if Allowance.TEXT in node.allowed else proofread
+    match look(template, person.fields, person.columns, seed=_seed(lead_id, node)):
         case Rendered(words) if length(words) <= SUBJECT_LIMIT:
             return words
         case Rendered(words):
@@ -151,3 +176,10 @@ def _subject(template: str, person: Person) -> str | ex.Missing:
             )
         case Missing(names):
             return ex.Missing(f"no value for {', '.join(names)} in the subject")
+        case Unfit(leftovers):
+            return ex.Missing(f"the subject is not as it is meant: {problem(leftovers)}")
+
+
+def _seed(lead_id: UUID, node: Node) -> str:
+    """Return what decides how spintax reads: the same at every try of one lead's one node."""
+    return f"{lead_id}/{node.id}"

@@ -1,19 +1,18 @@
 """Whether a compiled workflow can run here and now: with these senders, webhooks and columns."""
 
-import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from clento_engine.domain import template
+from clento_engine.domain import review, template
 from clento_engine.domain.account import Tier
-from clento_engine.domain.finding import Finding, Severity
+from clento_engine.domain.finding import Allowance, Finding, Severity, as_allowed
+from clento_engine.domain.leftover import Leftover
 from clento_engine.domain.operation import Operation
 from clento_engine.domain.reach import PUBLIC, Reach, has_credentials, misplaced
 from clento_engine.domain.workflow import Node, Workflow
 
 _WITHOUT_INMAIL = frozenset({Tier.NEW, Tier.FREE})
 _LIKELY_VALUE = 15  # code units of a value, to warn before a lead is too long
-_LIKE_A_VARIABLE = re.compile(r"\[[A-Za-z]+(?:_[A-Za-z]+)+(?:\|[^\[\]\n]*)?\]")
 
 
 def check_ready(
@@ -71,6 +70,15 @@ def skip_unready(workflow: Workflow, findings: Collection[Finding]) -> Workflow:
     return Workflow(first=workflow.first, nodes=nodes)
 
 
+def with_allowed(workflow: Workflow, allowed: Mapping[str, Collection[Allowance]]) -> Workflow:
+    """Return the workflow with what the operator allows by node id, besides what was before."""
+    nodes = {
+        node.id: replace(node, allowed=tuple(sorted({*node.allowed, *allowed.get(node.id, ())})))
+        for node in workflow.nodes.values()
+    }
+    return Workflow(first=workflow.first, nodes=nodes)
+
+
 def check_targets(workflow: Workflow, reach: Reach) -> list[Finding]:
     """Report webhook nodes whose own URL nothing is posted to, as far as the URL shows it."""
     return [
@@ -123,7 +131,9 @@ def _note(node: Node, tiers: Collection[Tier], columns: Collection[str]) -> Iter
     if limit is None or not node.text:
         return
     who = _listed(tier for tier in limits if limits[tier] == limit)
-    if (least := template.length_with(node.text, 0, columns)) > limit:
+    least, longest = template.extent(node.text, 0, columns)
+    likely = max(longest, template.extent(node.text, _LIKELY_VALUE, columns)[1])
+    if least > limit:
         yield Finding(
             node.id,
             "text",
@@ -131,7 +141,7 @@ def _note(node: Node, tiers: Collection[Tier], columns: Collection[str]) -> Iter
             "shorten the note, or leave these senders out",
             Severity.UNREADY,
         )
-    elif (likely := template.length_with(node.text, _LIKELY_VALUE, columns)) > limit:
+    elif likely > limit:
         yield Finding(
             node.id,
             "text",
@@ -173,7 +183,9 @@ def _campaign_subject(
             f"{leftover[0]} in the campaign's InMail subject is no variable",
             "write variables as {{first_name}}",
         )
-    if (least := template.length_with(subject, 0)) > (limit := template.SUBJECT_LIMIT):
+    for each in review.by_kind(review.leftovers(subject, columns)):
+        yield _as_it_is(node, "inmail_subject", each)
+    if (least := template.extent(subject, 0)[0]) > (limit := template.SUBJECT_LIMIT):
         yield error(
             f"the campaign's InMail subject has {least} characters, {limit} are allowed",
             "shorten the subject",
@@ -181,8 +193,9 @@ def _campaign_subject(
 
 
 def _unknown_variables(node: Node, columns: Collection[str]) -> Iterator[Finding]:
-    yield from _unknown(node, "text", node.text, columns)
-    yield from _unknown(node, "subject", node.subject, columns)
+    for field, text in (("text", node.text), ("subject", node.subject)):
+        yield from _unknown(node, field, text, columns)
+        yield from _left_over(node, field, text, columns)
 
 
 def _unknown(node: Node, field: str, text: str, columns: Collection[str]) -> Iterator[Finding]:
@@ -201,16 +214,20 @@ def _unknown(node: Node, field: str, text: str, columns: Collection[str]) -> Ite
             "correct the name, add the column to the list, or give a fallback: {{name|fallback}}",
             Severity.WARNING if always else Severity.ERROR,
         )
-    for snippet in dict.fromkeys(_LIKE_A_VARIABLE.findall(text)):
-        name = snippet[1:-1].partition("|")[0]
-        if not template.is_known(name, columns):
-            yield Finding(
-                node.id,
-                field,
-                f"{snippet} looks like a variable, but no lead has it: it is sent as it stands",
-                "correct the name, or write {{" + name + "}} to demand a value",
-                Severity.WARNING,
-            )
+
+
+def _left_over(node: Node, field: str, text: str, columns: Collection[str]) -> Iterator[Finding]:
+    """Report what the text alone did not show: names in square brackets that are no columns."""
+    before = {each.piece for each in review.leftovers(text)}
+    found = [each for each in review.leftovers(text, columns) if each.piece not in before]
+    for each in review.by_kind(found):
+        yield _as_it_is(node, field, each)
+
+
+def _as_it_is(node: Node, field: str, found: Sequence[Leftover]) -> Finding:
+    problem, fix = review.problem(found), review.fix(found)
+    finding = Finding(node.id, field, problem, fix, Severity.ERROR, allowance=Allowance.TEXT)
+    return as_allowed(finding) if Allowance.TEXT in node.allowed else finding
 
 
 def _listed(tiers: Collection[Tier] | Iterator[Tier]) -> str:

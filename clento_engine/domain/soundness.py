@@ -8,8 +8,14 @@ from clento_engine.domain.operation import Operation
 from clento_engine.domain.workflow import Branch, Edge, Node, Workflow
 
 
-def connected(graph: Mapping[str, Node], report: Report) -> Workflow | None:
-    """Return the graph in the order of the walk; None when it does not hang together."""
+def connected(
+    graph: Mapping[str, Node], report: Report, *, is_whole: bool = True
+) -> Workflow | None:
+    """Return the graph in the order of the walk; None when it does not hang together.
+
+    Of a graph that is not `is_whole`, whose edges are reported already, only cycles are reported:
+    what else is amiss follows from that.
+    """
     entered = {edge.target for node in graph.values() for edge in node.edges}
     starts = [name for name in graph if name not in entered]
     if not starts:
@@ -18,17 +24,16 @@ def connected(graph: Mapping[str, Node], report: Report) -> Workflow | None:
     if not _is_acyclic(graph, report) or not starts:
         return None
     first, *others = starts
-    connect = "draw an edge to it, or delete the node"
-    for name in others:
-        problem = f"no edge leads to this node, and the workflow begins at {first}"
-        report.error(name, "edges", problem, connect)
     walk = _walk(graph, first)
-    lost = graph.keys() - set(walk) - set(others)
-    for name in graph:
-        if name in lost:
-            report.error(name, "edges", f"no path from {first} leads to this node", connect)
     workflow = Workflow(first=first, nodes={name: graph[name] for name in walk})
-    _check_story(workflow, report)
+    if not is_whole:
+        return workflow
+    for name in others:  # what follows these alone is lost by the same fault
+        problem = f"no edge leads to this node, and the workflow begins at {first}"
+        fix = "in the editor, delete it, and add it again where it belongs"
+        report.error(name, "edges", problem, fix)
+    if not others:
+        _check_story(workflow, report)
     return workflow
 
 

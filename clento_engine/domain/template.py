@@ -11,31 +11,16 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
+from clento_engine.domain import spintax
 from clento_engine.domain.account import Tier
+from clento_engine.domain.leftover import Leftover
 from clento_engine.domain.operation import Operation
-from clento_engine.domain.outside import decomposed, normalised
-
-FIELDS = frozenset({"first_name", "last_name", "full_name", "company", "job_title"})
-"""What every lead may have; anything else is a column of its list."""
-
-_ALIASES = {
-    "firstname": "first_name",
-    "given_name": "first_name",
-    "lastname": "last_name",
-    "surname": "last_name",
-    "family_name": "last_name",
-    "fullname": "full_name",
-    "name": "full_name",
-    "company_name": "company",
-    "companyname": "company",
-    "organization": "company",
-    "organisation": "company",
-    "jobtitle": "job_title",
-    "title": "job_title",
-    "position": "job_title",
-}
+from clento_engine.domain.outside import normalised
+from clento_engine.domain.review import leftovers
+from clento_engine.domain.variable import ALIASES, INVISIBLE, field_of
+from clento_engine.domain.variable import key as _key
+from clento_engine.domain.variable import keys as _keys
 
 SUBJECT_LIMIT = 200  # an InMail's subject; source: LinkedIn help, read 2026-02
 INMAIL_WARNING = 1900  # close enough to the limit that a long company name may cross it
@@ -53,8 +38,11 @@ _VARIABLE = re.compile(
     r"|\[(?P<squared>[^\[\]{}|\n]*)(?:\|(?P<else_squared>[^\[\]{}\n]*))?\]"
 )
 _LEFTOVER = re.compile(r"\{\{[^{}]*\}\}|\{\{|\}\}")
-_INVISIBLE = "\u200b\u200e\u200f\u2060\ufeff"  # spreadsheets leave these around a value
-_WITHOUT_INVISIBLE = dict.fromkeys(map(ord, _INVISIBLE))
+
+# What a program writes where it has no value; as a name, `Null` and `Nan` are somebody's
+NO_VALUE = frozenset(
+    {"", "None", "none", "null", "NULL", "undefined", "nan", "NaN", "N/A", "n/a", "#N/A"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +75,23 @@ class TooLong:
     length: int
 
 
+@dataclass(frozen=True, slots=True)
+class Unfit:
+    """Nothing may be sent: the text would have these pieces, which are not meant for people."""
+
+    leftovers: tuple[Leftover, ...]
+
+
 def render(
-    template: str, fields: Mapping[str, str | None], columns: Collection[str] = ()
+    template: str,
+    fields: Mapping[str, str | None],
+    columns: Collection[str] = (),
+    *,
+    seed: str = "",
 ) -> Rendered | Missing:
-    """Put a lead's values into a template.
+    """Put a lead's values into a template, and take one alternative of each group of its spintax.
+
+    Which one follows from `seed`: the same for the same lead and node, however often it is asked.
 
     `columns` are the names in square brackets that are variables even where this lead's `fields`
     lack them.  A value is trimmed, and line breaks and control characters in it become a space;
@@ -100,12 +101,12 @@ def render(
     values = _values(fields)
     parts: list[str] = []
     missing: dict[str, None] = {}
-    for part in _parts(template, _keys((*fields, *columns))):
+    for part in _parts(spintax.spun(template, seed), _keys((*fields, *columns))):
         match part:
             case str():
                 parts.append(part)
             case Variable(name, fallback):
-                value = values.get(name) or values.get(_ALIASES.get(name, name)) or fallback
+                value = values.get(name) or values.get(ALIASES.get(name, name)) or fallback
                 if value is None:
                     missing[name] = None
                 else:
@@ -122,14 +123,21 @@ def compose(
     operation: Operation,
     tier: Tier,
     columns: Collection[str] = (),
-) -> Rendered | Missing | TooLong:
+    seed: str = "",
+    is_allowed: bool = False,
+) -> Rendered | Missing | TooLong | Unfit:
     """Render what `operation` sends from a sender of `tier`, and judge whether it may be sent.
 
-    A text of nothing but white space is Missing all its variables, except as the note of an
-    invitation, which then goes without one: `Rendered("")`.  Raises ValueError for an operation
-    that sends no text.
+    Template and text are looked at once more for what is not meant for people, unless the operator
+    allowed the text as it is.  A text of nothing but white space is Missing all its variables,
+    except as the note of an invitation, which then goes without one: `Rendered("")`.  Raises
+    ValueError for an operation that sends no text.
     """
-    match render(template, fields, columns):
+    match render(template, fields, columns, seed=seed):
+        case Rendered(text) if not is_allowed and (
+            found := _unfit(template, text, (*fields, *columns))
+        ):
+            return Unfit(found)
         case Rendered(text) if not text.strip():
             if operation is Operation.SEND_CONNECTION_REQUEST:
                 return Rendered("")
@@ -138,6 +146,26 @@ def compose(
             return TooLong(limit, size)
         case result:
             return result
+
+
+def proofread(
+    template: str,
+    fields: Mapping[str, str | None],
+    columns: Collection[str] = (),
+    *,
+    seed: str = "",
+) -> Rendered | Missing | Unfit:
+    """Render a text, and look at it once more: see `compose`."""
+    match render(template, fields, columns, seed=seed):
+        case Rendered(text) if found := _unfit(template, text, (*fields, *columns)):
+            return Unfit(found)
+        case result:
+            return result
+
+
+def _unfit(template: str, text: str, columns: Collection[str]) -> tuple[Leftover, ...]:
+    """Return what is wrong with a template, or else with what it became for one lead."""
+    return leftovers(template, columns) or leftovers(text, columns, is_rendered=True)
 
 
 def variables(template: str, columns: Collection[str] = ()) -> tuple[str, ...]:
@@ -162,8 +190,12 @@ def is_known(name: str, columns: Collection[str]) -> bool:
 
 def unfilled(template: str, columns: Collection[str] = ()) -> tuple[str, ...]:
     """Return braces that are no variable: never closed, without a name, or a mention's `{{0}}`."""
-    text = "".join("x" if isinstance(p, Variable) else p for p in _parts(template, _keys(columns)))
-    return tuple(dict.fromkeys(_LEFTOVER.findall(text)))
+    keys = _keys(columns)
+    found: dict[str, None] = {}
+    for piece in spintax.literals(template):
+        text = "".join("x" if isinstance(part, Variable) else part for part in _parts(piece, keys))
+        found.update(dict.fromkeys(_LEFTOVER.findall(text)))
+    return tuple(found)
 
 
 def text_limit(operation: Operation, tier: Tier) -> int:
@@ -187,10 +219,18 @@ def length(text: str) -> int:
     return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
-def length_with(template: str, value_length: int, columns: Collection[str] = ()) -> int:
-    """Return how long the text becomes when every variable's value has `value_length` units."""
-    parts = _parts(template, _keys(columns))
-    return sum(value_length if isinstance(part, Variable) else length(part) for part in parts)
+def extent(template: str, value_length: int, columns: Collection[str] = ()) -> tuple[int, int]:
+    """Return the least and the most units of the text when values have `value_length` each.
+
+    The two differ where the text has spintax.
+    """
+    keys = _keys(columns)
+
+    def size(piece: str) -> int:
+        parts = _parts(piece, keys)
+        return sum(value_length if isinstance(part, Variable) else length(part) for part in parts)
+
+    return spintax.extent(template, size)
 
 
 def collapsed(text: str) -> str:
@@ -220,21 +260,7 @@ def _parts(template: str, keys: Collection[str]) -> Iterator[str | Variable]:
 
 
 def _is_known(key: str, keys: Collection[str]) -> bool:
-    return key in keys or _ALIASES.get(key, key) in FIELDS
-
-
-@lru_cache(
-    maxsize=4096
-)  # the columns of a list, for each of its leads: a tenth of a step that sends
-def _key(name: str) -> str:
-    """Spell a name so that case, white space, underscores and hyphens make no difference."""
-    name = name.translate(_WITHOUT_INVISIBLE)
-    folded = normalised(decomposed(name).casefold())
-    return "_".join(folded.replace("_", " ").replace("-", " ").split())
-
-
-def _keys(names: Collection[str]) -> frozenset[str]:
-    return frozenset(map(_key, names))
+    return key in keys or field_of(key) is not None
 
 
 def _values(fields: Mapping[str, str | None]) -> dict[str, str]:
@@ -243,7 +269,7 @@ def _values(fields: Mapping[str, str | None]) -> dict[str, str]:
     for name, raw in fields.items():
         if value := _clean(raw or ""):
             own.setdefault(_key(name), value)
-    values = {_ALIASES.get(key, key): value for key, value in reversed(own.items())} | own
+    values = {ALIASES.get(key, key): value for key, value in reversed(own.items())} | own
     if "first_name" in values and "last_name" in values:
         values.setdefault("full_name", f"{values['first_name']} {values['last_name']}")
     return values
@@ -251,12 +277,12 @@ def _values(fields: Mapping[str, str | None]) -> dict[str, str]:
 
 def _clean(value: str) -> str:
     """Return a value as one line of text, or "" for one that must not be sent."""
-    if _LEFTOVER.search(value):
+    if _LEFTOVER.search(value) or value.strip() in NO_VALUE:
         return ""
     if value.isascii() and value.isprintable():  # with the cache of keys 1.19 times the steps
         return value.strip()
     pieces = "".join("\n" if _breaks(char) else char for char in value).split("\n")
-    trimmed = (piece.strip().strip(_INVISIBLE).strip() for piece in pieces)
+    trimmed = (piece.strip().strip(INVISIBLE).strip() for piece in pieces)
     return " ".join(piece for piece in trimmed if piece)
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
-from clento_engine.domain.finding import Finding, Severity
+from clento_engine.domain.finding import Allowance, Finding, Severity
 from clento_engine.domain.operation import Operation
 from clento_engine.domain.reach import masked
 
@@ -59,6 +59,7 @@ class Node:
     skip: str | None = None  # why the operator lets this node be passed without running
     edges: tuple[Edge, ...] = ()
     unsupported: str | None = None
+    allowed: tuple[Allowance, ...] = ()
 
     def edge(self, branch: Branch) -> Edge | None:
         """Return the edge taken for `branch`, if the node has one."""
@@ -89,6 +90,7 @@ _DEFAULTS: dict[str, Any] = {
     "skip": None,
     "edges": [],
     "unsupported": None,
+    "allowed": [],
 }
 
 
@@ -125,6 +127,7 @@ def _node_to_json(node: Node) -> dict[str, Any]:
         "skip": node.skip,
         "edges": [_edge_to_json(edge) for edge in node.edges],
         "unsupported": node.unsupported,
+        "allowed": [each.value for each in node.allowed],
     }
     return {"id": node.id, "operation": node.operation.value} | {
         name: value for name, value in values.items() if value != _DEFAULTS[name]
@@ -146,6 +149,7 @@ def _node_from_json(saved: Mapping[str, Any]) -> Node:
         skip=values["skip"],
         edges=tuple(map(_edge_from_json, values["edges"])),
         unsupported=values["unsupported"],
+        allowed=tuple(map(Allowance, values["allowed"])),
     )
 
 

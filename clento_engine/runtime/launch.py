@@ -10,16 +10,18 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from clento_engine.domain.campaign import START, Pace
-from clento_engine.domain.editor import read_workflow
+from clento_engine.domain.editor import NOTHING, Allowed, read_workflow
 from clento_engine.domain.execution import OnMissing
 from clento_engine.domain.failure import REFUSALS_IN_A_ROW
 from clento_engine.domain.finding import Finding, Severity
+from clento_engine.domain.preview import needs, sources
 from clento_engine.domain.reach import PUBLIC, Reach
-from clento_engine.domain.readiness import check_ready, skip_unready
+from clento_engine.domain.readiness import check_ready, skip_unready, with_allowed
 from clento_engine.domain.schedule import DEFAULT_HOURS, WorkingHours, parse_hours
 from clento_engine.domain.workflow import Workflow
 from clento_engine.runtime.errors import NotReady, Over, Unready
 from clento_engine.store.accounts import AccountRow, find_account
+from clento_engine.store.addressees import OWN, lacking
 from clento_engine.store.campaigns import (
     CampaignRow,
     create_campaign,
@@ -50,15 +52,28 @@ class Plan:
     max_duration: timedelta = timedelta(days=30)
     inmail_subject: str | None = None
     hold_after: int = REFUSALS_IN_A_ROW
+    allowed: Allowed = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """A variable of the texts for which `leads` have no value: who needs it, and who falls back."""
+
+    variable: str
+    leads: int
+    needed_by: tuple[str, ...]
+    replaced_by: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """A draft, and what is still to be done before it can start."""
+    """A draft, and what is still to be done before it can start; `leads` may be contacted now."""
 
     id: UUID
     name: str
     findings: tuple[Finding, ...]
+    leads: int
+    lacking: tuple[Lacking, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +89,14 @@ class Started:
 
 
 async def create(
-    conn: Conn, organization_id: UUID, plan: Plan, *, reach: Reach = PUBLIC
+    conn: Conn, organization_id: UUID, plan: Plan, *, now: datetime, reach: Reach = PUBLIC
 ) -> Created:
     """Make a draft of `plan`; `reach` is where notices may go.
 
     Raises NotReady for a workflow that cannot be compiled, NotFound for a list or account that is
     not there, AlreadyExists for a name that is taken: then nothing was made.
     """
-    read = read_workflow(plan.document)
+    read = read_workflow(plan.document, plan.allowed)
     if read.workflow is None:
         raise NotReady(Unready.WORKFLOW, read.findings)
     async with conn.transaction():
@@ -107,7 +122,8 @@ async def create(
         )
         campaign = await find_campaign(conn, organization_id, str(campaign_id))
         ready = await _readiness(conn, organization_id, campaign, read.workflow, accounts, reach)
-    return Created(campaign_id, plan.name, (*read.findings, *ready))
+        leads, lacks = await _lacking(conn, organization_id, campaign, read.workflow, now)
+    return Created(campaign_id, plan.name, (*read.findings, *ready), leads, lacks)
 
 
 async def start(
@@ -120,11 +136,13 @@ async def start(
     skip: bool,
     now: datetime,
     reach: Reach = PUBLIC,
+    allowed: Allowed = NOTHING,
 ) -> Started:
     """Start a draft, unless a node of its workflow cannot run here and now.
 
-    With `skip` such nodes are passed over, in a new version of the workflow that only this start
-    uses; a workflow with errors starts nothing even then.  Raises NotReady, WrongState, NotFound,
+    With `skip` such nodes are passed over, and what is `allowed` by node id is taken as it is, in a
+    new version of the workflow that only this start uses; a workflow with errors starts nothing
+    even then.  Raises NotReady, WrongState, NotFound,
     and Over for a `begin` that is past: then nothing was changed.
     """
     async with conn.transaction():
@@ -134,16 +152,19 @@ async def start(
         version_id = campaign.workflow_version_id
         saved = await version(conn, organization_id, version_id)
         compiled = await load_workflows(conn, [(organization_id, version_id)])
-        workflow = compiled[version_id]
+        unmarked = compiled[version_id]
+        workflow = with_allowed(unmarked, allowed)
+        permitted = dict(allowed) | {
+            node.id: node.allowed for node in workflow.nodes.values() if node.allowed
+        }
         accounts = await senders(conn, organization_id, campaign.id)
         if not accounts:
             raise NotReady(Unready.NO_SENDERS)
         findings = [
-            *_unmarked(workflow, read_workflow(saved.document).findings),
+            *_unmarked(workflow, read_workflow(saved.document, permitted).findings),
             *await _readiness(conn, organization_id, campaign, workflow, accounts, reach),
         ]
         _require_ready(findings, skip=skip)
-        unmarked = workflow
         workflow = skip_unready(workflow, findings) if skip else workflow
         if workflow != unmarked:
             version_id = await save_workflow(
@@ -198,6 +219,26 @@ async def _readiness(
         columns=await list_columns(conn, organization_id, campaign.list_id),
         inmail_subject=campaign.inmail_subject,
         reach=reach,
+    )
+
+
+async def _lacking(
+    conn: Conn, organization_id: UUID, campaign: CampaignRow, workflow: Workflow, now: datetime
+) -> tuple[int, tuple[Lacking, ...]]:
+    """Return how many leads there are, and the variables that some of them have no value for."""
+    columns = await list_columns(conn, organization_id, campaign.list_id) or set()
+    wanted = needs(workflow, columns, campaign.inmail_subject)
+    leads, counts = await lacking(
+        conn,
+        organization_id,
+        campaign.id,
+        [sources(need.variable, columns | {*OWN}) for need in wanted],
+        now=now,
+    )
+    return leads, tuple(
+        Lacking(need.variable, count, need.needed_by, need.replaced_by)
+        for need, count in zip(wanted, counts, strict=True)
+        if count
     )
 
 

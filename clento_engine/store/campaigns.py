@@ -45,7 +45,7 @@ from clento_engine.store.literals import (
 )
 from clento_engine.store.moves import count_enrolled
 from clento_engine.store.rows import RULES
-from clento_engine.store.suppressions import suppressions_of
+from clento_engine.store.suppressions import CONTACTABLE
 
 _USUAL_PACE = Pace()
 ENROLLED = "Enrolled"  # the event that tells what was known of a lead already
@@ -286,13 +286,7 @@ insert into campaign_executions (organization_id, campaign_id, lead_id, account_
 select p.organization_id, c.id, p.id, s.account_id, c.workflow_version_id, 'waiting', {STARTS},
        %(start_at)s, t.provider_id, t.connected_at is not null, t.replied_at is not null
   from campaigns c
-  join (select l.organization_id, l.id, l.list_id,
-               row_number() over (order by l.row_number, l.id) - 1 as place
-          from leads l
-         where l.organization_id = %(organization_id)s
-           and l.list_id = (select list_id from campaigns
-                             where organization_id = %(organization_id)s and id = %(campaign_id)s)
-           and not exists (select from ({suppressions_of("l")}) x)) p
+  join {CONTACTABLE} p
     on p.organization_id = c.organization_id and p.list_id = c.list_id
   join (select s.organization_id, s.account_id, s.position, count(*) over () as senders
           from campaign_senders s

@@ -78,3 +78,15 @@ async def lead_lists(conn: AsyncConnection[Any], organization_id: UUID) -> list[
             (organization_id,),
         )
         return await cursor.fetchall()
+
+
+async def saved_columns(
+    conn: AsyncConnection[Any], organization_id: UUID, list_id: UUID
+) -> tuple[str, ...]:
+    """Return the columns that the list's files had, as the claim reads them."""
+    cursor = await conn.execute(
+        "select columns from lead_lists where organization_id = %s and id = %s",
+        (organization_id, list_id),
+    )
+    row = await cursor.fetchone()
+    return () if row is None else tuple(row[0])

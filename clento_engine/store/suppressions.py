@@ -61,6 +61,17 @@ def suppressions_of(lead: str, *ids: str) -> str:
     )
 
 
+# Whom a campaign's list has that may be contacted, each with the place at which senders are dealt.
+CONTACTABLE = f"""
+       (select l.organization_id, l.id, l.list_id,
+               row_number() over (order by l.row_number, l.id) - 1 as place
+          from leads l
+         where l.organization_id = %(organization_id)s
+           and l.list_id = (select list_id from campaigns
+                             where organization_id = %(organization_id)s and id = %(campaign_id)s)
+           and not exists (select from ({suppressions_of("l")}) x))"""
+
+
 _ADD = """
 insert into suppressions as x (organization_id, kind, value, reason, expires_at, created_at)
 values (%(organization_id)s, %(kind)s,

@@ -15,11 +15,11 @@ import pytest
 
 from clento_engine.domain.account import Tier
 from clento_engine.domain.editor import Compiled, read_workflow
-from clento_engine.domain.finding import Severity
+from clento_engine.domain.finding import Allowance, Severity
 from clento_engine.domain.operation import Operation
 from clento_engine.domain.readiness import check_ready
 from clento_engine.domain.template import Rendered, compose, render
-from clento_engine.domain.workflow import Branch, Edge, Node, Workflow
+from clento_engine.domain.workflow import Branch, Edge, Node, Workflow, from_json, to_json
 
 SAMPLES = Path(__file__).parent / "test_editor_samples"
 OUTREACH = Path(__file__).parents[2] / "examples" / "outreach.json"
@@ -369,7 +369,9 @@ def test_delays_are_read_in_every_form(data: Json, delay: timedelta) -> None:
 
 
 @pytest.mark.parametrize("data", [{}, None, {"delay": None}, {"delayData": {"unit": "d"}}])
-def test_a_missing_delay_is_none_and_for_a_waiting_window_ten_days(data: Json | None) -> None:
+def test_a_missing_delay_is_what_the_editor_shows_and_for_a_waiting_window_ten_days(
+    data: Json | None,
+) -> None:
     nodes = [action("v"), action("r", "send_connection_request"), action("w", "withdraw_request")]
     flags = {"isConditionalPath": True, "isPositive": False}
     edges: list[Json] = [
@@ -382,7 +384,7 @@ def test_a_missing_delay_is_none_and_for_a_waiting_window_ten_days(data: Json | 
         (Severity.WARNING, "r", "edges[1].data.delayData"),
     ]
     assert result.workflow is not None
-    assert result.workflow.nodes["v"].edges == (Edge("r", timedelta(0)),)
+    assert result.workflow.nodes["v"].edges == (Edge("r", 15 * MINUTE),)
     assert result.workflow.nodes["r"].edges == (Edge("w", 10 * DAY, Branch.NOT_ACCEPTED),)
 
 
@@ -394,12 +396,24 @@ def test_a_waiting_window_of_nothing_is_taken_for_a_missing_one() -> None:
     assert result.workflow.nodes["r"].edges == (Edge("w", 10 * DAY, Branch.NOT_ACCEPTED),)
 
 
-def test_a_waiting_window_of_minutes_is_kept_and_warned_of() -> None:
+@pytest.mark.parametrize(("delay", "unit"), [(15, "m"), (23, "h"), (1, "s")])
+def test_a_waiting_window_of_less_than_a_day_is_unready_unless_it_is_allowed(
+    delay: int, unit: str
+) -> None:
     nodes = [action("r", "send_connection_request"), action("w", "withdraw_request")]
-    result = read_workflow(document(nodes, [not_accepted("r", "w", 15, "m")]))
-    assert problems(result) == [(Severity.WARNING, "r", "edges[0].data.delayData.delay")]
-    assert result.workflow is not None
-    assert result.workflow.nodes["r"].edges == (Edge("w", 15 * MINUTE, Branch.NOT_ACCEPTED),)
+    saved = document(nodes, [not_accepted("r", "w", delay, unit)])
+    result = read_workflow(saved)
+    assert problems(result) == [(Severity.UNREADY, "r", "edges[0].data.delayData.delay")]
+    assert result.findings[0].allowance is Allowance.SHORT_WINDOW
+    told = read_workflow(saved, {"r": [Allowance.SHORT_WINDOW]})
+    assert problems(told) == [(Severity.WARNING, "r", "edges[0].data.delayData.delay")]
+    assert told.workflow is not None
+    assert told.workflow.nodes["r"].edges[0].delay < DAY
+
+
+def test_a_waiting_window_of_a_day_is_ready() -> None:
+    nodes = [action("r", "send_connection_request"), action("w", "withdraw_request")]
+    assert read_workflow(document(nodes, [not_accepted("r", "w", 24, "h")])).findings == ()
 
 
 @pytest.mark.parametrize(
@@ -453,11 +467,55 @@ def test_an_invitation_without_a_note_is_allowed() -> None:
 
 
 @pytest.mark.parametrize("flag", ["useAI", "configureWithAI"])
-def test_a_text_beside_an_ai_flag_is_used_and_mentioned(flag: str) -> None:
-    result = alone(action("a", "send_followup", customMessage="Hi", **{flag: True}))
-    assert problems(result) == [(Severity.WARNING, "a", "data.config.customMessage")]
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [
+        ("comment_post", "customComment"),
+        ("send_connection_request", "customMessage"),
+        ("send_invite", "message"),
+        ("send_followup", "customMessage"),
+        ("send_inmail", "message"),
+    ],
+)
+def test_a_text_beside_an_ai_flag_is_a_preview_until_it_is_allowed(
+    kind: str, key: str, flag: str
+) -> None:
+    saved = action("a", kind)
+    saved["data"]["config"] = {key: "Hi", flag: True}
+    result = alone(saved)
+    assert problems(result) == [(Severity.UNREADY, "a", f"data.config.{key}")]
+    assert result.findings[0].allowance is Allowance.SAVED_TEXT
+    allowed = read_workflow(document([saved], []), {"a": [Allowance.SAVED_TEXT]})
+    assert problems(allowed) == [(Severity.WARNING, "a", f"data.config.{key}")]
+    assert allowed.workflow is not None
+    assert allowed.workflow.nodes["a"].text == "Hi"
+
+
+def test_what_is_allowed_at_one_node_is_not_at_another() -> None:
+    saved = document(
+        [
+            action("a", "send_followup", customMessage="Hi", useAI=True),
+            action("b", "send_followup", customMessage="Hi", useAI=True),
+        ],
+        [edge("a", "b")],
+    )
+    result = read_workflow(saved, {"b": [Allowance.SAVED_TEXT, Allowance.TEXT]})
+    assert [(f.severity, f.node_id) for f in result.findings] == [
+        (Severity.UNREADY, "a"),
+        (Severity.WARNING, "b"),
+    ]
     assert result.workflow is not None
-    assert result.workflow.nodes["a"].text == "Hi"
+    kept = from_json(to_json(result.workflow))
+    assert kept == result.workflow
+    assert [node.allowed for node in kept.nodes.values()] == [
+        (),
+        (Allowance.SAVED_TEXT, Allowance.TEXT),
+    ]
+
+
+def test_an_allowance_for_a_node_that_is_not_there_is_an_error() -> None:
+    result = read_workflow(document([action("a")], []), {"b": [Allowance.TEXT]})
+    assert problems(result) == [(Severity.ERROR, None, "nodes")]
 
 
 def test_the_unused_ai_assistant_means_nothing() -> None:
@@ -569,12 +627,13 @@ def test_data_and_config_that_are_no_objects_are_errors() -> None:
     assert errors(document([action("a"), placeholder("p")], [wrong])) == [("a", "edges[0].data")]
 
 
-def test_an_edge_to_or_from_nowhere_is_an_error() -> None:
-    edges = [edge("a", "gone"), edge("gone", "a"), {"source": "a"}]
-    assert errors(document([action("a")], edges)) == [
-        ("a", "edges[0].target"),
-        (None, "edges[1].source"),
-        ("a", "edges[2].target"),
+def test_an_edge_to_nowhere_is_an_error_and_one_from_nowhere_is_nothing() -> None:
+    edges = [edge("a", "gone"), edge("gone", "a"), {"source": "a"}, {"target": "a"}]
+    assert problems(read_workflow(document([action("a")], edges))) == [
+        (Severity.WARNING, None, "edges[1].source"),
+        (Severity.ERROR, "a", "edges[2].target"),
+        (Severity.ERROR, None, "edges[3].source"),
+        (Severity.ERROR, "a", "edges[0].target"),
     ]
 
 
@@ -596,10 +655,10 @@ def test_a_second_first_node_is_an_error() -> None:
     assert errors(document(nodes, [edge("a", "b"), edge("c", "b")])) == [("c", "edges")]
 
 
-def test_nodes_no_path_reaches_are_errors() -> None:
-    nodes = [action("a"), action("b"), action("c"), placeholder("p")]
-    edges = [edge("a", "p"), edge("p", "b"), edge("b", "c")]
-    assert errors(document(nodes, edges)) == [("b", "edges"), ("c", "edges")]
+def test_of_nodes_no_path_reaches_the_first_is_the_error() -> None:
+    nodes = [action("a"), action("b"), action("c"), action("d")]
+    edges = [edge("b", "c"), edge("c", "d")]
+    assert errors(document(nodes, edges)) == [("b", "edges")]
 
 
 def test_two_plain_edges_out_of_one_node_are_an_error() -> None:
@@ -611,12 +670,15 @@ def test_mixed_flags_out_of_a_node_that_is_no_request_are_an_error_that_says_so(
     nodes = [action("a"), action("b"), action("c")]
     result = read_workflow(document(nodes, [accepted("a", "b"), not_accepted("a", "c")]))
     assert problems(result) == [(Severity.ERROR, "a", "edges")]
-    assert "some of them marked as branches" in result.findings[0].problem
+    assert "b and c, and only a connection request branches" in result.findings[0].problem
 
 
-def test_a_step_and_an_end_after_one_node_are_an_error() -> None:
+def test_an_end_beside_a_step_is_nothing() -> None:
     nodes = [action("a"), action("b"), placeholder("p")]
-    assert errors(document(nodes, [edge("a", "b"), edge("a", "p")])) == [("a", "edges")]
+    result = read_workflow(document(nodes, [edge("a", "p"), edge("a", "b")]))
+    assert result.findings == ()
+    assert result.workflow is not None
+    assert result.workflow.nodes["a"].edges == (Edge("b", DAY),)
 
 
 def test_two_ends_after_one_node_are_one() -> None:
@@ -641,9 +703,32 @@ def test_two_plain_edges_out_of_a_request_are_an_error() -> None:
     assert errors(document(nodes, [edge("r", "a"), edge("r", "b")])) == [("r", "edges")]
 
 
-def test_plain_and_conditional_edges_out_of_a_request_are_an_error() -> None:
+@pytest.mark.parametrize(
+    ("flagged", "other"),
+    [(accepted, Branch.NOT_ACCEPTED), (not_accepted, Branch.ACCEPTED)],
+)
+def test_an_unflagged_edge_beside_one_branch_is_the_other(flagged: Any, other: Branch) -> None:
     nodes = [action("r", "send_connection_request"), action("a"), action("b")]
-    assert errors(document(nodes, [edge("r", "a"), accepted("r", "b")])) == [("r", "edges")]
+    result = read_workflow(document(nodes, [edge("r", "a", 3), flagged("r", "b", 4)]))
+    assert problems(result) == [(Severity.WARNING, "r", "edges[0].data")]
+    assert result.workflow is not None
+    assert result.workflow.nodes["r"].edge(other) == Edge("a", 3 * DAY, other)
+
+
+def test_an_unflagged_edge_beside_both_branches_is_an_error() -> None:
+    nodes = [
+        action(name, "send_connection_request" if name == "r" else "webhook") for name in "rabc"
+    ]
+    edges = [edge("r", "a"), accepted("r", "b"), not_accepted("r", "c")]
+    assert errors(document(nodes, edges)) == [("r", "edges")]
+
+
+def test_an_unflagged_end_beside_a_branch_is_nothing() -> None:
+    nodes = [action("r", "send_connection_request"), action("b"), placeholder("p")]
+    result = read_workflow(document(nodes, [edge("r", "p"), accepted("r", "b")]))
+    assert result.findings == ()
+    assert result.workflow is not None
+    assert [edge.branch for edge in result.workflow.nodes["r"].edges] == [Branch.ACCEPTED]
 
 
 @pytest.mark.parametrize(

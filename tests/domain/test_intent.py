@@ -11,6 +11,7 @@ from clento_engine.domain import execution as ex
 from clento_engine.domain.account import Tier
 from clento_engine.domain.execution import Event, Execution
 from clento_engine.domain.failure import Means, Skip
+from clento_engine.domain.finding import Allowance
 from clento_engine.domain.intent import Intent, Person, intent
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.workflow import Node
@@ -196,3 +197,57 @@ def test_a_preparation_carries_no_text_and_one_unit(at: Operation) -> None:
 
 def test_a_webhook_sends_nothing_to_the_person() -> None:
     assert made(Operation.WEBHOOK) == ex.Done()
+
+
+# A second look
+
+
+WRITES = [operation for operation in ANY if operation.traits.sends_text]
+
+
+@pytest.mark.parametrize("operation", WRITES)
+@pytest.mark.parametrize(
+    ("text", "piece"),
+    [
+        ("Hi {first_name}", "{first_name}"),  # saved before anybody looked
+        ("Hi {{first_name}} <b>there</b>", "<b>"),
+        ("#{{first_name}}#", "#{{first_name}}#"),
+    ],
+)
+def test_what_is_left_over_in_a_text_is_not_sent(
+    operation: Operation, text: str, piece: str
+) -> None:
+    found = made(operation, text)
+    assert isinstance(found, ex.Missing)
+    assert found.reason.startswith("the text is not as it is meant: ")
+    assert piece in found.reason
+
+
+def test_what_a_leads_value_leaves_in_a_text_or_subject_is_not_sent() -> None:
+    damaged = replace(ADA, fields={"first_name": "JosÃ©"})
+    assert made(Operation.SEND_FOLLOWUP, person=damaged) == ex.Missing(
+        'the text is not as it is meant: "JosÃ©" is damaged'
+    )
+    assert made(Operation.SEND_INMAIL, "Hello", person=damaged) == ex.Missing(
+        'the subject is not as it is meant: "JosÃ©" is damaged'
+    )
+
+
+def test_a_text_that_is_allowed_is_sent_as_it_is() -> None:
+    allowed = {"allowed": (Allowance.TEXT,)}
+    sent = made(Operation.SEND_INMAIL, "echo %PATH%", subject="<b>", node=allowed)
+    assert isinstance(sent, Intent)
+    assert (sent.text, sent.subject) == ("echo %PATH%", "<b>")
+    other = made(Operation.SEND_FOLLOWUP, "echo %PATH%", node={"allowed": (Allowance.SAVED_TEXT,)})
+    assert isinstance(other, ex.Missing)
+
+
+def test_spintax_reads_the_same_for_a_lead_at_every_try_and_differs_between_leads() -> None:
+    text = "{Hi|Hello|Hey} {{first_name}}, {a|b|c}"
+    tries = [made(Operation.SEND_FOLLOWUP, text, run=replace(RUN, attempt=n)) for n in range(3)]
+    assert len({each.text for each in tries if isinstance(each, Intent)}) == 1
+    leads = [
+        made(Operation.SEND_FOLLOWUP, text, run=replace(RUN, lead_id=UUID(int=n)))
+        for n in range(60)
+    ]
+    assert len({each.text for each in leads if isinstance(each, Intent)}) == 9

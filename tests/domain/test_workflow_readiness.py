@@ -1,12 +1,13 @@
 """Whether a workflow can run with the senders, webhooks and columns of a campaign."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from clento_engine.domain.account import Tier
-from clento_engine.domain.finding import Finding, Severity
+from clento_engine.domain.finding import Allowance, Finding, Severity
 from clento_engine.domain.operation import Operation
 from clento_engine.domain.reach import PUBLIC, Reach, read_reach
 from clento_engine.domain.readiness import check_ready, skip_unready
@@ -125,10 +126,18 @@ def test_an_unknown_variable_with_a_fallback_everywhere_is_only_a_warning() -> N
     assert [severity for severity, _, _ in both] == [Severity.ERROR]
 
 
-def test_square_brackets_that_look_like_a_variable_are_warned_of() -> None:
-    [(severity, _, problem)] = check(message("Hi [frist_name] [sic] [first_name]"), columns=[])
-    assert severity is Severity.WARNING
-    assert problem.startswith("[frist_name] looks like a variable")
+def test_square_brackets_that_look_like_a_variable_are_an_error_once_no_column_is_called_so() -> (
+    None
+):
+    text = "Hi [frist_name] [sic] [first_name] [city]"
+    [(severity, _, problem), (_, _, gap)] = check(message(text), columns=[])
+    assert severity is Severity.ERROR
+    assert problem == '"[frist_name]" is another tool\'s variable'
+    assert gap == '"[city]" is a gap that nobody filled'
+    assert check(message(text), columns=["Frist name", "city"]) == []
+    assert check(message(text), columns=None) == []
+    allowed = replace(message(text), allowed=(Allowance.TEXT,))
+    assert {severity for severity, _, _ in check(allowed, columns=[])} == {Severity.WARNING}
 
 
 def test_a_node_that_is_passed_over_is_not_checked() -> None:

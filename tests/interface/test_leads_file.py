@@ -479,7 +479,7 @@ def test_the_examples_are_made_again_byte_for_byte(tmp_path: Path, example: str,
     again = tmp_path / "leads.csv"
     script = ROOT / "scripts" / "make_leads.py"
     environment = {**os.environ, "PYTHONHASHSEED": "7"}
-    make = [sys.executable, script, "--rows", rows, "--out", again]
+    make = [sys.executable, str(script), "--rows", rows, "--out", str(again)]
     subprocess.run(make, check=True, env=environment)
     content = again.read_bytes()
     assert content == (ROOT / "examples" / example).read_bytes()

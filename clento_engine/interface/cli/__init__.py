@@ -100,16 +100,20 @@ COMMANDS: Mapping[str, Command | Group] = {
         "Workflow files, as the editors save them.",
         {
             "validate": Command("workflow:validate", "Report every problem of a workflow file."),
+            "convert": Command(
+                "workflow:convert", "Rewrite what other tools left in a file's texts."
+            ),
             "show": Command("workflow:show", "Draw a workflow file as a tree."),
         },
     ),
     "campaign": Group(
         "Campaigns: made, started, paused, watched.",
         {
-            "create": Command("campaign:create", "Create a campaign as a draft."),
-            "start": Command(
-                "campaign:start", "Start a draft: every lead of its list is enrolled."
+            "create": Command("launch:create", "Create a campaign as a draft."),
+            "preview": Command(
+                "launch:preview", "Show the exact texts that leads would get, node by node."
             ),
+            "start": Command("launch:start", "Start a draft: every lead of its list is enrolled."),
             "pause": Command("campaign:pause", "Pause a running campaign."),
             "resume": Command("campaign:resume", "Let a paused campaign go on."),
             "stop": Command("campaign:stop", "End a campaign for good."),

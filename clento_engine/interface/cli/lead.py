@@ -222,6 +222,11 @@ def replay(
         ctx.exit(1)
 
 
+async def found_leads(here: Here, lead: str) -> list[FoundLead]:
+    """Return the leads of that name, one of each list.  Raises Refused when there is none."""
+    return (await _found(here, lead, None))[0]
+
+
 async def _found(
     here: Here, lead: str, campaign: str | None
 ) -> tuple[list[FoundLead], UUID | None]:

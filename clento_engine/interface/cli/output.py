@@ -16,6 +16,7 @@ import click
 
 from clento_engine.domain.finding import Finding
 from clento_engine.domain.workflow import duration
+from clento_engine.interface.cli.allowing import option_for
 
 WIDTH_OF_A_FILE = 200  # columns, where no terminal says how many it has
 
@@ -112,6 +113,8 @@ def _fix(finding: Finding) -> str:
     """Say what to do, by the command that does it where there is one."""
     if finding.field == "webhookId" and finding.subject is not None:
         return f"run: clento webhook add --id {shlex.quote(finding.subject)} --url https://…"
+    if (option := option_for(finding)) is not None:
+        return f"{finding.fix}; where it is meant, say {option}"
     return finding.fix
 
 

@@ -156,7 +156,7 @@ async def _start(
     conn: Conn, organization_id: UUID, plan: Plan, now: datetime
 ) -> tuple[Started, Workflow]:
     """Create and start the campaign; the workflow as it runs, without the nodes passed over."""
-    await create(conn, organization_id, plan, reach=LOCAL)
+    await create(conn, organization_id, plan, now=now, reach=LOCAL)
     started = await start(
         conn,
         organization_id,
