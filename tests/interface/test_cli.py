@@ -260,6 +260,8 @@ def test_an_account_is_added_listed_paused_and_resumed(clento: Clento) -> None:
     [
         (["--tier", "gold", "--zone", "UTC"], "'gold' is not one of"),
         (["--tier", "free", "--zone", "Europe/Berln"], "Europe/Berlin"),
+        (["--tier", "free", "--zone", "localtime"], "no place's"),
+        (["--tier", "free", "--zone", ""], "unknown time zone"),
         (["--tier", "free", "--zone", "UTC", "--established", "--warm-up-days", "3"], "contradict"),
         (["--tier", "free"], "--zone"),
     ],
@@ -267,6 +269,17 @@ def test_an_account_is_added_listed_paused_and_resumed(clento: Clento) -> None:
 def test_a_bad_account_is_a_usage_error(clento: Clento, more: list[str], says: str) -> None:
     words = ("account", "add", "--unipile-id", "x", "--name", "Lea", *more)
     assert says in clento(*words, status=2).err
+
+
+def test_a_zone_that_is_a_fixed_offset_is_warned_of(peopled: Clento) -> None:
+    words = ("account", "add", "--name", "Bo", "--tier", "free", "--json", "--unipile-id")
+    said = peopled(*words, "acc-2", "--zone", "Etc/GMT+5")
+    assert said.json["name"] == "Bo"
+    assert "warning: Etc/GMT+5 is a fixed offset" in said.err
+    assert "five hours behind" in said.err
+    assert peopled(*words, "acc-3", "--zone", "Asia/Kolkata").err == ""
+    assert "UTC is a fixed offset" in peopled.draft(VISIT, "spring", "--zone", "UTC").err
+    assert peopled.draft(VISIT, "autumn").err == ""
 
 
 def test_an_account_that_is_there_or_not_is_said(clento: Clento) -> None:
@@ -615,6 +628,8 @@ def test_what_a_campaign_cannot_do_is_said(peopled: Clento) -> None:
         (["--hours", "Mon 18:00-09:00"], "cross midnight"),
         (["--hours", "Mon 09:00-18:00; zone UTC", "--zone", "Europe/Berlin"], "one zone"),
         (["--zone", "Mars/Base"], "unknown time zone"),
+        (["--zone", "posix/Europe/Berlin"], "no place's"),
+        (["--hours", "Mon 09:00-18:00; zone Factory"], "no place's"),
         (["--holidays", "XX"], "unknown holidays"),
         (["--max-duration", "30"], "30s, 15m, 2h, 10d"),
         (["--max-duration", "0d"], "no time at all"),

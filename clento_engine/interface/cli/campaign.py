@@ -14,11 +14,19 @@ from clento_engine.domain.finding import Severity
 from clento_engine.domain.schedule import parse_hours
 from clento_engine.domain.workflow import Workflow
 from clento_engine.interface.cli.document import name_of, read_document
-from clento_engine.interface.cli.output import Table, answer, finding_lines, moment
+from clento_engine.interface.cli.output import Table, answer, finding_lines, moment, note
 from clento_engine.interface.cli.session import Here, json_option, org_option, within
 from clento_engine.interface.cli.standing import standing_data, standing_lines
 from clento_engine.interface.cli.status import silence, sweep_warning
-from clento_engine.interface.cli.values import A_DAY, BEGINNING, DURATION, LASTING, NAME, ZONE
+from clento_engine.interface.cli.values import (
+    A_DAY,
+    BEGINNING,
+    DURATION,
+    LASTING,
+    NAME,
+    ZONE,
+    zone_warnings,
+)
 from clento_engine.interface.cli.waiting import settled, still_in_flight
 from clento_engine.runtime import launch
 from clento_engine.runtime.errors import Over
@@ -155,6 +163,8 @@ def create(
         *finding_lines(made.findings),
         f"created {made.name} as a draft: `clento campaign start {made.name}` starts it",
     )
+    for warning in zone_warnings(working_hours.zone):
+        note(f"warning: {warning}")
 
 
 @click.command()
