@@ -62,6 +62,7 @@ _REPLACED = "\ufffd"
 _TWO_FOREIGN = re.compile(r"[^\x00-\x7f]{2}|[ÂÃÐÑâ]|[\x80-\x9f]")
 
 _LETTER = re.compile(r"[^\W\d_]")
+_PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9 '(),-]*")
 _LOST_LETTER = re.compile(r"[^\W\d_]\?[^\W\d_]")
 
 # Emoji and the signs that join and colour them; not © ® ™, which companies have in their names.
@@ -89,8 +90,10 @@ _LONGEST_WORD = 40
 
 def is_nothing(text: str) -> bool:
     """Whether a value says that there is none: `N/A`, `undefined`, `(none)`, `--`, `#REF!`."""
-    if len(text) > _LONGEST_WORD or text in _PEOPLES:
+    if len(text) > _LONGEST_WORD:
         return False
+    if text[:1].isalnum() and text[-1:].isalnum():  # most values, and nothing around them
+        return text.casefold() in NOTHING and text not in _PEOPLES
     bare = text.strip(_AROUND).casefold()
     if bare in _BRACKETED:
         return text[:1] in "([<{"
@@ -141,6 +144,16 @@ def _lost_letter(text: str) -> str | None:
 
 def _placeholder(text: str) -> str | None:
     return "LinkedIn's own placeholder" if "inked" in text and is_hidden_member(text) else None
+
+
+def is_plainly_a_name(text: str) -> bool:
+    """Whether a text is a name at the first glance: what most are, and quick to say."""
+    return (
+        (text.isalpha() or _PLAIN_NAME.fullmatch(text) is not None)
+        and "inked" not in text
+        and text.isascii()
+        and text.casefold() not in NOTHING
+    )
 
 
 def is_hidden_member(name: str) -> bool:
