@@ -294,6 +294,11 @@ def test_a_number_of_another_system_is_nobodys_name(number: str) -> None:
     assert isinstance(member_id(number), Rejected)
 
 
+@pytest.mark.parametrize("slug", ["44123", "5f2b1c9e8a7d6c5b4a3f2e1d", "007"])
+def test_in_an_address_a_number_is_somebodys_name(slug: str) -> None:
+    assert key(f"https://www.linkedin.com/in/{slug}") == slug
+
+
 def test_only_linkedins_own_ids_are_ids() -> None:
     assert member_id(A_PROVIDER_ID) == identity(A_PROVIDER_ID)
     assert isinstance(member_id("lea-moreau"), Rejected)
