@@ -141,7 +141,7 @@ class WorkingHours:
     def checked(self) -> Self:
         """Return the hours themselves; raises ValueError for an unknown zone or holiday code."""
         if self.zone:
-            _zone(self.zone)
+            time_zone(self.zone)
         if self.holidays:
             _holidays(self.holidays, 2026)  # any year: the code is what is checked
         return self
@@ -271,7 +271,7 @@ def _offsets_of_day(zone: str, ordinal: int) -> tuple[tuple[datetime, datetime, 
     zoneinfo does not tell its changes, so the day is asked hour by hour, and an hour in which the
     offset changes by halves, down to the second: changes are at whole seconds, hours apart.
     """
-    info = _zone(zone)
+    info = time_zone(zone)
 
     def offset(at: datetime) -> timedelta:
         return at.astimezone(info).utcoffset() or timedelta(0)
@@ -294,8 +294,27 @@ def _offsets_of_day(zone: str, ordinal: int) -> tuple[tuple[datetime, datetime, 
     return tuple(pieces)
 
 
+# What each host has as its own, and what stands for no place at all; copies of all zones, some of
+# them with leap seconds, lie below the two folders.
+_HOSTS_OWN = re.compile(r"(?:localtime|posixrules|factory)|(?:posix|right)/.*", re.IGNORECASE)
+_FIXED = frozenset(
+    {"EST", "GMT", "GMT+0", "GMT-0", "GMT0", "Greenwich", "HST", "MST", "UCT", "UTC", "Universal"}
+    | {"Zulu"}
+)
+
+
 @lru_cache(maxsize=1024)
-def _zone(name: str) -> ZoneInfo:
+def time_zone(name: str) -> ZoneInfo:
+    """Return the zone of a place.
+
+    Raises ValueError, with what to write, for a name that nobody knows and for one that means
+    another zone on each host, or none: hours read in it would be no promise.
+    """
+    if _HOSTS_OWN.fullmatch(name):
+        raise ValueError(
+            f"time zone {name!r} is no place's: it means what a host has there, or nothing; write "
+            "a name of the IANA list, such as Europe/Berlin"
+        )
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):  # unknown; not a name at all; a folder, such as Europe
@@ -304,6 +323,11 @@ def _zone(name: str) -> ZoneInfo:
         raise ValueError(
             f"unknown time zone {name!r}: write a name of the IANA list, such as {fix}"
         ) from None
+
+
+def is_fixed_offset(zone: str) -> bool:
+    """Whether a zone is an offset by name, no place: nobody's clock there is put forward."""
+    return zone in _FIXED or zone.startswith("Etc/")
 
 
 @lru_cache(maxsize=1024)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from msgspec import Struct
 
 from clento_engine.domain.authorship import digest
-from clento_engine.domain.lead import Identity, identity
+from clento_engine.domain.lead import PROFILE, Identity, identity
 from clento_engine.domain.opt_out import is_opt_out
 from clento_engine.domain.outside import is_id
 from clento_engine.provider.port import Message
@@ -281,7 +281,8 @@ def _id(value: object) -> str | None:
 
 def _slug(value: object) -> str | None:
     """Return a public identifier in the one spelling that leads are stored in."""
-    named = identity(_id(value))
+    slug = _id(value)
+    named = identity(slug and PROFILE + slug)  # bare, one of digits would be no name
     return named.public_identifier if isinstance(named, Identity) else None
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from msgspec import Struct, json
 
@@ -23,7 +22,7 @@ from clento_engine.domain.limits import Caps, Spacing
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.picking import Head, Queue, Step, Unreadable, unreadable
 from clento_engine.domain.report import Basis, Ticket
-from clento_engine.domain.schedule import parse_hours
+from clento_engine.domain.schedule import parse_hours, time_zone
 from clento_engine.domain.workflow import Node, Workflow
 from clento_engine.store.rows import execution, rules
 
@@ -66,7 +65,7 @@ def read_lane(row: Row) -> Lane | Unreadable:
     """Read a row of the claim's lock."""
     organization_id, account_id = row["organization_id"], row["account_id"]
     campaign_id, operation = row["campaign_id"], Operation(row["operation"])
-    zone = _read("the sender's time zone", ZoneInfo, row["time_zone"])
+    zone = _read("the sender's time zone", time_zone, row["time_zone"])
     hours = _read("the campaign's `working_hours`", parse_hours, row["working_hours"])
     if isinstance(zone, Unreadable):
         return zone
@@ -118,7 +117,7 @@ def read_lane(row: Row) -> Lane | Unreadable:
 def _read(what: str, read: Callable[[str], T], value: str) -> T | Unreadable:
     try:
         return read(value)
-    except (ValueError, LookupError, OSError):  # ZoneInfo opens files
+    except (ValueError, LookupError, OSError):  # a zone opens files
         return Unreadable(f"{what} cannot be read: put it right, then lift the hold")
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from clento_engine.domain.lead import Identity, Rejected, email_address, identity
+from clento_engine.domain.lead import Identity, Rejected, email_address, identity, member_id
 
 A_PROVIDER_ID = "ACoAAAcDMMQBODyLwZrRcHYhrkCafURGqva0U4E"
 A_SALES_ID = "ACwAAAcDMMQBODyLwZrRcHYhrkCafURGqva0U4E"
@@ -31,8 +31,10 @@ def is_slug(text: str) -> bool:
         3 <= len(text) <= 100
         and any(sign.isalnum() for sign in text)
         and text == unicodedata.normalize("NFC", text.lower())
-        and text not in ("nan", "none", "null", "undefined", "#n/a")
         and not text.startswith(("acoaa", "adoaa", "acwaa", "ae"))
+        and not text.isdecimal()
+        # hypothesis knows the words of our source
+        and isinstance(identity(f"https://www.linkedin.com/in/{text}"), Identity)
     )
 
 
@@ -228,6 +230,97 @@ def test_a_provider_id_that_lost_its_capitals_is_not_taken_for_a_name() -> None:
     ],
 )
 def test_what_is_no_profile_is_called_what_it_is(value: str | None, word: str) -> None:
+    assert word in problem(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "who"),
+    [
+        ("https://www.linkedin.com/in/anna-p1.", "anna-p1"),
+        ("https://www.linkedin.com/in/anna-p2,", "anna-p2"),
+        ("https://www.linkedin.com/in/anna-p3…", "anna-p3"),
+        ("https://www.linkedin.com/in/anna-p4!)", "anna-p4"),
+        ("https://www.linkedin.com/in/anna-p5’", "anna-p5"),
+        ("see https://www.linkedin.com/in/anna-p6.", "anna-p6"),
+        ("linkedin.com/in/anna-p7;", "anna-p7"),
+        ("https://www.linkedin.com/in/anna-p8&trk=x", "anna-p8"),
+        ("https://www.linkedin.com/in/anna-p9%3Ftrk%3Dx", "anna-p9"),
+        ("[Anna](https://www.linkedin.com/in/anna-q1)", "anna-q1"),
+        ('<a href="https://www.linkedin.com/in/anna-q2">Anna</a>', "anna-q2"),
+        ('=HYPERLINK("https://www.linkedin.com/in/anna-q3","Anna")', "anna-q3"),
+        ('="https://www.linkedin.com/in/anna-q4"', "anna-q4"),
+        ("https://www.linkedin.com/in/anna-q5; https://twitter.com/a", "anna-q5"),
+        ("https://www.linkedin.com/in/anna-q6 | https://linkedin.com/in/Anna-Q6/en", "anna-q6"),
+        ("https://www.linkedin.com/in/anna-q7, https://www.linkedin.com/company/x", "anna-q7"),
+        ("https://www.linkedin.com/in/https://www.linkedin.com/in/anna-q8", "anna-q8"),
+        ("https://www.linkedin.com/in/www.linkedin.com/in/anna-q9", "anna-q9"),
+        ("(https://www.linkedin.com/in/john-(jd))", "john-(jd)"),
+        (f"https://www.linkedin.com/in/{A_PROVIDER_ID}.", A_PROVIDER_ID),
+    ],
+)
+def test_what_a_sentence_or_a_link_puts_around_an_address_is_taken_off(
+    value: str, who: str
+) -> None:
+    assert key(value) == who
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("undefined", "UNKNOWN", "nan", "None", "null", "your-profile", "edit", "linkedin.com"),
+        *("not-available", "n/a", "username", "linkedin-member", "public-profile", "acme.com"),
+    ],
+)
+def test_a_word_for_no_profile_is_nobodys_on_any_route(word: str) -> None:
+    for value in (
+        f"https://www.linkedin.com/in/{word}",
+        f"https://de.linkedin.com/in/{word.upper()}/",
+        f"in/{word}",
+        f"https://www.linkedin.com/in/{word}?x=1",
+        word,
+    ):
+        assert isinstance(identity(value), Rejected), value
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        *("44123", "987654321", "44123.0", "9.87654E+08", "0031x00000AbCdE", "0031x00000AbCdEFAA"),
+        *("5f2b1c9e8a7d6c5b4a3f2e1d", "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed", "recA1b2C3d4E5f6G7"),
+    ],
+)
+def test_a_number_of_another_system_is_nobodys_name(number: str) -> None:
+    assert isinstance(identity(number), Rejected)
+    assert isinstance(member_id(number), Rejected)
+
+
+@pytest.mark.parametrize("slug", ["44123", "5f2b1c9e8a7d6c5b4a3f2e1d", "007"])
+def test_in_an_address_a_number_is_somebodys_name(slug: str) -> None:
+    assert key(f"https://www.linkedin.com/in/{slug}") == slug
+
+
+def test_only_linkedins_own_ids_are_ids() -> None:
+    assert member_id(A_PROVIDER_ID) == identity(A_PROVIDER_ID)
+    assert isinstance(member_id("lea-moreau"), Rejected)
+    assert isinstance(member_id(A_SALES_ID), Rejected)
+    assert member_id("https://www.linkedin.com/in/lea-moreau") == identity("lea-moreau")
+
+
+@pytest.mark.parametrize(
+    ("value", "word"),
+    [
+        ("https://www.linkedin.com/in/a-one; https://www.linkedin.com/in/b-two", "two people"),
+        ("https://www.linkedin.com/in/lea moreau", "signs"),
+        ("see https://www.linkedin.com/in/lea moreau.", "signs"),
+        ("https://www.linkedin.com/in/{{slug}}", "signs"),
+        ("https://www.linkedin.com/in/J\ufffdrg-x", "signs"),
+        (f"https://www.linkedin.com/in/{A_PROVIDER_ID},NAME", "damaged"),
+        ("https://www.linkedin.com/in/lea-moreau" + ")" * 100_000, "too long"),
+        ("https://www.linkedin.com/authwall?u=https://www.linkedin.com/in/lea-moreau", "sign-in"),
+        ("https://www.google.com/url?q=https://www.linkedin.com/in/lea-moreau&sa=D", "not a"),
+    ],
+)
+def test_an_address_that_may_be_somebody_elses_is_refused(value: str, word: str) -> None:
     assert word in problem(value)
 
 

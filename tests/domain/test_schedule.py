@@ -16,6 +16,7 @@ from clento_engine.domain.schedule import (
     Window,
     WorkingHours,
     closes_at,
+    is_fixed_offset,
     is_open,
     opens_at,
     parse_hours,
@@ -282,6 +283,30 @@ def test_hours_that_do_not_open_for_400_days_are_refused(monkeypatch: pytest.Mon
 def test_an_unknown_zone_is_refused_with_a_fix(zone: str) -> None:
     with pytest.raises(ValueError, match=r"unknown time zone .*IANA list, such as \w+/\w+"):
         opens_at(DEFAULT_HOURS, utc("2026-03-02T10:00"), zone)
+
+
+@pytest.mark.parametrize(
+    "zone",
+    [
+        *("localtime", "Localtime", "posixrules", "Factory", "posix/Europe/Berlin", "posix/UTC"),
+        *("right/Europe/Berlin", "Posix/Europe/Berlin"),
+    ],
+)
+def test_a_zone_that_means_the_hosts_or_nothing_is_refused(zone: str) -> None:
+    for ask in (
+        lambda: opens_at(DEFAULT_HOURS, utc("2026-03-02T10:00"), zone),
+        lambda: parse_hours(f"always; zone {zone}"),
+        lambda: WorkingHours.from_json({"always": True, "zone": zone}),
+    ):
+        with pytest.raises(ValueError, match=r"no place's.*IANA list, such as Europe/Berlin"):
+            ask()
+
+
+def test_a_fixed_offset_is_told_from_a_place() -> None:
+    fixed = ("UTC", "GMT", "EST", "MST", "HST", "Zulu", "Etc/GMT+5", "Etc/UTC", "Greenwich")
+    places = ("Europe/Berlin", "Asia/Kolkata", "America/Phoenix", "EST5EDT", "CET", "Iceland")
+    assert all(map(is_fixed_offset, fixed))
+    assert not any(map(is_fixed_offset, places))
 
 
 def test_an_instant_of_another_zone_is_the_same_instant() -> None:

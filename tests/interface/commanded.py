@@ -45,13 +45,16 @@ class Clento:
     folder: Path
     runner: CliRunner = field(default_factory=CliRunner)
 
-    def __call__(self, *words: object, status: int = 0) -> Said:
+    def __call__(self, *words: object, status: int = 0, stdin: bytes | None = None) -> Said:
         """Run a command that ends with `status`; a traceback is never an answer."""
         root = logging.getLogger()
         before, level = root.handlers[:], root.level
         try:
             result = self.runner.invoke(
-                cli, [str(word) for word in words], env={**_NONE, **self.environment}
+                cli,
+                [str(word) for word in words],
+                input=stdin,
+                env={**_NONE, **self.environment},
             )
         finally:
             root.handlers[:] = before

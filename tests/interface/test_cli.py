@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from commanded import BROKEN, GREET, NOTIFY, VISIT, Clento, action
 
+from clento_engine.interface.cli import leads
 from clento_engine.store import met, migrate
 
 NO_TIME = timedelta(microseconds=1)
@@ -260,6 +261,8 @@ def test_an_account_is_added_listed_paused_and_resumed(clento: Clento) -> None:
     [
         (["--tier", "gold", "--zone", "UTC"], "'gold' is not one of"),
         (["--tier", "free", "--zone", "Europe/Berln"], "Europe/Berlin"),
+        (["--tier", "free", "--zone", "localtime"], "no place's"),
+        (["--tier", "free", "--zone", ""], "unknown time zone"),
         (["--tier", "free", "--zone", "UTC", "--established", "--warm-up-days", "3"], "contradict"),
         (["--tier", "free"], "--zone"),
     ],
@@ -267,6 +270,17 @@ def test_an_account_is_added_listed_paused_and_resumed(clento: Clento) -> None:
 def test_a_bad_account_is_a_usage_error(clento: Clento, more: list[str], says: str) -> None:
     words = ("account", "add", "--unipile-id", "x", "--name", "Lea", *more)
     assert says in clento(*words, status=2).err
+
+
+def test_a_zone_that_is_a_fixed_offset_is_warned_of(peopled: Clento) -> None:
+    words = ("account", "add", "--name", "Bo", "--tier", "free", "--json", "--unipile-id")
+    said = peopled(*words, "acc-2", "--zone", "Etc/GMT+5")
+    assert said.json["name"] == "Bo"
+    assert "warning: Etc/GMT+5 is a fixed offset" in said.err
+    assert "five hours behind" in said.err
+    assert peopled(*words, "acc-3", "--zone", "Asia/Kolkata").err == ""
+    assert "UTC is a fixed offset" in peopled.draft(VISIT, "spring", "--zone", "UTC").err
+    assert peopled.draft(VISIT, "autumn").err == ""
 
 
 def test_an_account_that_is_there_or_not_is_said(clento: Clento) -> None:
@@ -443,6 +457,68 @@ def largest_file(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+def test_three_bad_rows_of_ten_thousand_cost_three(clento: Clento) -> None:
+    rows = [f"Lea,https://www.linkedin.com/in/lea-{number}" for number in range(10_000)]
+    rows[17] = "Lea,https://www.linkedin.com/in/undefined"
+    rows[4_711] = "Lea,https://www.linkedin.com/company/acme"
+    rows[9_999] = 'Lea,"https://www.linkedin.com/in/lea'
+    path = clento.file("many.csv", "\n".join(["First Name,LinkedIn URL", *rows, ""]))
+    told = clento.json("leads", "import", path, "--list", "spring")
+    assert (told["added"], told["good"], told["rejected_rows"]) == (9_997, 9_997, 3)
+    assert [row["row_number"] for row in told["rejected"]] == [18, 4_712, 10_000]
+
+
+def test_standard_input_is_read(clento: Clento) -> None:
+    content = b"First Name,LinkedIn URL\nLea,https://www.linkedin.com/in/lea-moreau\n"
+    words = ("leads", "import", "-", "--list", "spring")
+    assert "1 added" in clento(*words, stdin=content).out
+    assert "the file is empty" in clento(*words, stdin=b"", status=1).err
+    said = clento(*words, stdin=b"x" * (5 << 20), status=1)
+    assert "line 1 has more than 4 MB" in said.err
+
+
+def test_an_import_says_which_column_became_what_and_why(clento: Clento) -> None:
+    path = clento.file(
+        "leads.csv",
+        "Vorname,Seite,Profile ID,Stadt\n"
+        "🚀 Lea,https://www.linkedin.com/in/lea-moreau,44123,Paris\n"
+        "undefined,https://www.linkedin.com/in/hugo-legoff,44124,Brest\n",
+    )
+    words = ("leads", "import", path, "--list", "spring")
+    told = clento.json(*words)
+    assert told["columns"] == {"profile_url": "Seite", "first_name": "Vorname"}
+    assert told["columns_why"]["first_name"] == "by its name"
+    assert told["columns_why"]["profile_url"].startswith("by what it holds: 2 of 2 values")
+    assert "'Profile ID' holds none of LinkedIn's ids" in told["remarks"][0]
+    assert [each["row_number"] for each in told["notes"]] == [1, 2]
+    said = clento(*words, "--keep-emoji")
+    for words_shown in (
+        "by what it holds",
+        "custom fields: profile_id, stadt",
+        "row 2: first_name",
+    ):
+        assert words_shown in said.out
+    assert "emoji" not in said.out
+
+
+def test_a_report_of_any_length_keeps_the_first_and_counts_the_rest(
+    clento: Clento, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leads, "_KEPT", 30)
+    rows = "".join(f"nan,https://www.linkedin.com/in/lea-{number}\n" for number in range(40))
+    bad = "Lea,https://www.linkedin.com/in/undefined\n" * 50
+    path = clento.file("leads.csv", f"First Name,LinkedIn URL\n{rows}{rows}{bad}")
+    words = ("leads", "import", path, "--list", "spring", "--dry-run")
+    told = clento.json(*words)
+    assert (len(told["rejected"]), told["rejected_rows"]) == (30, 50)
+    assert (len(told["duplicates"]), told["duplicate_rows"]) == (30, 40)
+    assert (len(told["notes"]), told["note_count"]) == (30, 40)
+    said = clento(*words)
+    assert "… and 30 more: --json shows them" in said.out
+    assert "… and 20 more notes" in said.out
+    assert "50 rejected, 40 duplicates" in said.out
+
+
 def test_a_dry_run_imports_nothing(clento: Clento) -> None:
     path = clento.file("leads.csv", "LinkedIn URL\nhttps://www.linkedin.com/in/lea-moreau\n")
     told = clento.json("leads", "import", path, "--list", "spring", "--dry-run")
@@ -615,6 +691,8 @@ def test_what_a_campaign_cannot_do_is_said(peopled: Clento) -> None:
         (["--hours", "Mon 18:00-09:00"], "cross midnight"),
         (["--hours", "Mon 09:00-18:00; zone UTC", "--zone", "Europe/Berlin"], "one zone"),
         (["--zone", "Mars/Base"], "unknown time zone"),
+        (["--zone", "posix/Europe/Berlin"], "no place's"),
+        (["--hours", "Mon 09:00-18:00; zone Factory"], "no place's"),
         (["--holidays", "XX"], "unknown holidays"),
         (["--max-duration", "30"], "30s, 15m, 2h, 10d"),
         (["--max-duration", "0d"], "no time at all"),

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,18 +14,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clento_engine.domain.lead import LeadRow
-from clento_engine.interface.leads_file import (
-    Layout,
-    RejectedRow,
-    UnreadableFile,
-    layout,
-    read_leads,
-)
+from clento_engine.domain.missing_value import is_nothing
+from clento_engine.interface.leads.layout import Layout, layout
+from clento_engine.interface.leads.reading import RejectedRow
+from clento_engine.interface.leads.reading import read_leads as read_rows
+from clento_engine.interface.leads.source import UnreadableFile
 
 ROOT = Path(__file__).parents[2]
 LEA = "https://www.linkedin.com/in/lea-moreau"
 HUGO = "https://www.linkedin.com/in/hugo-legoff"
 ZOE = "https://www.linkedin.com/in/zoe-ashgrove"
+
+
+def read_leads(
+    path: Path, mapping: Mapping[str, str] | None = None, encoding: str | None = None
+) -> Iterator[LeadRow | RejectedRow]:
+    return read_rows(path, layout(path, mapping, encoding=encoding))
 
 
 def read(
@@ -436,7 +440,7 @@ def test_every_row_that_a_writer_quotes_properly_comes_back(
     for row, (_, notes) in zip(rows, cells, strict=True):
         assert isinstance(row, LeadRow)
         assert "\x00" not in row.fields.get("notes", "")
-        if notes.isalnum() and notes.isascii() and notes.lower() != "null":
+        if notes.isalnum() and notes.isascii() and not is_nothing(notes):
             assert row.fields == {"notes": notes}
 
 

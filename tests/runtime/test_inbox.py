@@ -226,6 +226,13 @@ async def test_a_person_whose_id_was_never_learned_is_found_by_the_public_identi
     assert (await scene.contact())["provider_id"] == person()
 
 
+async def test_a_public_identifier_of_digits_is_one(conn: Conn, database: Database) -> None:
+    scene = await set_scene(conn, database, learned=False)
+    await conn.execute("update leads set identity = '44123', public_identifier = '44123'")
+    await scene.tell(relation(user_public_identifier="44123"))
+    assert (await scene.run())["connected"]
+
+
 @pytest.mark.parametrize("missing", [None, "", 7, ["x"], "x" * 5000])
 async def test_a_relation_without_a_readable_id_teaches_none(
     conn: Conn, database: Database, missing: object

@@ -70,6 +70,7 @@ async def test_a_workflow_that_cannot_be_read_holds_its_own_leads(
         ("connected_accounts", "time_zone", ""),
         ("connected_accounts", "time_zone", "Europe"),
         ("connected_accounts", "time_zone", "../etc"),
+        ("connected_accounts", "time_zone", "localtime"),
         ("campaigns", "working_hours", ""),
         ("campaigns", "working_hours", "whenever"),
         ("campaigns", "working_hours", "Mon-Fri 09:00-18:00; zone Mars"),

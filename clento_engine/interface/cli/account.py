@@ -9,9 +9,16 @@ import click
 from clento_engine.domain.account import PausedBy, Tier
 from clento_engine.domain.limits import ESTABLISHED, Caps, ramp
 from clento_engine.domain.operation import Budget
-from clento_engine.interface.cli.output import Table, answer
+from clento_engine.interface.cli.output import Table, answer, note
 from clento_engine.interface.cli.session import Here, json_option, org_option, within
-from clento_engine.interface.cli.values import LIMIT, NAME, WINDOWS, ZONE, LimitChange
+from clento_engine.interface.cli.values import (
+    LIMIT,
+    NAME,
+    WINDOWS,
+    ZONE,
+    LimitChange,
+    zone_warnings,
+)
 from clento_engine.interface.cli.waiting import settled, still_in_flight
 from clento_engine.runtime.binding import Added
 from clento_engine.runtime.binding import add as add_bound
@@ -82,6 +89,8 @@ def add(
             until = "the next tick has looked it up at Unipile, since UNIPILE_DSN is not set"
             lines = [f"added {name}, paused until {until}"]
     answer(as_json, data, *lines, "`clento account limits` shows what it may do")
+    for warning in zone_warnings(zone):
+        note(f"warning: {warning}")
 
 
 async def _added(

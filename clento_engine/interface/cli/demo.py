@@ -19,7 +19,7 @@ from clento_engine.interface.cli.values import Value
 from clento_engine.interface.demo.processes import TickerFailed
 from clento_engine.interface.demo.run import Glimpse, Plan, Played, play
 from clento_engine.interface.demo.stage import START, Stage
-from clento_engine.interface.leads_file import layout
+from clento_engine.interface.leads.layout import layout
 
 if TYPE_CHECKING:
     from rich.console import Group

@@ -11,7 +11,7 @@ from clento_engine.config import BadSetting
 from clento_engine.domain.execution import IllegalTransition
 from clento_engine.domain.finding import Finding
 from clento_engine.interface.cli.output import finding_lines, plain, printable
-from clento_engine.interface.leads_file import UnreadableFile
+from clento_engine.interface.leads.source import UnreadableFile
 from clento_engine.runtime.errors import (
     ClockSkew,
     NotAdded,

@@ -17,9 +17,17 @@ from clento_engine.domain.schedule import parse_hours
 from clento_engine.interface.cli.allowing import allow_options, allowed
 from clento_engine.interface.cli.document import name_of, read_document
 from clento_engine.interface.cli.lead import found_leads
-from clento_engine.interface.cli.output import answer, finding_lines, moment
+from clento_engine.interface.cli.output import answer, finding_lines, moment, note
 from clento_engine.interface.cli.session import Here, json_option, org_option, within
-from clento_engine.interface.cli.values import A_DAY, BEGINNING, DURATION, LASTING, NAME, ZONE
+from clento_engine.interface.cli.values import (
+    A_DAY,
+    BEGINNING,
+    DURATION,
+    LASTING,
+    NAME,
+    ZONE,
+    zone_warnings,
+)
 from clento_engine.runtime import launch
 from clento_engine.runtime.errors import Over
 from clento_engine.runtime.previewing import LeadPreview
@@ -152,6 +160,8 @@ def create(
         *_lacking(made, OnMissing(on_missing)),
         f"created {made.name} as a draft: `clento campaign start {made.name}` starts it",
     )
+    for warning in zone_warnings(working_hours.zone):
+        note(f"warning: {warning}")
 
 
 _HELD = {

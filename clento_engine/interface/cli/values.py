@@ -11,7 +11,7 @@ import click
 
 from clento_engine.domain.operation import Budget
 from clento_engine.domain.reach import masked
-from clento_engine.domain.schedule import WorkingHours
+from clento_engine.domain.schedule import is_fixed_offset, time_zone
 
 T = TypeVar("T")
 
@@ -73,8 +73,18 @@ def lasting(text: str) -> timedelta:
 
 def zone(text: str) -> str:
     """Read the name of a time zone."""
-    WorkingHours(always=True, zone=text).checked()
+    time_zone(text)
     return text
+
+
+def zone_warnings(name: str | None) -> list[str]:
+    """Say what a zone that is no place means for working hours."""
+    if name is None or not is_fixed_offset(name):
+        return []
+    turned = ", and its sign is turned round: Etc/GMT+5 is five hours behind"
+    what = f"{name} is a fixed offset, no place: hours read in it ignore summer time"
+    what += turned if name.startswith("Etc/GMT") else ""
+    return [f"{what}; write a place, such as Europe/Berlin, unless it is meant"]
 
 
 def url(text: str) -> str:

@@ -14,7 +14,8 @@ from clento_engine.domain.lead import LeadRow
 from clento_engine.domain.schedule import WorkingHours
 from clento_engine.domain.workflow import Workflow
 from clento_engine.interface.demo.receiver import LOCAL
-from clento_engine.interface.leads_file import RejectedRow, read_leads
+from clento_engine.interface.leads.layout import layout
+from clento_engine.interface.leads.reading import RejectedRow, read_leads
 from clento_engine.runtime.errors import NotReady, Unready
 from clento_engine.runtime.launch import Plan, Started, create, start
 from clento_engine.simulator.remote import RemoteSimulator
@@ -69,7 +70,7 @@ class _Rows:
     count: int = 0
 
     def good(self, path: Path) -> Iterator[LeadRow]:
-        for row in read_leads(path):
+        for row in read_leads(path, layout(path)):
             self.count += 1
             if isinstance(row, RejectedRow):
                 self.rejected.append(row)
