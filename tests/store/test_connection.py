@@ -23,6 +23,8 @@ from clento_engine.store.connection import Unanswered, Unreplicated, snapshot, u
 from clento_engine.store.database import Database, Lost, connect
 from clento_engine.store.server import EmbeddedServer, embedded_server, temporary_server
 
+pytestmark = pytest.mark.direct
+
 Conn = AsyncConnection[Any]
 
 # What a role, a database or another client of a pooler may have set.

@@ -46,13 +46,14 @@ from clento_engine.store.campaigns import (
     stop_campaign,
 )
 from clento_engine.store.claim import MANY_LEADS
-from clento_engine.store.database import Undone, migrations_folder, newest_revision, schema_revision
+from clento_engine.store.database import Undone
 from clento_engine.store.doubtful import take_doubtful
 from clento_engine.store.errors import DatabaseUnavailable
 from clento_engine.store.guessed import Guess, guess, settle_guessed, write_unchanged
 from clento_engine.store.installation import binding, move, stamp
 from clento_engine.store.members import Bound, bind
 from clento_engine.store.pick import AGAIN, Claimed
+from clento_engine.store.schema import migrations_folder, newest_revision, schema_revision
 from clento_engine.store.suppressions import in_flight, suppress
 from clento_engine.store.tables import metadata
 from clento_engine.store.turn import turn

@@ -46,6 +46,7 @@ from clento_engine.simulator.remote import RemoteSimulator
 from clento_engine.store import migrate
 from clento_engine.store.database import Database
 from clento_engine.store.replay import Replayed, replay_walks
+from clento_engine.store.schema import SCHEMA
 from clento_engine.store.server import temporary_server
 from clento_engine.store.turmoil import Cost, commit_lazily, cost, unsettled
 
@@ -269,6 +270,8 @@ async def _rage(
                 "?sslmode=disable&gssencmode=disable",
                 "UNIPILE_DSN": workspace.dsn,
                 "UNIPILE_ACCESS_TOKEN": "storm",
+                "CLENTO_SCHEMA": SCHEMA,
+                "CLENTO_POOLER": "",
                 "CLENTO_WEBHOOK_SECRET": SECRET,
                 "CLENTO_LOG_FORMAT": "json",
                 SETTING: LOCAL,

@@ -29,11 +29,14 @@ from clento_engine.store.errors import (
     CannotDo,
     ChangedMeanwhile,
     DatabaseUnavailable,
+    NeedsSession,
     NobodyToContact,
+    NoRight,
     NotFound,
     Noun,
     SchemaAhead,
     SchemaBehind,
+    SchemaTaken,
     ServerTooOld,
     StillUnknown,
     StillWalked,
@@ -42,6 +45,7 @@ from clento_engine.store.errors import (
     WrongState,
 )
 from clento_engine.store.met import NotKept
+from clento_engine.store.schema import VIEWS
 from clento_engine.store.server import ServerError
 
 FAILED = 1
@@ -133,6 +137,19 @@ def explained(error: BaseException) -> Failure | None:
         case ServerTooOld():
             return Failure(
                 f"this server is PostgreSQL {error.found}", f"{error.needed} or later is needed"
+            )
+        case NoRight():
+            return Failure(
+                f"our role may not use the schema {error.schema}",
+                f"have its owner run: grant usage on schema {error.schema} to the role that"
+                " DATABASE_URL names, or connect as the role that upgraded it",
+            )
+        case SchemaTaken():
+            return Failure(
+                f"the schema {error.schema} of this database holds what is not ours",
+                "set CLENTO_SCHEMA to another name"
+                if error.schema != VIEWS
+                else "use a database of its own: one holds one engine",
             )
         case SchemaAhead():
             return Failure(
@@ -231,6 +248,13 @@ def _cannot(error: CannotDo) -> Failure:
         case StillUnknown():
             return Failure(
                 f"what became of {error.actions:,} of its actions is not known yet", "wait"
+            )
+        case NeedsSession():
+            return Failure(
+                f"{error.what} needs a session of its own, and DATABASE_URL leads through a pooler"
+                " that lends one for a transaction at a time",
+                "run it with DATABASE_URL set to the database's own address (of Supabase the"
+                " direct connection), or CLENTO_POOLER=session if the pooler keeps sessions",
             )
         case ChangedMeanwhile():
             return Failure(f"the {error.noun} was changed at this moment", "look at it again")
