@@ -15,6 +15,7 @@ from psycopg import AsyncConnection
 from psycopg.conninfo import make_conninfo
 from psycopg.errors import (
     DeadlockDetected,
+    DiskFull,
     InsufficientPrivilege,
     LockNotAvailable,
     QueryCanceled,
@@ -78,6 +79,7 @@ Undone = (DeadlockDetected, SerializationFailure)
 # What whoever asked can do something about: try again, or ask for the right to.
 Busy = (LockNotAvailable, QueryCanceled)
 Denied = InsufficientPrivilege
+Full = DiskFull
 Lost = psycopg.OperationalError
 
 # What the other rooms call a connection: they hand it on and never use it themselves.
@@ -186,7 +188,7 @@ class Database:
         try:
             first = await self._first_connection()
         except psycopg.OperationalError as error:
-            raise DatabaseUnavailable(f"PostgreSQL cannot be reached: {error}") from error
+            raise DatabaseUnavailable(_unreachable(error)) from error
         async with first:
             require_server(first.info.server_version)
         await self._pool.open()
@@ -282,7 +284,7 @@ def connect(
     try:
         conn = Retrying(**_patiently(patience, wait))(_connect, conninfo)
     except psycopg.OperationalError as error:
-        raise DatabaseUnavailable(f"PostgreSQL cannot be reached: {error}") from error
+        raise DatabaseUnavailable(_unreachable(error)) from error
     try:
         require_server(conn.info.server_version)
         settings = session_settings(schema=schema, statement_timeout=statement_timeout)
@@ -355,6 +357,11 @@ def _is_passing(error: BaseException) -> bool:
     return isinstance(error, psycopg.OperationalError) and not any(
         lasting in str(error) for lasting in _LASTING
     )
+
+
+def _unreachable(error: psycopg.OperationalError) -> str:
+    """Return why no connection came about, in one line: libpq writes one for each host."""
+    return f"PostgreSQL cannot be reached: {'; '.join(str(error).strip().splitlines())}"
 
 
 def _ms(duration: timedelta) -> str:

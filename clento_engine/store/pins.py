@@ -26,6 +26,13 @@ _ANSWERER = sql.SQL(
     " extract(epoch from current_setting('statement_timeout')::interval)::float8"
 )
 
+# Of what cannot run inside a transaction that we begin: an index made beside those who write.
+_OUTSIDE = sql.SQL(
+    "select set_config('default_transaction_read_only', 'off', false),"
+    " set_config('default_transaction_isolation', 'read committed', false),"
+    " set_config('default_transaction_deferrable', 'off', false)"
+)
+
 _WORD = re.compile(r"(?:\\.|[^\s\\])+", re.DOTALL)  # of `options`: a backslash keeps a space
 
 
@@ -69,7 +76,7 @@ def pins(settings: Mapping[str, str], conninfo: str) -> Pins:
     local = limit.format(sql.SQL("local "), known["statement_timeout"])
     first = sql.SQL("; ").join([local, statement(is_local=True), _ANSWERER])
     lasting = limit.format(sql.SQL(""), known["statement_timeout"])
-    session = sql.SQL("; ").join([lasting, statement(is_local=False)])
+    session = sql.SQL("; ").join([lasting, statement(is_local=False), _OUTSIDE])
     return Pins(
         first.as_bytes(None), statement(is_local=True).as_bytes(None), session.as_bytes(None)
     )
