@@ -30,8 +30,10 @@ from psycopg.copy import AsyncWriter
 from psycopg.errors import (
     Diagnostic,
     FeatureNotSupported,
+    IdleInTransactionSessionTimeout,
     PipelineAborted,
     ReadOnlySqlTransaction,
+    TransactionTimeout,
 )
 from psycopg.pq import TransactionStatus
 from psycopg.pq.abc import PGconn
@@ -64,6 +66,10 @@ class Unreplicated(psycopg.OperationalError):
 
 class Unwritable(psycopg.OperationalError):
     """The server takes no writes: a standby, as one becomes or is met by a failover."""
+
+
+class Ended(psycopg.OperationalError):
+    """The server ended a transaction that lasted longer than it allows."""
 
 
 class PinnedConnection(AsyncConnection[Row]):
@@ -181,7 +187,7 @@ class PinnedConnection(AsyncConnection[Row]):
             # the second says, "aborted", over the error that the first told.
             context = error.__context__ if isinstance(error, PipelineAborted) else None
             cause = context if isinstance(context, psycopg.Error) else error
-            _require_writable(self, cause)
+            _require_expected(self, cause)
             if cause is not error:
                 raise cause from None
             raise
@@ -343,7 +349,7 @@ class PinnedSync(Connection[Row]):
         try:
             answer = super().wait(gen, *args, **named)
         except psycopg.Error as error:
-            _require_writable(self, error)
+            _require_expected(self, error)
             raise
         self._standby.require(self.pgconn)
         return answer
@@ -423,11 +429,13 @@ class _Standby:
             raise Unreplicated("a commit's wait for its standby was cancelled")
 
 
-def _require_writable(conn: BaseConnection[Any], error: psycopg.Error) -> None:
-    """Close `conn` and raise Unwritable if that is what `error` says.
+def _require_expected(conn: BaseConnection[Any], error: psycopg.Error) -> None:
+    """Raise Unwritable or Ended if that is what `error` says: no defect, as psycopg has them.
 
-    A new connection may lead to the server that has taken over.
+    What takes no writes is closed: a new connection may lead to the server that has taken over.
     """
+    if isinstance(error, (IdleInTransactionSessionTimeout, TransactionTimeout)):
+        raise Ended(str(error)) from error
     is_refused = isinstance(error, FeatureNotSupported) and (
         error.diag.source_function == _REFUSES_TO_WRITE
     )

@@ -136,6 +136,14 @@ class NoRight(DatabaseUnsuitable):
         self.schema = schema
 
 
+class MayNotCreate(DatabaseUnsuitable):
+    """Our role may not create what is needed: `what`, a database or the schema of our tables."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"no right to create a {what}")
+        self.what = what
+
+
 class SchemaTaken(DatabaseUnsuitable):
     """The schema where our tables would be made holds what is not ours."""
 

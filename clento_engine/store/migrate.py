@@ -16,7 +16,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 from sqlalchemy import Connection, MetaData, NullPool, create_engine, event
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 from tenacity import Retrying, retry_if_result, wait_fixed
 from tenacity.wait import WaitBaseT
 
@@ -25,6 +25,7 @@ from clento_engine.store.connection import PinnedSync
 from clento_engine.store.database import connect, session_settings
 from clento_engine.store.errors import (
     DatabaseUnavailable,
+    MayNotCreate,
     NoRight,
     SchemaAhead,
     SchemaTaken,
@@ -232,7 +233,12 @@ def _make_schema(
     name = sql.Identifier(schema).as_string()
     found = conn.exec_driver_sql("select to_regnamespace(%s)::oid", (name,)).scalar_one()
     if found is None:
-        conn.exec_driver_sql(f"create schema {name}")
+        try:
+            conn.exec_driver_sql(f"create schema {name}")
+        except ProgrammingError as error:
+            if not isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
+                raise
+            raise MayNotCreate("schema") from error
     elif is_first or is_moving:
         held = "select count(*) from pg_class where relnamespace = %s"
         if conn.exec_driver_sql(held, (found,)).scalar_one():
@@ -358,7 +364,11 @@ def _scratch_database(url: str, pooler: Pooler | None) -> Iterator[str]:
     with connect(url, pooler=pooler) as conn:
         require_session(conn, "a comparison")
         plain = psycopg.Cursor(conn)  # neither runs inside a transaction
-        plain.execute(sql.SQL("create database {} template template0").format(sql.Identifier(name)))
+        creating = sql.SQL("create database {} template template0").format(sql.Identifier(name))
+        try:
+            plain.execute(creating)
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise MayNotCreate("database") from error
         try:
             yield make_conninfo(connection_string(url), dbname=name)
         finally:

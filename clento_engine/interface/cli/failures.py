@@ -10,7 +10,7 @@ import click
 from clento_engine.config import BadSetting
 from clento_engine.domain.execution import IllegalTransition
 from clento_engine.domain.finding import Finding
-from clento_engine.interface.cli.output import finding_lines, plain, printable
+from clento_engine.interface.cli.output import Unprinted, finding_lines, plain, printable
 from clento_engine.interface.leads_file import UnreadableFile
 from clento_engine.runtime.errors import (
     ClockSkew,
@@ -21,7 +21,8 @@ from clento_engine.runtime.errors import (
     Unready,
     WrongProvider,
 )
-from clento_engine.store.database import Busy, Denied, Lost
+from clento_engine.store.connection import Unwritable
+from clento_engine.store.database import Busy, Denied, Full, Lost
 from clento_engine.store.errors import (
     AlreadyExists,
     Ambiguous,
@@ -29,6 +30,7 @@ from clento_engine.store.errors import (
     CannotDo,
     ChangedMeanwhile,
     DatabaseUnavailable,
+    MayNotCreate,
     NeedsSession,
     NobodyToContact,
     NoRight,
@@ -163,6 +165,11 @@ def explained(error: BaseException) -> Failure | None:
                 f"the database is at revision {error.found} and {error.needed} is needed",
                 "run `clento db upgrade`",
             )
+        case Unprinted():
+            return Failure(
+                f"all was done, and the answer cannot be written: {error}",
+                "see where the output goes; `clento status` and the others can be asked again",
+            )
         case IllegalTransition():
             return Failure("the lead moved on in this moment", "look at it again")
         case UnsafeStorage():
@@ -183,7 +190,24 @@ def explained(error: BaseException) -> Failure | None:
                 " say --tickers-have-ended where you know that they have",
             )
         case DatabaseUnavailable():
-            return Failure(str(error), "see that the server runs and DATABASE_URL names it")
+            return Failure(str(error), _reachable(str(error)))
+        case Unwritable():
+            return Failure(
+                str(error),
+                "let DATABASE_URL name the server that has taken over, or both"
+                " (host=first,second): then the one that takes writes is used",
+            )
+        case MayNotCreate(what="database"):
+            return Failure(
+                "our role may not create a database, and what is expected is made in one",
+                "run it as a role that may, or have an administrator run: alter role NAME createdb",
+            )
+        case MayNotCreate():
+            return Failure(
+                "our role may not create the schema that our tables stand in",
+                "have the database's owner run: grant create on database NAME to ROLE, or run the"
+                " upgrade as a role that may",
+            )
         case ClockSkew():
             return Failure(str(error), "let NTP keep the clocks of all hosts, then start again")
         case NotAdded(is_unknown=True):
@@ -209,7 +233,15 @@ def explained(error: BaseException) -> Failure | None:
         case _ if isinstance(error, Busy):
             return Failure(f"the database is busy: {_first_line(error)}", "try again")
         case Denied():
-            return Failure(_first_line(error), "connect as a role that may do this")
+            return Failure(
+                f"our role lacks a right: {_first_line(error)}",
+                "connect as the role that upgraded the database, or have it grant what is missing",
+            )
+        case Full():
+            return Failure(
+                f"the database server's disk is full: {_first_line(error)}",
+                "make room on the server: what was committed is kept, and the rest is undone",
+            )
         case Lost():
             return Failure(f"the database failed: {_first_line(error)}", "try again")
         case NotKept():
@@ -227,6 +259,15 @@ def explained(error: BaseException) -> Failure | None:
             return Failure("interrupted", status=INTERRUPTED)
         case _:
             return None
+
+
+def _reachable(reason: str) -> str:
+    """Say what to do where no connection came about; the server gives such a failure no code."""
+    if "startup parameter" in reason:
+        return "leave `options` out of DATABASE_URL, which the pooler refuses"
+    if any(words in reason for words in ("too many", "connection slots", "no more connections")):
+        return "end sessions that nobody needs, or let the server have more: max_connections"
+    return "see that the server runs and DATABASE_URL names it"
 
 
 def _cannot(error: CannotDo) -> Failure:
