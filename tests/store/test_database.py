@@ -28,6 +28,8 @@ from clento_engine.store.errors import (
 )
 from clento_engine.store.schema import newest_revision, require_schema
 
+pytestmark = pytest.mark.direct  # it watches sessions from beside
+
 NO_PATIENCE = timedelta(0)
 
 

@@ -1,5 +1,6 @@
 """Plans: a session's statements are planned anew while the tables grow under them."""
 
+import pytest
 from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL
 
@@ -9,6 +10,7 @@ from clento_engine.store.plans import refresh
 STRANGER = "00000000-0000-0000-0000-000000000000"
 
 
+@pytest.mark.direct
 async def test_a_plan_of_an_empty_table_is_given_up_when_the_table_has_grown(dsn: str) -> None:
     by_size = make_conninfo(dsn, options="-c enable_seqscan=on")  # and by nothing else
     async with Database(by_size) as database, database.connection() as conn:

@@ -58,6 +58,8 @@ from clento_engine.store.suppressions import in_flight, suppress
 from clento_engine.store.tables import metadata
 from clento_engine.store.turn import turn
 
+pytestmark = pytest.mark.direct  # it watches sessions from beside
+
 Conn = AsyncConnection[Any]
 Connect = Callable[[], Awaitable[Conn]]
 T = TypeVar("T")
