@@ -16,7 +16,7 @@ export PIP_NO_INPUT := 1
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: venv
 venv: $(MADE) ## Make .venv from requirements.lock; again only when that or pyproject.toml changed
@@ -55,7 +55,7 @@ bench: $(MADE) ## Measure it, beside its peers, but for the soak; writes bench/R
 	@$(BIN)/python -m bench all $(ARGS)
 
 .PHONY: check
-check: formatted lint types imports test bench-short ## Everything CI asks: the next six, in this order
+check: formatted lint types imports test test-pooler bench-short ## Everything CI asks: the next seven, in this order
 
 .PHONY: formatted
 formatted: $(MADE) ## Is everything as `make format` leaves it?
@@ -77,6 +77,11 @@ imports: $(MADE) ## Who may import whom; where SQL, HTTP and the clock may be
 .PHONY: test
 test: $(MADE) ## The tests, on PostgreSQL 18 and Debian's; also that the migrations make store/tables.py
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
+
+.PHONY: test-pooler
+test-pooler: $(MADE) ## The store's tests through a PgBouncer in transaction mode, where one is installed
+	@CLENTO_TEST_POOLER=1 $(BIN)/python -m pytest tests/store \
+	  --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 .PHONY: proof
 proof: $(MADE) ## Every crash point and every pair of them, controls, races, a longer model: an hour

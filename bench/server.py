@@ -67,6 +67,12 @@ class BenchServer:
                 sql.SQL("create database {} owner clento").format(sql.Identifier(name))
                 + (copied if template else sql.SQL(""))
             )
+            # for our own questions: the engine says by itself where it looks, an older one did not
+            conn.execute(
+                sql.SQL("alter database {} set search_path = clento, public").format(
+                    sql.Identifier(name)
+                )
+            )
         return self.url(name)
 
     def create_ours(self, name: str) -> str:

@@ -12,10 +12,13 @@ from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TextIO
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from clento_engine.domain.reach import PUBLIC, SETTING, Reach, masked, read_reach
 from clento_engine.runtime.clock import Clock, SpeedClock, VirtualClock, system_clock
+from clento_engine.store.address import passwords
+from clento_engine.store.pooler import Pooler
+from clento_engine.store.schema import SCHEMA, is_schema_name
 
 CLOCK_TIMEOUT_S = 2.0  # the simulator is on this machine: longer, and it is not there
 # what a log line never says, whoever adds it: what is written to people, and keys
@@ -59,13 +62,18 @@ class Settings:
     requests_at_once: int | None = None  # of one ticker
     webhooks_may_reach: Reach = PUBLIC  # besides public addresses
     trust_storage: bool = False  # that a commit is kept though `fsync` is off
+    schema: str = SCHEMA  # of the database, that our tables stand in
+    pooler: Pooler | None = None  # before the database; None: it is found out
     clock_jump: str | None = None  # of `clento chaos`; heard only where Unipile is simulated
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """What no log line may hold."""
-        password = _password(self.database_url or "")
-        given = (self.unipile_access_token, self.webhook_secret, password)
+        given = (
+            self.unipile_access_token,
+            self.webhook_secret,
+            *passwords(self.database_url or ""),
+        )
         return tuple(value for value in given if value and len(value) >= _SHORTEST_SECRET)
 
     def unipile(self) -> tuple[str, str]:
@@ -106,6 +114,8 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         requests_at_once=_requests_at_once(value("CLENTO_REQUESTS_AT_ONCE")),
         webhooks_may_reach=_webhooks_may_reach(value(SETTING)),
         trust_storage=_trust_storage(value("CLENTO_TRUST_STORAGE")),
+        schema=_schema(value("CLENTO_SCHEMA")),
+        pooler=_pooler(value("CLENTO_POOLER")),
         clock_jump=value("CLENTO_CHAOS_CLOCK_JUMP"),
     )
 
@@ -131,6 +141,26 @@ def _webhooks_may_reach(given: str | None) -> Reach:
         ) from None
 
 
+def _schema(given: str | None) -> str:
+    if given is not None and not is_schema_name(given):
+        raise BadSetting(
+            f"CLENTO_SCHEMA is {given!r}",
+            f"set it to small letters, digits and _ that name a schema for our tables alone, not"
+            f" `public`, or leave it out for `{SCHEMA}`",
+        )
+    return given or SCHEMA
+
+
+def _pooler(given: str | None) -> Pooler | None:
+    if given is not None and given not in list(Pooler):
+        raise BadSetting(
+            f"CLENTO_POOLER is {given!r}",
+            f"set it to {', '.join(Pooler)} (transaction mode that keeps prepared statements), or"
+            " leave it out: it is found out",
+        )
+    return None if given is None else Pooler(given)
+
+
 def _trust_storage(given: str | None) -> bool:
     if given not in (None, "0", "1"):
         raise BadSetting(f"CLENTO_TRUST_STORAGE is {given!r}", "set it to 1, or leave it out")
@@ -145,13 +175,6 @@ def _data_dir(environment: Mapping[str, str]) -> Path:
     ).is_absolute():
         return Path(data_home) / "clento"  # the standard says to pass over a relative path
     return Path.home() / ".local" / "share" / "clento"
-
-
-def _password(url: str) -> str | None:
-    try:
-        return unquote(urlsplit(url).password or "") or None
-    except ValueError:
-        return None
 
 
 def clock_for(settings: Settings) -> Clock:

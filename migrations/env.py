@@ -9,6 +9,7 @@ from alembic import context
 from sqlalchemy import Connection
 
 from clento_engine.store import migrate
+from clento_engine.store.schema import SCHEMA
 from clento_engine.store.tables import metadata
 
 
@@ -23,7 +24,7 @@ if context.is_offline_mode():
 if (given := context.config.attributes.get("connection")) is not None:
     run(given)
 elif url := os.environ.get("DATABASE_URL"):
-    with migrate.connection(url) as opened:
+    with migrate.connection(url, os.environ.get("CLENTO_SCHEMA") or SCHEMA) as opened:
         run(opened)
 else:
     raise SystemExit("set DATABASE_URL, or use `clento db upgrade`")

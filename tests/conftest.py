@@ -2,6 +2,8 @@
 
 Tests run on the embedded PostgreSQL; those in tests/store on Debian's as well, where one is
 installed.  `CLENTO_TEST_DATABASE_URL` names a server to use instead; its role needs CREATEDB.
+`CLENTO_TEST_POOLER=1` puts a PgBouncer in transaction mode before the databases of tests/store, but
+for tests that are marked `direct`.
 """
 
 import hashlib
@@ -18,12 +20,14 @@ import ftfy.badness  # noqa: F401  slow to import: no test's deadline shall pay 
 import psutil
 import psycopg
 import pytest
+from pooling import pgbouncer, program, through
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 from tally import told
 
 from clento_engine.store import migrate
-from clento_engine.store.database import OLDEST_SERVER, Database, migrations_folder
+from clento_engine.store.database import OLDEST_SERVER, Database
+from clento_engine.store.schema import migrations_folder
 from clento_engine.store.server import temporary_server
 
 EMBEDDED = "embedded-18"
@@ -36,6 +40,8 @@ FAST: Mapping[str, str] = {"fsync": "off", "synchronous_commit": "off", "full_pa
 # server holds a few databases at a time.
 IN_MEMORY = Path("/dev/shm")  # noqa: S108  a folder in it is ours and closed
 ROOM_BYTES = 4 * 2**30  # for two servers of four workers each, ten times over what they hold
+
+POOLED = bool(os.environ.get("CLENTO_TEST_POOLER"))
 
 STORE_TESTS = Path(__file__).parent / "store"
 
@@ -56,7 +62,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what uses a database in tests/store on every server there is."""
     if "server" not in metafunc.fixturenames or STORE_TESTS not in metafunc.definition.path.parents:
         return
-    if os.environ.get("CLENTO_TEST_DATABASE_URL"):
+    if POOLED or os.environ.get("CLENTO_TEST_DATABASE_URL"):
         return
     debian = [pytest.param(name) for name in _debian_servers()] or [
         pytest.param(
@@ -85,11 +91,20 @@ class Servers:
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
         self._urls: dict[str, str] = {}
+        self._poolers: dict[str, str] = {}
 
     def url(self, name: str) -> str:
         if name not in self._urls:
             self._urls[name] = self._start(name)
         return self._urls[name]
+
+    def pooler(self, url: str) -> str:
+        """Return the folder of the socket of a pooler before the server at `url`."""
+        if program() is None:
+            pytest.skip("no pgbouncer is installed: nothing was run through one")
+        if url not in self._poolers:
+            self._poolers[url] = self._stack.enter_context(pgbouncer(url))
+        return self._poolers[url]
 
     def _start(self, name: str) -> str:
         if name == GIVEN:
@@ -160,9 +175,25 @@ def empty_dsn(server: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def dsn(server: str, template: str) -> Iterator[str]:
+def direct_dsn(server: str, template: str) -> Iterator[str]:
     """Lend the URL of a new database with our schema, dropped after the test."""
     yield from _database(server, template)
+
+
+@pytest.fixture
+def pooled_dsn(server: str, servers: Servers, direct_dsn: str) -> str:
+    """Lend the same database through a pooler; skipped where none is installed."""
+    return through(direct_dsn, servers.pooler(server))
+
+
+@pytest.fixture
+def dsn(request: pytest.FixtureRequest, direct_dsn: str) -> str:
+    """Lend the URL of a new database with our schema: through the pooler, where one is wanted."""
+    is_pooled = POOLED and STORE_TESTS in request.path.parents
+    if not is_pooled or request.node.get_closest_marker("direct"):
+        return direct_dsn
+    url: str = request.getfixturevalue("pooled_dsn")
+    return url
 
 
 def _database(server: str, template: str) -> Iterator[str]:
@@ -174,23 +205,44 @@ def _database(server: str, template: str) -> Iterator[str]:
                 sql.Identifier(name), sql.Identifier(template)
             )
         )
+        # for the tests' own connections: the engine says by itself where it looks
+        conn.execute(
+            sql.SQL("alter database {} set search_path = clento, public").format(
+                sql.Identifier(name)
+            )
+        )
         try:
             yield beside(server, name)
         finally:
-            # not `with (force)`, which would need the right to end autovacuum's worker as well;
-            # without it PostgreSQL ends that one by itself
-            conn.execute(
-                "select pg_terminate_backend(pid) from pg_stat_activity"
-                " where datname = %s and usename = current_user",
-                (name,),
-            )
-            conn.execute(sql.SQL("drop database {}").format(sql.Identifier(name)))
+            _drop(conn, name)
+
+
+def _drop(conn: psycopg.Connection[TupleRow], database: str) -> None:
+    """Drop a database of ours, though a pooler connects to it once more in this moment."""
+    for is_last in (False, False, False, False, True):
+        # not `with (force)`, which would need the right to end autovacuum's worker as well;
+        # without it PostgreSQL ends that one by itself
+        conn.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where datname = %s and usename = current_user",
+            (database,),
+        )
+        try:
+            conn.execute(sql.SQL("drop database {}").format(sql.Identifier(database)))
+        except psycopg.errors.ObjectInUse:
+            if is_last or not POOLED:
+                raise
+        else:
+            return
 
 
 @pytest.fixture
 async def conn(dsn: str) -> AsyncIterator[AsyncConnection[TupleRow]]:
     """Lend a connection in autocommit to the test's own database."""
-    async with await AsyncConnection.connect(dsn, autocommit=True) as conn:
+    connecting = AsyncConnection.connect(
+        dsn, autocommit=True, prepare_threshold=None if POOLED else 5
+    )
+    async with await connecting as conn:
         yield conn
 
 

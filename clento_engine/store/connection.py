@@ -5,9 +5,8 @@ pooler in transaction mode hands one client's session to the next.  So each tran
 all of our settings, for itself alone, and nothing runs outside a transaction.
 """
 
-import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,40 +19,41 @@ from psycopg import (
     AsyncCopy,
     AsyncCursor,
     AsyncTransaction,
+    BaseConnection,
     Connection,
     Cursor,
     IsolationLevel,
     Transaction,
-    sql,
 )
 from psycopg.abc import Params, PQGen, Query
-from psycopg.conninfo import conninfo_to_dict
 from psycopg.copy import AsyncWriter
-from psycopg.errors import Diagnostic, PipelineAborted
+from psycopg.errors import (
+    Diagnostic,
+    FeatureNotSupported,
+    IdleInTransactionSessionTimeout,
+    PipelineAborted,
+    ReadOnlySqlTransaction,
+    TransactionTimeout,
+)
 from psycopg.pq import TransactionStatus
 from psycopg.pq.abc import PGconn
 from psycopg.rows import AsyncRowFactory, Row, RowFactory, tuple_row
+
+from clento_engine.store.pins import Pins
+from clento_engine.store.pooler import Pooler, keeps_session
 
 T = TypeVar("T")
 
 COMMIT_TIMEOUT = timedelta(seconds=30)  # a disk answers sooner, a dead standby never
 GRACE = timedelta(seconds=5)  # for the server to end what passed its limit, and to say so
 
-# A commit is durable where it was answered: `off` answers before the disk has it, `local` and
-# `remote_write` before a standby has.  What waits for more than we ask goes on waiting.
-_DURABLE = sql.SQL(
-    "set_config('synchronous_commit', case current_setting('synchronous_commit')"
-    " when 'remote_apply' then 'remote_apply' else {} end, {})"
-)
-_STATEMENT_TIMEOUT_S = sql.SQL(
-    "select extract(epoch from current_setting('statement_timeout')::interval)::float8"
-)
-
 # The server's function that waits for standbys: from nowhere else does it warn during a commit.
 # Source: SyncRepWaitForLSN in src/backend/replication/syncrep.c, the same from 9.1 to 18.
 _WAITS_FOR_STANDBY = "SyncRepWaitForLSN"
 
-_WORD = re.compile(r"(?:\\.|[^\s\\])+", re.DOTALL)  # of `options`: a backslash keeps a space
+# And the one by which a standby refuses a transaction that may write: a setting's own check.
+# Source: call_bool_check_hook in src/backend/utils/misc/guc.c, the same from 9.1 to 18.
+_REFUSES_TO_WRITE = "call_bool_check_hook"
 
 
 class Unanswered(psycopg.OperationalError):
@@ -64,56 +64,12 @@ class Unreplicated(psycopg.OperationalError):
     """A commit no longer waits for its standby: a failover may lose what it wrote."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pins:
-    """What every transaction of a connection begins with, and the same for its whole session.
-
-    The last answer of the second is for how many seconds a statement may last; 0 is for ever.
-    """
-
-    transaction: bytes
-    session: bytes
+class Unwritable(psycopg.OperationalError):
+    """The server takes no writes: a standby, as one becomes or is met by a failover."""
 
 
-def pins(settings: Mapping[str, str], conninfo: str) -> Pins:
-    """Return the statements that set `settings`, or what the URL's own `options` say of them.
-
-    `synchronous_commit` is set as well, and is the only one that those cannot weaken.
-    """
-    chosen = _options(conninfo)
-    known = {name: chosen.get(name.lower(), value) for name, value in settings.items()}
-    durable = "remote_apply" if chosen.get("synchronous_commit") == "remote_apply" else "on"
-
-    def statement(*, is_local: bool) -> sql.Composed:
-        each = [
-            sql.SQL("set_config({}, {}, {})").format(name, value, is_local)
-            for name, value in known.items()
-        ]
-        each.append(_DURABLE.format(durable, is_local))
-        return sql.SQL("select {}").format(sql.SQL(", ").join(each))
-
-    # By itself and first: the rest may take longer than a role's default allows.
-    limit = sql.SQL("set statement_timeout = {}").format(known["statement_timeout"])
-    session = sql.SQL("; ").join([limit, statement(is_local=False), _STATEMENT_TIMEOUT_S])
-    return Pins(statement(is_local=True).as_bytes(None), session.as_bytes(None))
-
-
-def _options(conninfo: str) -> dict[str, str]:
-    """Return what the URL's own `options` set, by its name in small letters.
-
-    Read as the server reads them: "-c name=value" and "--name=value", where a dash in a name
-    stands for an underscore.
-    """
-    given = str(conninfo_to_dict(conninfo).get("options") or "")
-    words = iter([re.sub(r"\\(.)", r"\1", word) for word in _WORD.findall(given)])
-    chosen = {}
-    for word in words:
-        if not word.startswith(("-c", "--")):
-            continue
-        name, is_set, value = (word[2:] or next(words, "")).partition("=")
-        if is_set:
-            chosen[name.strip().replace("-", "_").lower()] = value.strip()
-    return chosen
+class Ended(psycopg.OperationalError):
+    """The server ended a transaction that lasted longer than it allows."""
 
 
 class PinnedConnection(AsyncConnection[Row]):
@@ -127,26 +83,40 @@ class PinnedConnection(AsyncConnection[Row]):
         super().__init__(pgconn, *row_factory)
         self.cursor_factory = PinnedCursor
         self.is_inside = False  # a transaction
+        self.keeps_session = True  # from one transaction to the next
         self._pins: Pins | None = None
         self.limit_s: float | None = None  # of the next wait
         self._commit_limit_s = COMMIT_TIMEOUT.total_seconds()
         self._standby = _Standby()
         self.add_notice_handler(self._standby.hear)
 
-    async def pin(self, settings: Pins, *, commit_timeout: timedelta = COMMIT_TIMEOUT) -> None:
+    async def pin(
+        self,
+        settings: Pins,
+        *,
+        commit_timeout: timedelta = COMMIT_TIMEOUT,
+        pooler: Pooler | None = None,
+    ) -> None:
         """Begin every transaction from now on with `settings`, and bound every wait.
 
-        The session is set alike: then a transaction changes nothing of which the server would have
-        to tell us, and what cannot run inside one has the same settings.
+        A session of our own is set alike: then a transaction changes nothing of which the server
+        would have to tell us, and what cannot run inside one has the same settings.  One that a
+        pooler lends is let alone, and nothing is prepared in it: see `pooler`.
         """
         await self.set_isolation_level(IsolationLevel.READ_COMMITTED)
         await self.set_read_only(value=False)
         self.limit_s = COMMIT_TIMEOUT.total_seconds()
         plain = AsyncCursor(self, row_factory=tuple_row)
-        await plain.execute(settings.session, prepare=False)
+        await plain.execute(settings.first, prepare=False)
         while plain.nextset():
             pass
-        self.limit_s = _limit_s(await plain.fetchone())
+        pid, allowed_s = await plain.fetchone() or (0, 0.0)
+        self.keeps_session = keeps_session(pooler, pid, self.pgconn.backend_pid)
+        if self.keeps_session:
+            await plain.execute(settings.session, prepare=False)
+        elif pooler is not Pooler.PREPARED:
+            self.prepare_threshold = None
+        self.limit_s = _limit_s(allowed_s)
         self._commit_limit_s = commit_timeout.total_seconds()
         self._pins = settings
 
@@ -212,10 +182,13 @@ class PinnedConnection(AsyncConnection[Row]):
             gen = _bounded(gen, self.pgconn, self.limit_s)
         try:
             answer = await super().wait(gen, *args, **named)
-        except PipelineAborted as aborted:
+        except psycopg.Error as error:
             # Where a flight's answers come in two pieces, psycopg's end of a pipeline raises what
             # the second says, "aborted", over the error that the first told.
-            if isinstance(cause := aborted.__context__, psycopg.Error):
+            context = error.__context__ if isinstance(error, PipelineAborted) else None
+            cause = context if isinstance(context, psycopg.Error) else error
+            _require_expected(self, cause)
+            if cause is not error:
                 raise cause from None
             raise
         self._standby.require(self.pgconn)
@@ -334,20 +307,27 @@ class PinnedSync(Connection[Row]):
         super().__init__(pgconn, *row_factory)
         self.cursor_factory = PinnedSyncCursor
         self.pins: Pins | None = None
+        self.keeps_session = True  # from one transaction to the next
         self.limit_s: float | None = None
         self._standby = _Standby()
         self.add_notice_handler(self._standby.hear)
 
-    def pin(self, settings: Pins) -> None:
+    def pin(self, settings: Pins, *, pooler: Pooler | None = None) -> None:
         """Begin every `transaction()` from now on with `settings`, and bound every wait."""
         self.isolation_level = IsolationLevel.READ_COMMITTED
         self.read_only = False
         self.limit_s = COMMIT_TIMEOUT.total_seconds()
         plain = Cursor(self, row_factory=tuple_row)
-        plain.execute(settings.session)
+        plain.execute(settings.first)
         while plain.nextset():
             pass
-        self.limit_s = _limit_s(plain.fetchone())
+        pid, allowed_s = plain.fetchone() or (0, 0.0)
+        self.keeps_session = keeps_session(pooler, pid, self.pgconn.backend_pid)
+        if self.keeps_session:
+            plain.execute(settings.session)
+        elif pooler is not Pooler.PREPARED:
+            self.prepare_threshold = None
+        self.limit_s = _limit_s(allowed_s)
         self.pins = settings
 
     @contextmanager
@@ -366,7 +346,11 @@ class PinnedSync(Connection[Row]):
         self._standby.is_given_up = False
         if self.limit_s is not None:
             gen = _bounded(gen, self.pgconn, self.limit_s)
-        answer = super().wait(gen, *args, **named)
+        try:
+            answer = super().wait(gen, *args, **named)
+        except psycopg.Error as error:
+            _require_expected(self, error)
+            raise
         self._standby.require(self.pgconn)
         return answer
 
@@ -445,9 +429,23 @@ class _Standby:
             raise Unreplicated("a commit's wait for its standby was cancelled")
 
 
-def _limit_s(row: tuple[float] | None) -> float | None:
+def _require_expected(conn: BaseConnection[Any], error: psycopg.Error) -> None:
+    """Raise Unwritable or Ended if that is what `error` says: no defect, as psycopg has them.
+
+    What takes no writes is closed: a new connection may lead to the server that has taken over.
+    """
+    if isinstance(error, (IdleInTransactionSessionTimeout, TransactionTimeout)):
+        raise Ended(str(error)) from error
+    is_refused = isinstance(error, FeatureNotSupported) and (
+        error.diag.source_function == _REFUSES_TO_WRITE
+    )
+    if is_refused or (isinstance(error, ReadOnlySqlTransaction) and not conn.read_only):
+        conn.pgconn.finish()
+        raise Unwritable("the server takes no writes: it is a standby") from error
+
+
+def _limit_s(allowed_s: float) -> float | None:
     """Return how long we wait for a statement that the server gives so many seconds."""
-    allowed_s = 0.0 if row is None else row[0]
     return allowed_s + GRACE.total_seconds() if allowed_s else None
 
 

@@ -1,22 +1,21 @@
-"""Connections to PostgreSQL: how they are made, what each is set to, which schema it must find."""
+"""Connections to PostgreSQL: how they are made, and what each is set to."""
 
 import asyncio
 import logging
-import re
 import select
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg import AsyncConnection
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 from psycopg.errors import (
     DeadlockDetected,
+    DiskFull,
     InsufficientPrivilege,
     LockNotAvailable,
     QueryCanceled,
@@ -34,21 +33,21 @@ from tenacity import (
 )
 from tenacity.wait import WaitBaseT
 
+from clento_engine.store.address import application_name, connection_string
 from clento_engine.store.connection import (
     COMMIT_TIMEOUT,
     PinnedConnection,
     PinnedSync,
-    pins,
     snapshot,
 )
 from clento_engine.store.errors import (
-    BadDatabaseUrl,
     DatabaseUnavailable,
-    SchemaAhead,
-    SchemaBehind,
     ServerTooOld,
     UnsafeStorage,
 )
+from clento_engine.store.pins import pins
+from clento_engine.store.pooler import Pooler
+from clento_engine.store.schema import SCHEMA, search_path
 
 OLDEST_SERVER = 15  # the oldest we test on: Debian 12's
 STATEMENT_TIMEOUT = timedelta(seconds=60)
@@ -59,10 +58,7 @@ GROWING = wait_random_exponential(multiplier=0.2, max=5)
 IDLE_S = 2.0  # a connection lent again within this is not asked whether it lives
 PREPARE_AFTER = 1  # uses of a statement before the server keeps its plan
 
-OURS = "clento"  # the name of our sessions, where the URL says no other
 OF_SCHEMA = "db"  # added to it by commands about the schema: they are no ticker
-
-_SCHEME = re.compile(r"^postgres(ql)?(\+\w+)?://")
 
 # What waiting does not change, by libpq's words: it gives a failed connection no error code.
 _LASTING = (
@@ -72,6 +68,7 @@ _LASTING = (
     "no password supplied",
     "permission denied for database",
     "is not permitted to log in",
+    "unsupported startup parameter",  # by a pooler: the URL's `options`
     "certificate",
     "SSL was required",
 )
@@ -82,6 +79,7 @@ Undone = (DeadlockDetected, SerializationFailure)
 # What whoever asked can do something about: try again, or ask for the right to.
 Busy = (LockNotAvailable, QueryCanceled)
 Denied = InsufficientPrivilege
+Full = DiskFull
 Lost = psycopg.OperationalError
 
 # What the other rooms call a connection: they hand it on and never use it themselves.
@@ -90,49 +88,15 @@ Conn = AsyncConnection[Any]
 log = logging.getLogger(__name__)
 
 
-def connection_string(url: str) -> str:
-    """Return what libpq is given for `url`: the same, with our defaults where it says nothing.
-
-    Accepts postgresql:// and postgres://, with or without SQLAlchemy's "+driver", and libpq's
-    own "host=… dbname=…".
-    Several hosts mean a failover pair: the one that takes writes is used.
-    Raises BadDatabaseUrl.
-    """
-    is_url, is_pairs = _SCHEME.match(url), "=" in url and "://" not in url
-    if not is_url and not is_pairs:
-        raise BadDatabaseUrl("DATABASE_URL must look like postgresql://user:password@host/database")
-    plain = _SCHEME.sub("postgresql://", url)
-    try:
-        given = conninfo_to_dict(plain)
-    except psycopg.ProgrammingError as error:
-        # libpq quotes the whole of what it could not read
-        reason = str(error).strip().replace(plain, "…")
-        raise BadDatabaseUrl(f"DATABASE_URL cannot be read: {reason}") from None
-    defaults: dict[str, Any] = {
-        "application_name": OURS,
-        "connect_timeout": 10,
-        # A host that vanished without a word is noticed in about 30 s, not in 2 hours.
-        "keepalives_idle": 15,
-        "keepalives_interval": 5,
-        "keepalives_count": 3,
-        "tcp_user_timeout": 30_000,  # milliseconds
-    }
-    if "," in str(given.get("host", "")):
-        defaults["target_session_attrs"] = "read-write"
-    return make_conninfo(**(defaults | given))
-
-
-def application_name(url: str) -> str:
-    """Return how the sessions of a process are named at `url`."""
-    return str(conninfo_to_dict(connection_string(url))["application_name"])
-
-
-def session_settings(*, statement_timeout: timedelta = STATEMENT_TIMEOUT) -> Mapping[str, str]:
+def session_settings(
+    *, schema: str = SCHEMA, statement_timeout: timedelta = STATEMENT_TIMEOUT
+) -> Mapping[str, str]:
     """Return what every transaction is set to.  `timedelta(0)` is no limit.
 
     By statements, not by the start-up packet's `options`, which poolers and proxies refuse.
     """
     return {
+        "search_path": search_path(schema),
         "TimeZone": "UTC",
         # psycopg reads moments and durations in these forms alone, and JSON holds the second.
         "DateStyle": "ISO, MDY",
@@ -148,6 +112,21 @@ def session_settings(*, statement_timeout: timedelta = STATEMENT_TIMEOUT) -> Map
         "statement_timeout": _ms(statement_timeout),
         "lock_timeout": _ms(LOCK_TIMEOUT),
         "idle_in_transaction_session_timeout": _ms(IDLE_TIMEOUT),
+        "idle_session_timeout": "0",  # the pool ends what it does not need
+        "transaction_timeout": "0",  # each statement has a limit, and waits for nobody outside
+        # What a statement's text and its values mean.
+        "standard_conforming_strings": "on",
+        "backslash_quote": "safe_encoding",
+        "transform_null_equals": "off",
+        "array_nulls": "on",
+        "bytea_output": "hex",
+        "extra_float_digits": "1",
+        "quote_all_identifiers": "off",
+        "row_security": "on",
+        # Where a migration makes tables, and a statement its files.
+        "default_table_access_method": "heap",
+        "default_tablespace": "",
+        "temp_tablespaces": "",
         # A commit that gave its standby up says so in a warning, which must reach us.
         "client_min_messages": "warning",
     }
@@ -167,16 +146,22 @@ class Database:
         self,
         url: str,
         *,
+        schema: str = SCHEMA,
+        pooler: Pooler | None = None,
         max_connections: int = 10,
         statement_timeout: timedelta = STATEMENT_TIMEOUT,
         commit_timeout: timedelta = COMMIT_TIMEOUT,
         patience: timedelta = PATIENCE,
         wait: WaitBaseT = GROWING,
     ) -> None:
-        """Raise BadDatabaseUrl when `url` cannot be read; connect to nothing yet."""
+        """Raise BadDatabaseUrl when `url` cannot be read; connect to nothing yet.
+
+        `pooler`: what stands before the server; None where it is to be found out.
+        """
         self._conninfo = connection_string(url)
-        settings = session_settings(statement_timeout=statement_timeout)
+        settings = session_settings(schema=schema, statement_timeout=statement_timeout)
         self._pins = pins(settings, self._conninfo)
+        self._pooler = pooler
         self._commit_timeout = commit_timeout
         self._patience = patience
         self._wait = wait
@@ -203,7 +188,7 @@ class Database:
         try:
             first = await self._first_connection()
         except psycopg.OperationalError as error:
-            raise DatabaseUnavailable(f"PostgreSQL cannot be reached: {error}") from error
+            raise DatabaseUnavailable(_unreachable(error)) from error
         async with first:
             require_server(first.info.server_version)
         await self._pool.open()
@@ -274,12 +259,14 @@ class Database:
         raise AssertionError  # the last attempt raises its own error
 
     async def _configure(self, conn: PinnedConnection[TupleRow]) -> None:
-        await conn.pin(self._pins, commit_timeout=self._commit_timeout)
+        await conn.pin(self._pins, commit_timeout=self._commit_timeout, pooler=self._pooler)
 
 
 def connect(
     url: str,
     *,
+    schema: str = SCHEMA,
+    pooler: Pooler | None = None,
     statement_timeout: timedelta = STATEMENT_TIMEOUT,
     patience: timedelta = PATIENCE,
     wait: WaitBaseT = GROWING,
@@ -297,10 +284,11 @@ def connect(
     try:
         conn = Retrying(**_patiently(patience, wait))(_connect, conninfo)
     except psycopg.OperationalError as error:
-        raise DatabaseUnavailable(f"PostgreSQL cannot be reached: {error}") from error
+        raise DatabaseUnavailable(_unreachable(error)) from error
     try:
         require_server(conn.info.server_version)
-        conn.pin(pins(session_settings(statement_timeout=statement_timeout), conninfo))
+        settings = session_settings(schema=schema, statement_timeout=statement_timeout)
+        conn.pin(pins(settings, conninfo), pooler=pooler)
     except BaseException:
         conn.close()
         raise
@@ -313,32 +301,6 @@ def require_server(version: int) -> None:
         raise ServerTooOld(version // 10_000, OLDEST_SERVER)
 
 
-def migrations_folder() -> Path:
-    """Return where the migrations are: inside an installed package, beside it in a checkout."""
-    package = Path(__file__).resolve().parent.parent
-    installed = package / "migrations"
-    return installed if installed.is_dir() else package.parent / "migrations"
-
-
-def newest_revision() -> str:
-    """Return the revision this version of the code was written for.
-
-    Read from the files' names (0007_what_it_does.py): Alembic is too slow to import at each tick.
-    """
-    return max(path.name[:4] for path in migrations_folder().glob("versions/[0-9]*.py"))
-
-
-async def schema_revision(conn: AsyncConnection[TupleRow]) -> str | None:
-    """Return the revision the database is at; None when it has no schema of ours."""
-    cursor = await conn.execute("select to_regclass('alembic_version') is not null")
-    row = await cursor.fetchone()
-    if row is None or not row[0]:
-        return None
-    cursor = await conn.execute("select max(version_num) from alembic_version")
-    row = await cursor.fetchone()
-    return None if row is None else row[0]
-
-
 async def server_time(conn: AsyncConnection[Any]) -> datetime:
     """Return what time it is by the server's clock, aware UTC."""
     cursor = await conn.execute("select clock_timestamp()")
@@ -346,18 +308,6 @@ async def server_time(conn: AsyncConnection[Any]) -> datetime:
     assert row is not None  # noqa: S101  a select without from has one row
     told: datetime = row[0]
     return told
-
-
-async def require_schema(conn: AsyncConnection[TupleRow]) -> None:
-    """Raise SchemaBehind or SchemaAhead unless the schema is the one of this version of the code.
-
-    Ahead is refused as well: what the newer version promises, the older one does not know.
-    """
-    found, needed = await schema_revision(conn), newest_revision()
-    if found is None or found < needed:
-        raise SchemaBehind(found, needed)
-    if found > needed:
-        raise SchemaAhead(found, needed)
 
 
 async def unsafe_settings(conn: AsyncConnection[Any]) -> list[str]:
@@ -407,6 +357,11 @@ def _is_passing(error: BaseException) -> bool:
     return isinstance(error, psycopg.OperationalError) and not any(
         lasting in str(error) for lasting in _LASTING
     )
+
+
+def _unreachable(error: psycopg.OperationalError) -> str:
+    """Return why no connection came about, in one line: libpq writes one for each host."""
+    return f"PostgreSQL cannot be reached: {'; '.join(str(error).strip().splitlines())}"
 
 
 def _ms(duration: timedelta) -> str:

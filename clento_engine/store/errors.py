@@ -128,6 +128,38 @@ class SchemaAhead(DatabaseUnsuitable):
         self.known = known
 
 
+class NoRight(DatabaseUnsuitable):
+    """Our role may not enter `schema`, where our tables stand."""
+
+    def __init__(self, schema: str) -> None:
+        super().__init__(f"no right to use the schema {schema}")
+        self.schema = schema
+
+
+class MayNotCreate(DatabaseUnsuitable):
+    """Our role may not create what is needed: `what`, a database or the schema of our tables."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"no right to create a {what}")
+        self.what = what
+
+
+class SchemaTaken(DatabaseUnsuitable):
+    """The schema where our tables would be made holds what is not ours."""
+
+    def __init__(self, schema: str) -> None:
+        super().__init__(f"the schema {schema} holds what is not ours")
+        self.schema = schema
+
+
+class NeedsSession(CannotDo):
+    """`what` needs a session of its own, and a pooler lends one for a transaction at a time."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} needs a session, which a pooler in transaction mode has not")
+        self.what = what
+
+
 class TickersAlive(Exception):
     """A schema is not upgraded beside processes that work with it: `found`, one line each."""
 

@@ -1,8 +1,9 @@
 """Bringing a database to the schema this version needs, and telling how two schemas differ."""
 
 import logging
+import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -15,37 +16,49 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 from sqlalchemy import Connection, MetaData, NullPool, create_engine, event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 from tenacity import Retrying, retry_if_result, wait_fixed
 from tenacity.wait import WaitBaseT
 
+from clento_engine.store.address import OURS, application_name, connection_string
 from clento_engine.store.connection import PinnedSync
-from clento_engine.store.database import (
-    OURS,
-    application_name,
-    connect,
-    connection_string,
-    migrations_folder,
+from clento_engine.store.database import connect, session_settings
+from clento_engine.store.errors import (
+    DatabaseUnavailable,
+    MayNotCreate,
+    NoRight,
+    SchemaAhead,
+    SchemaTaken,
+    TickersAlive,
 )
-from clento_engine.store.errors import DatabaseUnavailable, SchemaAhead, TickersAlive
+from clento_engine.store.pins import pins
+from clento_engine.store.pooler import Pooler, require_session
+from clento_engine.store.schema import FORMER, SCHEMA, STANDING, VIEWS, migrations_folder
 from clento_engine.store.tables import metadata
 
 UPGRADE_LOCK = 0x636C656E746F  # "clento": the key of the lock an upgrade holds
 WAIT_FOR_THE_OTHER = wait_fixed(0.2)
 SILENT_AFTER = timedelta(minutes=2)  # four heartbeats of a `clento run`
+MOVES_HERE = "0018"  # the revision that moves our tables into a schema of their own
+STATEMENTS_MAY_LAST = timedelta(0)
+
+# Whom nobody's tables are granted to by us, whatever a host's default privileges are: everybody,
+# and the roles by which Supabase lets the public in.
+_STRANGERS = ("anon", "authenticated")
+_GRANTED = ("tables", "sequences", "functions")
 
 log = logging.getLogger(__name__)
 
 # Everything tables.py can say, in PostgreSQL's own words: as written, what means the same may be
 # spelt differently; as one server reads it back, it is spelt the same.
 # Not-null constraints (contype n, PostgreSQL 18) are told with their column.
-_DESCRIPTION = """
+_DESCRIPTION = f"""
 with ours as (
   select c.oid, c.oid::regclass::text as name, c.reloptions, c.relreplident
   from pg_class c
   join pg_namespace n on n.oid = c.relnamespace
   where c.relkind in ('r', 'p')
-    and n.nspname not like 'pg\\_%' and n.nspname <> 'information_schema'
+    and n.nspname in (current_schema(), '{VIEWS}')
     and c.relname <> 'alembic_version'
     and not exists (select from pg_depend d where d.objid = c.oid and d.deptype = 'e')
 )
@@ -54,8 +67,8 @@ select 'table ' || name, concat_ws(' ', array_to_string(reloptions, ', '),
 union all
 select 'view ' || c.oid::regclass, concat_ws(' ', array_to_string(c.reloptions, ', '),
                                              pg_get_viewdef(c.oid))
-  from pg_class c
- where c.relkind = 'v' and c.relnamespace = 'public'::regnamespace
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace
+ where c.relkind = 'v' and n.nspname = current_schema()
    and not exists (select from pg_depend d where d.objid = c.oid and d.deptype = 'e')
 union all
 select format('column %s.%I', name, a.attname),
@@ -110,12 +123,15 @@ def upgrade(
     url: str,
     revision: str = "head",
     *,
+    schema: str = SCHEMA,
+    pooler: Pooler | None = None,
     wait: WaitBaseT = WAIT_FOR_THE_OTHER,
     say: Callable[[str], None] = log.info,
     tickers_have_ended: bool = False,
 ) -> list[str]:
-    """Bring the database to `revision`; return the revisions applied, oldest first.
+    """Bring the tables in `schema` to `revision`; return the revisions applied, oldest first.
 
+    Those of a version that kept them in `public` are moved; what else stands there is let alone.
     `say` hears what people must know of what a migration found; `tickers_have_ended`: the caller
     knows that they have, whatever it looks like.
 
@@ -123,22 +139,30 @@ def upgrade(
     several upgrades at once one works and the others wait, then find nothing to do.
     Raises DatabaseUnavailable when a table stays in use by others: what was done before stays done;
     TickersAlive, before anything is done, where something is to do and another process of ours
-    seems to work with the database; SchemaAhead when a newer version upgraded it.
+    seems to work with the database; SchemaAhead when a newer version upgraded it; SchemaTaken when
+    what is not ours is in the schema, NoRight when we may not enter it, and NeedsSession through a
+    pooler.
     """
     config = _config()
     script = ScriptDirectory.from_config(config)
-    with connection(url) as conn, _alone(conn, wait):
+    with connection(url, schema, pooler) as conn, _alone(conn, wait):
+        _look_in(conn, url, home := _home(conn, schema))
         before = MigrationContext.configure(conn).get_current_revision()
         wanted = script.as_revision_number(revision)
         if before is not None and isinstance(wanted, str):
+            _require_ours(before, home)
             if before > (newest := newest_known(script)):
                 raise SchemaAhead(before, newest)
             if before < wanted and not tickers_have_ended:
                 _require_no_tickers(conn, url)
-        conn.rollback()  # ends the transaction of that look
+        _make_schema(conn, schema, is_first=before is None, is_moving=home != schema)
         config.attributes["connection"] = conn
+        config.attributes["schema"] = schema
         config.attributes["say"] = say
         try:
+            if home != schema:
+                command.upgrade(config, min(str(wanted), MOVES_HERE))
+                _look_in(conn, url, home := _home(conn, schema))
             command.upgrade(config, revision)
         except OperationalError as error:
             if not isinstance(error.orig, psycopg.errors.LockNotAvailable):
@@ -147,6 +171,9 @@ def upgrade(
                 "a table to change is in use by a long transaction: end it, or try again"
             ) from error
         after = MigrationContext.configure(conn).get_current_revision()
+        conn.rollback()
+        if after != before:
+            _close_to_strangers(conn, home)
     if after == before:
         return []
     return [step.revision for step in script.iterate_revisions(after, before)][::-1]
@@ -168,9 +195,78 @@ def _require_no_tickers(conn: Connection, url: str) -> None:
         raise TickersAlive(alive)
 
 
-def current(url: str) -> str | None:
+def _home(conn: Connection, schema: str) -> str:
+    """Return where our tables stand, or are to stand.  Raises NoRight when we may not enter it."""
+    is_here, is_former, closed = conn.exec_driver_sql(STANDING).one()
+    conn.rollback()  # ends the transaction of that look
+    if closed is not None:
+        raise NoRight(closed)
+    return FORMER if is_former and not is_here else schema
+
+
+def _look_in(conn: Connection, url: str, schema: str) -> None:
+    """Have every transaction of `conn` from now on find the tables of `schema`."""
+    _driver(conn).pins = pins(_settings(schema), connection_string(url))
+
+
+def _driver(conn: Connection) -> PinnedSync[TupleRow]:
+    driver = conn.connection.driver_connection
+    assert isinstance(driver, PinnedSync)  # noqa: S101  `connection` made it
+    return driver
+
+
+def _require_ours(revision: str, schema: str) -> None:
+    """Raise SchemaTaken when the version table in `schema` is of another program."""
+    if re.fullmatch("[0-9]{4}", revision) is None:
+        raise SchemaTaken(schema)
+
+
+def _make_schema(
+    conn: Connection, schema: str, *, is_first: bool = True, is_moving: bool = False
+) -> None:
+    """Make `schema`, where it is not there.
+
+    `is_first`: nothing of ours is in the database; `is_moving`: it is elsewhere.  Raises
+    SchemaTaken where what is not ours is in the way.
+    """
+    conn.rollback()  # ends the transaction of another look
+    name = sql.Identifier(schema).as_string()
+    found = conn.exec_driver_sql("select to_regnamespace(%s)::oid", (name,)).scalar_one()
+    if found is None:
+        try:
+            conn.exec_driver_sql(f"create schema {name}")
+        except ProgrammingError as error:
+            if not isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
+                raise
+            raise MayNotCreate("schema") from error
+    elif is_first or is_moving:
+        held = "select count(*) from pg_class where relnamespace = %s"
+        if conn.exec_driver_sql(held, (found,)).scalar_one():
+            raise SchemaTaken(schema)
+    if is_first and conn.exec_driver_sql(f"select to_regnamespace('{VIEWS}')").scalar_one():
+        raise SchemaTaken(VIEWS)
+    conn.commit()
+
+
+def _close_to_strangers(conn: Connection, schema: str) -> None:
+    """Take from everybody what a host's default privileges may have granted."""
+    strangers = conn.exec_driver_sql(
+        "select rolname from pg_roles where rolname = any(%s)", (list(_STRANGERS),)
+    )
+    names = ["public", *(sql.Identifier(each).as_string() for each in strangers.scalars())]
+    for each in (sql.Identifier(schema).as_string(), VIEWS):
+        if conn.exec_driver_sql("select to_regnamespace(%s)", (each,)).scalar_one() is None:
+            continue
+        whom = ", ".join(names)
+        for what in (f"schema {each}", *(f"all {of} in schema {each}" for of in _GRANTED)):
+            conn.exec_driver_sql(f"revoke all on {what} from {whom}")
+    conn.commit()
+
+
+def current(url: str, schema: str = SCHEMA) -> str | None:
     """Return the revision the database is at; None when it has no schema of ours."""
-    with connection(url) as conn:
+    with connection(url, schema) as conn:
+        _look_in(conn, url, _home(conn, schema))
         return MigrationContext.configure(conn).get_current_revision()
 
 
@@ -179,19 +275,27 @@ def heads() -> list[str]:
     return ScriptDirectory.from_config(_config()).get_heads()
 
 
-def check(url: str, expected: MetaData = metadata) -> list[str]:
+def check(
+    url: str,
+    expected: MetaData = metadata,
+    *,
+    schema: str = SCHEMA,
+    pooler: Pooler | None = None,
+) -> list[str]:
     """Return how the database at `url` differs from `expected`, one line each; none if it does not.
 
     Compared are tables, columns with type and default, constraints, indexes and views, as
     PostgreSQL describes them, with a database made from `expected` beside it (role needs
-    CREATEDB) and dropped again.  The order of columns is no difference.
+    CREATEDB) and dropped again.  The order of columns is no difference.  Raises NeedsSession
+    through a pooler, which leads to no database that was made a moment ago.
     """
-    with _scratch_database(url) as scratch:
-        with connection(scratch) as conn:
+    with _scratch_database(url, pooler) as scratch:
+        with connection(scratch, schema) as conn:
+            _make_schema(conn, schema)
             expected.create_all(conn)
             conn.commit()
-        wanted = _description(scratch)
-    found = _description(url)
+        wanted = _description(scratch, schema)
+    found = _description(url, schema)
     return [
         f"{name}: {_difference(wanted.get(name), found.get(name))}"
         for name in sorted(wanted.keys() | found.keys())
@@ -200,11 +304,16 @@ def check(url: str, expected: MetaData = metadata) -> list[str]:
 
 
 @contextmanager
-def connection(url: str) -> Iterator[Connection]:
-    """Lend SQLAlchemy's connection over one of ours: statements may last, waiting for locks not."""
+def connection(
+    url: str, schema: str = SCHEMA, pooler: Pooler | None = None
+) -> Iterator[Connection]:
+    """Lend SQLAlchemy's connection over one of ours: statements may last, waiting for locks not.
+
+    Raises psycopg's errors, not SQLAlchemy's.
+    """
 
     def connected() -> PinnedSync[TupleRow]:
-        conn = connect(url, statement_timeout=timedelta(0))
+        conn = connect(url, schema=schema, pooler=pooler, statement_timeout=STATEMENTS_MAY_LAST)
         conn.autocommit = False  # SQLAlchemy's transactions begin by themselves
         conn.cursor_factory = psycopg.Cursor
         return conn
@@ -216,8 +325,17 @@ def connection(url: str) -> Iterator[Connection]:
 
     engine = create_engine("postgresql+psycopg://", creator=connected, poolclass=NullPool)
     event.listen(engine, "begin", begin)
-    with engine.connect() as conn:
-        yield conn
+    try:
+        with engine.connect() as conn:
+            yield conn
+    except DBAPIError as error:
+        if isinstance(error.orig, psycopg.Error):
+            raise error.orig from error  # what the rest of the store raises
+        raise
+
+
+def _settings(schema: str) -> Mapping[str, str]:
+    return session_settings(schema=schema, statement_timeout=STATEMENTS_MAY_LAST)
 
 
 def _config() -> Config:
@@ -234,19 +352,23 @@ def _difference(wanted: str | None, found: str | None) -> str:
     return f"the database has {found or 'nothing'}, tables.py says {wanted or 'nothing'}"
 
 
-def _description(url: str) -> dict[str, str]:
-    with connect(url) as conn, conn.transaction():
-        conn.execute("set local search_path = public")
-        return dict(conn.execute(_DESCRIPTION).fetchall())
+def _description(url: str, schema: str) -> dict[str, str]:
+    with connect(url, schema=schema) as conn:
+        return dict(conn.execute(_DESCRIPTION.encode()).fetchall())
 
 
 @contextmanager
-def _scratch_database(url: str) -> Iterator[str]:
+def _scratch_database(url: str, pooler: Pooler | None) -> Iterator[str]:
     """Make an empty database beside that of `url`, and drop it afterwards."""
     name = f"clento_check_{secrets.token_hex(6)}"
-    with connect(url) as conn:
+    with connect(url, pooler=pooler) as conn:
+        require_session(conn, "a comparison")
         plain = psycopg.Cursor(conn)  # neither runs inside a transaction
-        plain.execute(sql.SQL("create database {} template template0").format(sql.Identifier(name)))
+        creating = sql.SQL("create database {} template template0").format(sql.Identifier(name))
+        try:
+            plain.execute(creating)
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise MayNotCreate("database") from error
         try:
             yield make_conninfo(connection_string(url), dbname=name)
         finally:
@@ -268,5 +390,6 @@ def _alone(conn: Connection, wait: WaitBaseT) -> Iterator[None]:
         conn.commit()
         return bool(got)
 
+    require_session(_driver(conn), "an upgrade")
     Retrying(wait=wait, retry=retry_if_result(lambda got: not got))(locked)
     yield  # the lock ends with the connection, which is not used again

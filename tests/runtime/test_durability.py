@@ -80,7 +80,7 @@ def watch(dsn: str) -> None:
     with psycopg.connect(dsn, autocommit=True) as conn:
         tables = conn.execute(
             "select relname from pg_class where relkind in ('r', 'p')"
-            " and relnamespace = 'public'::regnamespace"
+            " and relnamespace = 'clento'::regnamespace"
         ).fetchall()
         asked = ", ".join(f"'{name}', current_setting('{name}')" for name in PINNED)
         conn.execute(

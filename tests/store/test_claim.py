@@ -603,6 +603,7 @@ async def updates(conn: Conn, table: str) -> int:
     return int(row[0])
 
 
+@pytest.mark.direct  # of what its own session did
 async def test_a_backlog_costs_nothing(conn: Conn) -> None:
     """With 5,000 leads due at once, a claim writes no lead, and settling only those it took."""
     stage = await begun(conn, VISIT, VISITING, leads=5000)

@@ -23,6 +23,8 @@ from clento_engine.store.connection import Unanswered, Unreplicated, snapshot, u
 from clento_engine.store.database import Database, Lost, connect
 from clento_engine.store.server import EmbeddedServer, embedded_server, temporary_server
 
+pytestmark = pytest.mark.direct
+
 Conn = AsyncConnection[Any]
 
 # What a role, a database or another client of a pooler may have set.
@@ -40,7 +42,21 @@ HOSTILE = {
     "enable_seqscan": "on",
     "enable_memoize": "on",
     "client_min_messages": "error",
+    "search_path": "pg_catalog",
+    "standard_conforming_strings": "off",
+    "backslash_quote": "off",
+    "transform_null_equals": "on",
+    "array_nulls": "off",
+    "bytea_output": "escape",
+    "extra_float_digits": "-15",
+    "quote_all_identifiers": "on",
+    "row_security": "off",
+    "default_tablespace": "pg_default",
+    "temp_tablespaces": "pg_default",
+    "idle_session_timeout": "77s",
 }
+# What a server knows from a version on only.
+NEWER = {"transaction_timeout": "777ms"}
 PINNED = {
     "synchronous_commit": "on",
     "transaction_isolation": "read committed",
@@ -55,6 +71,18 @@ PINNED = {
     "enable_seqscan": "off",
     "enable_memoize": "off",
     "client_min_messages": "warning",
+    "search_path": '"clento", pg_temp',
+    "standard_conforming_strings": "on",
+    "backslash_quote": "safe_encoding",
+    "transform_null_equals": "off",
+    "array_nulls": "on",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "quote_all_identifiers": "off",
+    "row_security": "on",
+    "default_tablespace": "",
+    "temp_tablespaces": "",
+    "idle_session_timeout": "0",
 }
 ASKED = "select " + ", ".join(f"current_setting('{name}') as \"{name}\"" for name in PINNED)
 
@@ -172,11 +200,45 @@ async def test_moments_and_durations_are_read_right_in_another_s_session(
                     assert await (await conn.execute(asked)).fetchone() == said
 
 
+async def test_values_mean_the_same_whatever_role_and_database_are_set_to(dsn: str) -> None:
+    hostile(dsn)
+    asked = (
+        r"select %s::text[], '\d+', (select null = (select null)), 'a\b' ~ '\\', %s::bytea,"
+        " %s::float8::text, 1 / 3::float8, %s::timestamptz::text, %s::interval::text, %s"
+    )
+    moment, lasting = datetime(2026, 2, 1, 6, 30, tzinfo=UTC), timedelta(days=3, minutes=90)
+    sent = (["a", None, "null", ""], b"\0\xff\\", 0.1 + 0.2, moment, lasting, "Zoë 🎈 \\ '")
+    async with Database(dsn) as database, database.connection() as conn:
+        assert conn.info.encoding == "utf-8"
+        for _ in range(2):
+            row = await (await conn.execute(asked, sent)).fetchone()
+            assert row == (
+                *(["a", None, "null", ""], r"\d+", None, True, b"\0\xff\\"),
+                *("0.30000000000000004", 1 / 3, "2026-02-01 06:30:00+00", "3 days 01:30:00"),
+                "Zoë 🎈 \\ '",
+            )
+    with connect(dsn) as sync:
+        assert sync.info.encoding == "utf-8"
+
+
+def test_an_upgrade_and_a_comparison_are_the_same_whatever_role_and_database_are_set_to(
+    empty_dsn: str,
+) -> None:
+    hostile(empty_dsn)
+    assert migrate.upgrade(empty_dsn)[-1] == migrate.heads()[0]
+    assert migrate.check(empty_dsn) == []
+
+
+def test_at_least_25_settings_are_hostile() -> None:
+    assert len({**HOSTILE, **NEWER, "client_encoding": ""}) >= 25
+
+
 def hostile(dsn: str) -> None:
     """Give the test's own database other defaults, and the role within it."""
     with psycopg.connect(dsn, autocommit=True) as conn:
         name = sql.Identifier(conn.info.dbname)
-        for setting, value in HOSTILE.items():
+        others = NEWER if conn.info.server_version >= 170000 else {}
+        for setting, value in {**HOSTILE, **others, "client_encoding": "LATIN1"}.items():
             for whose in (
                 sql.SQL("alter database {}").format(name),
                 sql.SQL("alter role current_user in database {}").format(name),

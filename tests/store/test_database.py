@@ -10,12 +10,10 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
 from tenacity import RetryCallState
 
+from clento_engine.store.address import connection_string, passwords
 from clento_engine.store.database import (
     Database,
     connect,
-    connection_string,
-    newest_revision,
-    require_schema,
     require_server,
     require_storage,
     unsafe_settings,
@@ -28,6 +26,9 @@ from clento_engine.store.errors import (
     ServerTooOld,
     UnsafeStorage,
 )
+from clento_engine.store.schema import newest_revision, require_schema
+
+pytestmark = pytest.mark.direct  # it watches sessions from beside
 
 NO_PATIENCE = timedelta(0)
 
@@ -87,12 +88,56 @@ def test_of_several_hosts_the_one_that_takes_writes_is_wanted() -> None:
         "postgresql://ann:secret@[db/x",
         "postgresql://ann:secret@db/x?no_such_setting=1",
         "mysql://ann:secret@db/x?a=b",
+        "postgresql://ann:secret%@db/x",
+        "postgresql://ann:secret%zz@db/x",
+        "postgresql://ann:secret%00@db/x",
+        'postgresql://ann:secret%"secret@db/x',
+        "postgresql://ann:word@secret@db/x",
+        "postgresql://ann:secret/word@db/x",
+        "postgresql://ann:1/secret@db/x",
+        "postgresql://ann:se cret secret@[db/x",
+        "host=db password=word secret dbname=x",
+        "host=db password='secret dbname=x",
+        "host=db port=secret",
     ],
 )
 def test_a_url_that_cannot_be_read_is_refused_without_showing_its_password(url: str) -> None:
     with pytest.raises(BadDatabaseUrl, match="DATABASE_URL") as refusal:
         Database(url)
     assert "secret" not in str(refusal.value)
+    assert passwords(url) == ()
+
+
+@pytest.mark.parametrize(
+    ("url", "encoded"),
+    [
+        ("postgresql://ann:50%off@db/x", "write % as %25, @ as %40"),
+        ("postgresql://ann:a@b@db/x", "write % as %25, @ as %40"),
+        ("postgresql://ann:a/b@db/x", "/ as %2F"),
+        ("host=db password=a b dbname=x", "put values with spaces or quotes in '…'"),
+    ],
+)
+def test_a_url_that_cannot_be_read_says_which_characters_to_encode(url: str, encoded: str) -> None:
+    with pytest.raises(BadDatabaseUrl) as refusal:
+        connection_string(url)
+    assert encoded in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "known"),
+    [
+        ("postgresql://ann:p%40ss%25word@db/x", ("p@ss%word",)),
+        ("postgresql://db/x?user=ann@tenant&password=secret", ("secret",)),
+        ("host=db user=ann password='se cret' sslpassword=key", ("se cret", "key")),
+        ("postgresql://ann@db/x", ()),
+        ("postgresql://ann:word?secret=1@db/x", ("word?secret=1",)),
+        ("postgresql://ann:a:b#c@[::1]:5432,db:/x", ("a:b#c",)),
+    ],
+)
+def test_a_url_s_passwords_are_known_so_that_no_log_has_them(
+    url: str, known: tuple[str, ...]
+) -> None:
+    assert passwords(url) == known
 
 
 async def test_every_session_is_set_alike_in_the_pool_and_alone(dsn: str) -> None:

@@ -237,6 +237,7 @@ async def test_progress_is_heard_while_rows_are_read(conn: Conn, organization: U
     assert heard == [BATCH, 2 * BATCH, 2 * BATCH + 1]
 
 
+@pytest.mark.direct
 async def test_two_imports_of_one_file_at_once_add_everybody_once(
     conn: Conn, dsn: str, organization: UUID
 ) -> None:
@@ -258,6 +259,7 @@ async def test_two_imports_of_one_file_at_once_add_everybody_once(
     assert len(await list_leads(conn, organization, "Spring", limit=500)) == 201
 
 
+@pytest.mark.direct
 async def test_an_import_waits_for_another_longer_than_other_locks_may_take(
     conn: Conn, dsn: str, organization: UUID
 ) -> None:

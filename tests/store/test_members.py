@@ -190,6 +190,7 @@ async def test_another_organisations_unipile_account_is_refused_whoever_is_signe
     assert (await row(conn, first))[0] == "active"
 
 
+@pytest.mark.direct
 async def test_two_organisations_that_bind_a_member_at_once_are_one_that_has_it(
     conn: Conn, dsn: str
 ) -> None:
@@ -488,6 +489,7 @@ async def test_a_removed_account_leaves_drafts_and_nobody_can_resume_it(conn: Co
     assert not await look_up_again(conn, stage.organization_id, gone)
 
 
+@pytest.mark.direct
 async def test_a_process_that_stopped_while_it_confirmed_an_account_stops_no_other(
     conn: Conn, database: Database
 ) -> None:

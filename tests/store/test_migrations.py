@@ -15,16 +15,13 @@ from clento_engine.runtime.clock import system_clock
 from clento_engine.runtime.heartbeat import Heartbeat
 from clento_engine.runtime.world import World
 from clento_engine.store import migrate
-from clento_engine.store.database import (
-    Database,
-    connect,
-    migrations_folder,
-    newest_revision,
-    schema_revision,
-)
+from clento_engine.store.database import Database, connect
 from clento_engine.store.errors import SchemaAhead, TickersAlive
+from clento_engine.store.schema import migrations_folder, newest_revision, schema_revision
 from clento_engine.store.tables import metadata
 from clento_engine.store.tickers import tickers
+
+pytestmark = pytest.mark.direct
 
 
 def test_a_migrated_database_is_what_tables_py_describes(dsn: str) -> None:

@@ -3,6 +3,7 @@
 import importlib
 from typing import Any
 
+import pytest
 from builders import Stage, line, set_stage
 from psycopg import AsyncConnection
 
@@ -96,6 +97,7 @@ async def test_a_listing_tells_the_same(conn: Conn) -> None:
     assert all(counted[0].values())
 
 
+@pytest.mark.direct
 async def test_two_that_count_the_same_campaign_at_once_wait_for_nobody(
     conn: Conn, dsn: str
 ) -> None:

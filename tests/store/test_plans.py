@@ -13,6 +13,8 @@ from clento_engine.store.claim import Wanted, ask
 from clento_engine.store.claim_statements import READ_HEADS
 from clento_engine.store.database import Conn, Database
 
+pytestmark = pytest.mark.direct  # what is prepared by hand stays in its session
+
 MANY = 3_000  # of what a plan should read a few of
 FEW = 30
 

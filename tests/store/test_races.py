@@ -47,15 +47,18 @@ from clento_engine.store.campaigns import (
 )
 from clento_engine.store.claim_statements import MANY_LEADS
 from clento_engine.store.claimed import Claimed
-from clento_engine.store.database import Undone, migrations_folder, newest_revision, schema_revision
+from clento_engine.store.database import Undone
 from clento_engine.store.doubtful import take_doubtful
 from clento_engine.store.errors import DatabaseUnavailable
 from clento_engine.store.guessed import Guess, guess, settle_guessed, write_unchanged
 from clento_engine.store.installation import binding, move, stamp
 from clento_engine.store.members import Bound, bind
+from clento_engine.store.schema import migrations_folder, newest_revision, schema_revision
 from clento_engine.store.suppressions import in_flight, suppress
 from clento_engine.store.tables import metadata
 from clento_engine.store.turn import turn
+
+pytestmark = pytest.mark.direct  # it watches sessions from beside
 
 Conn = AsyncConnection[Any]
 Connect = Callable[[], Awaitable[Conn]]

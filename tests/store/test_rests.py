@@ -28,6 +28,7 @@ async def work_beside(conn: Conn) -> None:
     assert await route_webhook(conn, "nobody", "k", payload, NOW, recipient=None) is None
 
 
+@pytest.mark.direct
 async def test_a_process_that_stopped_while_it_bound_an_account_stops_nobody(
     conn: Conn, database: Database
 ) -> None:
@@ -39,6 +40,7 @@ async def test_a_process_that_stopped_while_it_bound_an_account_stops_nobody(
             await work_beside(other)
 
 
+@pytest.mark.direct
 async def test_a_process_that_stopped_while_it_settled_stops_nobody(
     conn: Conn, database: Database
 ) -> None:
@@ -49,6 +51,7 @@ async def test_a_process_that_stopped_while_it_settled_stops_nobody(
             await work_beside(other)
 
 
+@pytest.mark.direct
 async def test_who_binds_keeps_the_provider_from_being_moved(
     conn: Conn, database: Database
 ) -> None:

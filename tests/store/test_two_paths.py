@@ -57,7 +57,7 @@ COMPARED = [
 async def everything(stage: Stage) -> Rows:
     """Read every row of the database, by table."""
     tables = await stage.rows(
-        "select tablename as name from pg_tables where schemaname = 'public'"
+        "select tablename as name from pg_tables where schemaname = 'clento'"
         " and tablename not in ('events', 'campaign_moves') order by 1"
     )
     each = [f"select '{name}', {row} from {source}" for name, row, source in COMPARED] + [

@@ -27,6 +27,7 @@ from clento_engine.runtime.world import World
 from clento_engine.simulator.remote import RemoteSimulator
 from clento_engine.store import migrate
 from clento_engine.store.database import Database
+from clento_engine.store.schema import SCHEMA
 from clento_engine.store.server import EmbeddedServer, temporary_server
 from clento_engine.store.turmoil import commit_lazily
 
@@ -219,6 +220,8 @@ def _fleet(
             "?sslmode=disable&gssencmode=disable",
             "UNIPILE_DSN": workspace.dsn,
             "UNIPILE_ACCESS_TOKEN": "storm",
+            "CLENTO_SCHEMA": SCHEMA,
+            "CLENTO_POOLER": "",
             "CLENTO_WEBHOOK_SECRET": SECRET,
             "CLENTO_LOG_FORMAT": "json",
             SETTING: LOCAL,

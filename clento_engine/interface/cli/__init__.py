@@ -4,12 +4,15 @@ The short helps stand here, so that `clento --help` and `clento campaign --help`
 test holds them equal to what the commands themselves say.
 """
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple, NoReturn
 
 import click
+
+_STANDARD_ERROR = 2
 
 
 class Command(NamedTuple):
@@ -217,6 +220,9 @@ cli = click.version_option(package_name="clento-engine", prog_name="clento")(
             "  clento run\n\n"
             "Environment: DATABASE_URL (without it a PostgreSQL of our own is started in "
             "CLENTO_DATA_DIR), UNIPILE_DSN, UNIPILE_ACCESS_TOKEN, CLENTO_ORG, CLENTO_LOG_FORMAT, "
+            "CLENTO_SCHEMA (where our tables stand in the database; clento), "
+            "CLENTO_POOLER (transaction, prepared or session: what stands before the database, "
+            "where it is not to be found out), "
             "CLENTO_WEBHOOK_SECRET, CLENTO_REQUESTS_AT_ONCE (of one ticker; 300), "
             "CLENTO_TRUST_STORAGE (1: though fsync is off), CLENTO_WEBHOOKS_MAY_REACH (hosts and "
             "networks that notices may go to though they are not public).\n\n"
@@ -229,4 +235,17 @@ cli = click.version_option(package_name="clento-engine", prog_name="clento")(
 
 def main() -> NoReturn:
     """Run `clento`."""
+    _occupy_standard_streams()
     cli.main()
+
+
+def _occupy_standard_streams() -> None:
+    """Give those that whoever started us has closed (`clento tick >&-`) a place that goes nowhere.
+
+    Else the first sockets take their numbers, which the event loop never closes.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= _STANDARD_ERROR:
+        os.set_inheritable(number, True)
+    os.close(number)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - to the end
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115

@@ -7,10 +7,11 @@ from clento_engine.interface.cli.failures import Refused
 from clento_engine.interface.cli.output import Table, answer
 from clento_engine.interface.cli.session import database_url, json_option, opened, run
 from clento_engine.store import migrate
-from clento_engine.store.database import Database, newest_revision, unsafe_settings
+from clento_engine.store.database import Database, unsafe_settings
 from clento_engine.store.lanes import Wrong, mend_lanes
 from clento_engine.store.moves import recount as recount_moves
 from clento_engine.store.moves import shortened_histories
+from clento_engine.store.schema import newest_revision
 
 
 @click.command()
@@ -37,8 +38,13 @@ def upgrade(tickers_have_ended: bool, as_json: bool) -> None:
       DATABASE_URL=postgresql://clento@db/clento clento db upgrade
     """
     notes: list[str] = []
+    settings = read_settings()
     applied = migrate.upgrade(
-        database_url(read_settings()), say=notes.append, tickers_have_ended=tickers_have_ended
+        database_url(settings),
+        schema=settings.schema,
+        pooler=settings.pooler,
+        say=notes.append,
+        tickers_have_ended=tickers_have_ended,
     )
     said = f"applied {', '.join(applied)}" if applied else "nothing to do"
     answer(
@@ -55,7 +61,8 @@ def current(as_json: bool) -> None:
     Example:
       clento db current
     """
-    found, newest = migrate.current(database_url(read_settings())), newest_revision()
+    settings = read_settings()
+    found, newest = migrate.current(database_url(settings), settings.schema), newest_revision()
     if found is None:
         said = "empty: run `clento db upgrade`"
     elif found < newest:
@@ -84,10 +91,13 @@ def check(ctx: click.Context, as_json: bool) -> None:
     """
     settings = read_settings()
     url = database_url(settings)
-    differences = migrate.check(url)
+    differences = migrate.check(url, schema=settings.schema, pooler=settings.pooler)
 
     async def unsafe() -> list[str]:
-        async with Database(url) as database, database.connection() as conn:
+        async with (
+            Database(url, schema=settings.schema, pooler=settings.pooler) as database,
+            database.connection() as conn,
+        ):
             return await unsafe_settings(conn)
 
     off = run(unsafe(), settings)

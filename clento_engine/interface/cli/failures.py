@@ -2,15 +2,14 @@
 
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import click
 
 from clento_engine.config import BadSetting
 from clento_engine.domain.execution import IllegalTransition
-from clento_engine.domain.finding import Finding
-from clento_engine.interface.cli.output import finding_lines, plain, printable
+from clento_engine.interface.cli.database_failures import of_database
+from clento_engine.interface.cli.failure import Failure
+from clento_engine.interface.cli.output import Unprinted, finding_lines, plain, printable
 from clento_engine.interface.leads.source import UnreadableFile
 from clento_engine.runtime.errors import (
     ClockSkew,
@@ -21,30 +20,20 @@ from clento_engine.runtime.errors import (
     Unready,
     WrongProvider,
 )
-from clento_engine.store.database import Busy, Denied, Lost
 from clento_engine.store.errors import (
     AlreadyExists,
     Ambiguous,
-    BadDatabaseUrl,
     CannotDo,
     ChangedMeanwhile,
-    DatabaseUnavailable,
+    NeedsSession,
     NobodyToContact,
     NotFound,
     Noun,
-    SchemaAhead,
-    SchemaBehind,
-    ServerTooOld,
     StillUnknown,
     StillWalked,
-    TickersAlive,
-    UnsafeStorage,
     WrongState,
 )
-from clento_engine.store.met import NotKept
-from clento_engine.store.server import ServerError
 
-FAILED = 1
 INTERRUPTED = 130  # what shells say of a program that Ctrl-C ended
 
 
@@ -98,17 +87,6 @@ _ALREADY = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A failure as it is shown; `status` is the process's."""
-
-    error: str
-    fix: str | None = None
-    findings: Sequence[Finding] = ()
-    status: int = FAILED
-    usage: str | None = None
-
-
 def explained(error: BaseException) -> Failure | None:
     """Say what an expected failure means; None for a defect."""
     match error:
@@ -130,6 +108,11 @@ def explained(error: BaseException) -> Failure | None:
             )
         case CannotDo():
             return _cannot(error)
+        case Unprinted():
+            return Failure(
+                f"all was done, and the answer cannot be written: {error}",
+                "see where the output goes; `clento status` and the others can be asked again",
+            )
         case IllegalTransition():
             return Failure("the lead moved on in this moment", "look at it again")
         case ClockSkew():
@@ -139,61 +122,7 @@ def explained(error: BaseException) -> Failure | None:
         case click.ClickException() | click.Abort():
             return _of_command_line(error)
         case _:
-            return _of_database(error)
-
-
-def _of_database(error: BaseException) -> Failure | None:
-    match error:
-        case ServerTooOld():
-            return Failure(
-                f"this server is PostgreSQL {error.found}", f"{error.needed} or later is needed"
-            )
-        case SchemaAhead():
-            return Failure(
-                f"the database is at revision {error.found} and this version knows {error.known}",
-                "install the version that upgraded it",
-            )
-        case SchemaBehind(found=None):
-            return Failure("the database is empty", "run `clento db upgrade`")
-        case SchemaBehind():
-            return Failure(
-                f"the database is at revision {error.found} and {error.needed} is needed",
-                "run `clento db upgrade`",
-            )
-        case UnsafeStorage():
-            names = " and ".join(error.settings)
-            return Failure(
-                f"the server runs with {names} off: a power cut makes it forget what was done, and"
-                " people would be contacted twice",
-                f"set {' and '.join(f'{name} = on' for name in error.settings)} in postgresql.conf"
-                " and reload it, or set CLENTO_TRUST_STORAGE=1 where the storage beneath the"
-                " server keeps every commit",
-            )
-        case BadDatabaseUrl():
-            return Failure(str(error), "set DATABASE_URL, or leave it out for a server of our own")
-        case TickersAlive():
-            return Failure(
-                f"tickers seem alive, and an upgrade needs that all have ended: {error}",
-                "end every `clento run`, stop cron and timers of `clento tick`, then try again; or"
-                " say --tickers-have-ended where you know that they have",
-            )
-        case DatabaseUnavailable():
-            return Failure(str(error), "see that the server runs and DATABASE_URL names it")
-        case ServerError():
-            return Failure(str(error), None)
-        case _ if isinstance(error, Busy):
-            return Failure(f"the database is busy: {_first_line(error)}", "try again")
-        case Denied():
-            return Failure(_first_line(error), "connect as a role that may do this")
-        case Lost():
-            return Failure(f"the database failed: {_first_line(error)}", "try again")
-        case NotKept():
-            problem = f"whom the file names cannot be noted: {_first_line(error)}"
-            return Failure(
-                problem, "make room for temporary files, or set TMPDIR to another folder"
-            )
-        case _:
-            return None
+            return of_database(error)
 
 
 def _of_provider(error: WrongProvider | UnknownProvider | NotAsked | NotAdded) -> Failure:
@@ -250,6 +179,13 @@ def _cannot(error: CannotDo) -> Failure:
             return Failure(
                 f"what became of {error.actions:,} of its actions is not known yet", "wait"
             )
+        case NeedsSession():
+            return Failure(
+                f"{error.what} needs a session of its own, and DATABASE_URL leads through a pooler"
+                " that lends one for a transaction at a time",
+                "run it with DATABASE_URL set to the database's own address (of Supabase the"
+                " direct connection), or CLENTO_POOLER=session if the pooler keeps sessions",
+            )
         case ChangedMeanwhile():
             return Failure(f"the {error.noun} was changed at this moment", "look at it again")
         case _:
@@ -283,7 +219,3 @@ def show(failure: Failure, *, as_json: bool) -> int:
         lines.append(f"  Fix: {failure.fix}")
     click.echo("\n".join(printable(line, keep="\n") for line in lines), file=sys.stderr)
     return failure.status
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

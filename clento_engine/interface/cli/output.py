@@ -1,9 +1,11 @@
 """Answers: tables and lines for people, JSON for machines."""
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -31,8 +33,23 @@ class Table:
     empty: str = ""
 
 
+class Unprinted(Exception):
+    """What was done cannot be told: standard output takes nothing any more."""
+
+
 def answer(as_json: bool, data: object, *parts: str | Table) -> None:
-    """Print `data` as JSON, or `parts` for people."""
+    """Print `data` as JSON, or `parts` for people.  Raises Unprinted."""
+    try:
+        _answer(as_json, data, *parts)
+        sys.stdout.flush()
+    except OSError as error:
+        # what is left of it would be tried again, and fail, when the process ends
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise Unprinted(error.strerror or str(error)) from error
+
+
+def _answer(as_json: bool, data: object, *parts: str | Table) -> None:
     if as_json:
         click.echo(json.dumps(plain(data), ensure_ascii=False))
         return

@@ -25,11 +25,10 @@ from clento_engine.store.accounts import organizations
 from clento_engine.store.database import (
     Conn,
     Database,
-    require_schema,
     require_storage,
-    schema_revision,
 )
 from clento_engine.store.installation import binding
+from clento_engine.store.schema import require_schema, schema_revision
 from clento_engine.store.server import embedded_server
 
 TERMINATED = 128 + signal.SIGTERM  # the status that shells give to what a signal ended
@@ -127,7 +126,12 @@ async def opened(
     and UnsafeStorage when the server may forget what it commits, unless it is trusted.
     """
     url = database_url(settings)
-    async with Database(url, patience=patience or PATIENCE) as database:
+    async with Database(
+        url,
+        schema=settings.schema,
+        pooler=settings.pooler,
+        patience=patience or PATIENCE,
+    ) as database:
         async with database.connection() as conn:
             if settings.database_url is None and await schema_revision(conn) is None:
                 await asyncio.to_thread(_set_up, url, settings)
@@ -163,7 +167,7 @@ def database_url(settings: Settings) -> str:
 def _set_up(url: str, settings: Settings) -> None:
     from clento_engine.store import migrate  # noqa: PLC0415 - Alembic is slow to import, once will do
 
-    migrate.upgrade(url)
+    migrate.upgrade(url, schema=settings.schema, pooler=settings.pooler)
     note(f"a new database was set up in {settings.data_dir}")
 
 
