@@ -147,12 +147,11 @@ def _placeholder(text: str) -> str | None:
 
 
 def is_plainly_a_name(text: str) -> bool:
-    """Whether a text is a name at the first glance: what most are, and quick to say."""
+    """Whether a text of ASCII is a name at the first glance: what most are, and quick to say."""
     return (
-        (text.isalpha() or _PLAIN_NAME.fullmatch(text) is not None)
+        _PLAIN_NAME.fullmatch(text) is not None
         and "inked" not in text
-        and text.isascii()
-        and text.casefold() not in NOTHING
+        and text.lower() not in NOTHING
     )
 
 

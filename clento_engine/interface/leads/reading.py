@@ -13,6 +13,7 @@ from clento_engine.domain.lead import (
     identity,
     member_id,
 )
+from clento_engine.domain.residue import NOTHING
 from clento_engine.interface.leads.cells import (
     line,
     may_be_damaged,
@@ -147,7 +148,11 @@ def _lead(
         field: text
         for field, position in layout.named
         if (cell := cells[position])
-        and (text := named_value(field, cell, notes, may_be_damaged=damaged, emoji=keep_emoji))
+        and (
+            text := cell  # one plain word, as most first names are
+            if not damaged and cell.isalpha() and cell.lower() not in NOTHING
+            else named_value(field, cell, notes, may_be_damaged=damaged, emoji=keep_emoji)
+        )
     }
     email = None
     if "email" in layout.fields and (written := line(cells[layout.fields["email"]])):

@@ -8,7 +8,8 @@ from clento_engine.domain.lead import Rejected
 from clento_engine.interface.leads.source import UnreadableFile
 
 LONGEST_RECORD = 1 << 18  # characters of the lines of one record: its cells may hold line breaks
-_READ_AGAIN = 1 << 25  # characters of a file that may be read again; beyond, as many as it has
+_READ_AGAIN = 1 << 25  # characters of a file that may be read again, and of each line some more
+_OF_EACH_LINE = 200
 
 
 def records(
@@ -50,8 +51,7 @@ class _Lines:
         self._text = text
         self.number = number
         self._record: list[str] = []
-        self._length = 0  # of the record's lines
-        self._read = 0
+        self._length = 0  # of the record's lines but the last
         self._read_again = 0
         self._repeated: deque[str] = deque()
 
@@ -59,15 +59,12 @@ class _Lines:
         return self
 
     def __next__(self) -> str:
-        if self._length > LONGEST_RECORD and len(self._record) > 1:
-            raise csv.Error("the record has too many lines")
-        if self._repeated:
-            line = self._repeated.popleft()
-        else:
-            line = next(self._text)
-            self._read += len(line)
+        if self._record:  # one of several lines: few are
+            self._length += len(self._record[-1])
+            if self._length > LONGEST_RECORD:
+                raise csv.Error("the record has too many lines")
+        line = self._repeated.popleft() if self._repeated else next(self._text)
         self.number += 1
-        self._length += len(line)
         self._record.append(line)
         return line
 
@@ -81,7 +78,7 @@ class _Lines:
         """Go back to the second line of the record read last."""
         rest = self._record[1:]
         self._read_again += sum(map(len, rest))
-        if self._read_again > _READ_AGAIN + self._read:
+        if self._read_again > _READ_AGAIN + _OF_EACH_LINE * self.number:
             raise UnreadableFile(
                 f"the quotes about line {self.number - len(rest)} do not match, and those of many "
                 "lines above do not",
