@@ -75,6 +75,9 @@ _BROKEN = re.compile(
 _LONGEST_WORD = 100
 _MOST_BROKEN = 20
 
+# What was one sign in UTF-8 is two others at least, or one before a space that was the second
+_MAYBE_MOJIBAKE = re.compile("[^\x00-\x7f]{2}|[ÂÃÄÅÎÏÐÑâãäåæìíïð] ")
+
 
 def gaps(text: str, look: Look) -> Iterator[Leftover]:
     """Return what the writer of a text was to fill in.
@@ -121,7 +124,7 @@ def damage(text: str) -> Iterator[Leftover]:
     """Return signs that no writer means."""
     for match in _BROKEN.finditer(text):
         yield Leftover(Kind.DAMAGE, match[0], match.start())
-    if not text.isascii():
+    if not text.isascii() and _MAYBE_MOJIBAKE.search(text):
         yield from _mojibake(text)
 
 

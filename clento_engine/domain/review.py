@@ -4,6 +4,7 @@ Each piece is named with what to write instead, where that is plain.  Ordinary t
 `20 % off`, `I <3 this`, `AT&T`, `#hiring`, `{ }` in code.
 """
 
+import re
 from collections.abc import Collection, Sequence
 from functools import lru_cache
 
@@ -11,6 +12,9 @@ from clento_engine.domain.dialects import choices, foreign_variables, own_variab
 from clento_engine.domain.leftover import Kind, Leftover, Look
 from clento_engine.domain.outside import LONGEST_TEXT
 from clento_engine.domain.residue import damage, gaps, markup
+
+# without any of these nothing is left over but damage
+_TRIGGER = re.compile(r"[{}\[\]<>«|]|[%#*&$@~^§:_(-](?!\s)|default|fallback", re.IGNORECASE)
 
 
 def leftovers(
@@ -32,6 +36,8 @@ def _in_template(text: str, columns: frozenset[str] | None) -> tuple[Leftover, .
 
 def _found(text: str, columns: frozenset[str] | None, *, is_rendered: bool) -> tuple[Leftover, ...]:
     text = text[:LONGEST_TEXT]
+    if _TRIGGER.search(text) is None:  # most texts: what follows costs more than rendering
+        return _apart([*damage(text)])
     look = Look.at(columns, is_rendered=is_rendered)
     found, masked = own_variables(text, look) if "{" in text or "[" in text else ([], text)
     if "|" in text and "{" in text:

@@ -43,6 +43,8 @@ def test_ordinary_texts_pass_as_they_are(
         ("Hi {first_name}", "{first_name}", "{{first_name}}"),
         ("Hi {First Name}!", "{First Name}", "{{first_name}}"),
         ("Hi { firstName }", "{ firstName }", "{{first_name}}"),
+        ("Hi { firstName } there", "{ firstName }", "{{first_name}}"),
+        ("Hi « First Name » there", "« First Name »", "{{first_name}}"),
         ("Hi {nickname}", "{nickname}", None),
         ("Hi {x}", "{x}", None),
         ("Hi ${first_name}", "${first_name}", "{{first_name}}"),
