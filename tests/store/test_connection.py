@@ -32,9 +32,6 @@ HOSTILE = {
     "synchronous_commit": "off",
     "default_transaction_isolation": "repeatable read",
     "default_transaction_read_only": "on",
-    "statement_timeout": "77ms",
-    "lock_timeout": "1ms",
-    "idle_in_transaction_session_timeout": "77ms",
     "TimeZone": "Asia/Tokyo",
     "DateStyle": "SQL, DMY",
     "IntervalStyle": "iso_8601",
@@ -54,6 +51,10 @@ HOSTILE = {
     "default_tablespace": "pg_default",
     "temp_tablespaces": "pg_default",
     "idle_session_timeout": "77s",
+    # last: what poisons a session is under them as well
+    "statement_timeout": "77ms",
+    "lock_timeout": "1ms",
+    "idle_in_transaction_session_timeout": "77ms",
 }
 # What a server knows from a version on only.
 NEWER = {"transaction_timeout": "777ms"}
