@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from clento_engine.interface.chaos.proxy import REFUSED, STRAY, ProviderProxy
+from clento_engine.loop import new_runner
 
 REQUEST = b"GET /api/v1/accounts HTTP/1.1\r\nhost: provider\r\n\r\n"
 BODY = b'{"object":"AccountList"}'
@@ -95,6 +96,21 @@ async def test_a_stray_answer_comes_on_an_idle_connection_whose_next_request_is_
         ends[1].write_eof()
         await ends[0].read()
         assert provider.requests == 1
+
+
+def test_a_connection_that_is_gone_already_is_cut_without_a_word() -> None:
+    """On the loop of a storm, whose sockets know no more once they are closed."""
+
+    async def cut_twice() -> None:
+        async with proxied() as scene:
+            await ask(await scene.connect())
+            (line,) = scene.proxy.lines
+            line.cut()
+            await asyncio.gather(line.client.wait_closed(), line.server.wait_closed())
+            line.cut()
+
+    with new_runner() as runner:
+        runner.run(cut_twice())
 
 
 async def test_a_request_that_crosses_a_stray_answer_is_passed_on() -> None:

@@ -72,7 +72,7 @@ class Line:
         for writer in (self.client, self.server):
             end = writer.get_extra_info("socket")
             if end is not None and end.family != socket.AF_UNIX:
-                with suppress(OSError):
+                with suppress(OSError, ValueError):  # uvloop's word where the end is gone already
                     end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             writer.transport.abort()
 
