@@ -13,7 +13,7 @@ from clento_engine.domain.lead import (
     identity,
     member_id,
 )
-from clento_engine.domain.residue import NOTHING
+from clento_engine.domain.missing_value import NOTHING
 from clento_engine.interface.leads.cells import (
     line,
     may_be_damaged,
