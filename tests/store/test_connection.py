@@ -282,8 +282,8 @@ def test_a_migration_commits_to_the_disk_though_a_pooler_lends_another_s_session
             " for each row execute function witness()"
         )
 
-    def poisoned(url: str, *, statement_timeout: timedelta) -> Any:
-        conn = connect(url, statement_timeout=statement_timeout)
+    def poisoned(url: str, **given: Any) -> Any:
+        conn = connect(url, **given)
         plain = psycopg.Cursor(conn)
         for name in ("synchronous_commit", "default_transaction_isolation"):
             plain.execute("select set_config(%s, %s, false)", (name, HOSTILE[name]))
@@ -452,7 +452,8 @@ async def test_what_was_answered_outlives_a_crash_though_the_role_asks_for_less(
         admin.execute("alter role clento set synchronous_commit = off")
         admin.execute("alter database clento set synchronous_commit = off")
     with psycopg.connect(server.url, autocommit=True) as plain:
-        plain.execute("create table kept (what text)")
+        plain.execute("create schema clento")
+        plain.execute("create table clento.kept (what text)")
     with psycopg.connect(server.admin_url, autocommit=True) as admin:
         admin.execute("checkpoint")
     async with Database(server.url) as database:
@@ -483,7 +484,8 @@ def standing_alone(folder: Path) -> EmbeddedServer:
     """Lend a server whose commits wait for a standby that does not exist."""
     server = embedded_server(folder, settings=FAST)
     with psycopg.connect(server.url, autocommit=True) as plain:
-        plain.execute("create table kept (what text)")
+        plain.execute("create schema clento")
+        plain.execute("create table clento.kept (what text)")
     with temporary_server(folder, keep=True):
         pass  # ended, to begin anew with the setting: a reload reaches some processes late
     return embedded_server(folder, settings={**FAST, "synchronous_standby_names": "nobody"})
