@@ -68,7 +68,7 @@ def greet(clento: Clento, simulated: Simulated) -> None:
     clento.draft(GREET, "spring", "--hours", "always")
     simulated.fault(kind="reset", route="POST /chats", after_effect=True, times=len(PEOPLE))
     clento("campaign", "start", "spring", "--lead-processing-delay", "0s")
-    # Where it is slow, the first answers that are lost let everything rest before the last are sent.
+    # Where it is slow, the first lost answers let everything rest before the last are sent.
     while len(simulated.landed()) < len(PEOPLE):
         execute(
             clento,
