@@ -80,7 +80,7 @@ test: $(MADE) ## The tests, on PostgreSQL 18 and Debian's; also that the migrati
 
 .PHONY: test-pooler
 test-pooler: $(MADE) ## The store's tests through a PgBouncer in transaction mode, where one is installed
-	@CLENTO_TEST_POOLER=1 $(BIN)/python -m pytest tests/store \
+	@CLENTO_TEST_POOLER=1 $(BIN)/python -m pytest tests/store -m "not direct" \
 	  --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 .PHONY: proof
