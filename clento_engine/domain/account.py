@@ -36,7 +36,7 @@ class Tier(StrEnum):
 class Sender(Struct, frozen=True):
     """The account that acts, as the provider and the templates know it.
 
-    `heard_at`: when a webhook told anything of it, about a minute exact; None: never.
+    `heard_at`: when a webhook last told anything of it, to about a minute; None: never.
     """
 
     account_id: UUID

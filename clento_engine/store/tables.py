@@ -245,7 +245,7 @@ connected_accounts = Table(
     _at("sweep_failed_at"),
     Column("sweep_failure", Text),
     _at("swept_messages_until"),
-    _at("heard_at"),  # when a webhook told anything of it last, about a minute exact
+    _at("heard_at"),  # when a webhook last told anything of it, to about a minute
     _at("store_since"),  # since when Unipile's store of its chats may be incomplete
     _at("removed_at"),  # its member was let go: it stays for the history of what it did
     _created(),
