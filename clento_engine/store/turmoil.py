@@ -105,6 +105,19 @@ async def paused_by_provider(
     return [row[0] for row in await cursor.fetchall()]
 
 
+async def with_held_lanes(
+    conn: AsyncConnection[Any], organization_id: UUID, most: int
+) -> list[tuple[UUID, UUID]]:
+    """Return campaigns and senders of theirs that a run of refusals holds in some lane."""
+    cursor = await conn.execute(
+        "select campaign_id, account_id from lanes"
+        " where organization_id = %s and held_reason is not null"
+        " group by campaign_id, account_id order by random() limit %s",
+        (organization_id, most),
+    )
+    return await cursor.fetchall()
+
+
 async def edit_by_hand(
     conn: AsyncConnection[Any], organization_id: UUID, edit: str
 ) -> set[UUID] | None:

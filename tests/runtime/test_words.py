@@ -11,6 +11,7 @@ from test_accidents import MESSAGE, PEOPLE, START, line, play_of
 
 from clento_engine.domain.account import PausedBy
 from clento_engine.domain.failure import Failure
+from clento_engine.interface.chaos.operators import put_right
 from clento_engine.provider import answers, decode
 from clento_engine.provider.answers import Refusal, Silence
 from clento_engine.runtime import act as acting
@@ -27,6 +28,7 @@ from clento_engine.store.campaigns import pause_campaign, resume_campaign
 from clento_engine.store.database import Database
 from clento_engine.store.refusals import held_lanes, lift_lanes
 from clento_engine.store.rests import FIRST_REST, rest
+from clento_engine.store.turmoil import unsettled
 
 MANY: dict[str, dict[str, Any]] = {f"person-{number}": {} for number in range(40)}
 INVITE = line(("send_connection_request", {"customMessage": "Hello {{first_name}}"}))
@@ -243,6 +245,22 @@ async def see_that_only_lifting_lifts(play: Play, word: str) -> None:
             lane.operation
         ]
         assert not await held_lanes(conn, *where)
+
+
+async def test_who_repairs_a_storm_lifts_what_its_refusals_held(database: Database) -> None:
+    """Leads of a held lane wait for a person: they are lost only where nobody is there."""
+    play = await play_of(database, INVITE, people=MANY)
+    refused = Rule(FaultKind.REFUSAL, "POST /users/invite", type="insufficient_permissions")
+    play.simulated.faults.set([refused])
+    await play.run(days=20)
+    burnt = len(MANY) - (await outcomes(play))[None]
+    play.simulated.faults.clear()
+
+    async with play.database.connection() as conn:
+        assert await unsettled(conn, play.organization_id) == len(MANY) - burnt
+        await put_right(conn, play.organization_id, most=5, now=play.clock())
+    assert await play.run()
+    assert len(play.entries(Effect.INVITATION)) == len(MANY) - burnt
 
 
 async def execute(play: Play, statement: str) -> None:

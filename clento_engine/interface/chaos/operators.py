@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import datetime
+from uuid import UUID
 
 from clento_engine.domain.account import PausedBy
 from clento_engine.interface.chaos.accidents import BY_HAND
@@ -10,9 +12,11 @@ from clento_engine.interface.chaos.system import PASSING, System
 from clento_engine.store.accounts import resume_account
 from clento_engine.store.audit import Turned
 from clento_engine.store.campaigns import pause_campaign, resume_campaign, stop_campaign
+from clento_engine.store.database import Conn
 from clento_engine.store.errors import CannotDo
+from clento_engine.store.refusals import lift_lanes
 from clento_engine.store.suppressions import suppress as leave_alone
-from clento_engine.store.turmoil import edit_by_hand, paused_by_provider
+from clento_engine.store.turmoil import edit_by_hand, paused_by_provider, with_held_lanes
 
 RESUMED = "CampaignResumed"
 
@@ -51,12 +55,18 @@ async def suppress(system: System) -> None:
 
 
 async def repair(system: System) -> None:
-    """Be the operator who resumes a sender that the provider's refusals paused."""
+    """Be the operator who puts right what the provider's refusals have stopped."""
+    now = await system.simulator.now()
     async with system.database.connection() as conn:
-        organization_id = system.any_organization()
-        for account_id in await paused_by_provider(conn, organization_id, 1):
-            now = await system.simulator.now()
-            await resume_account(conn, organization_id, account_id, by=PausedBy.OPERATOR, now=now)
+        await put_right(conn, system.any_organization(), most=1, now=now)
+
+
+async def put_right(conn: Conn, organization_id: UUID, *, most: int, now: datetime) -> None:
+    """Resume senders that refusals paused, and lift lanes that they hold: `most` of each."""
+    for account_id in await paused_by_provider(conn, organization_id, most):
+        await resume_account(conn, organization_id, account_id, by=PausedBy.OPERATOR, now=now)
+    for campaign_id, account_id in await with_held_lanes(conn, organization_id, most):
+        await lift_lanes(conn, organization_id, campaign_id, account_id=account_id, now=now)
 
 
 async def edit(system: System, edit: str) -> None:

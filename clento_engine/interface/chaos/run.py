@@ -24,6 +24,7 @@ from clento_engine.interface.chaos.accidents import ACCIDENTS
 from clento_engine.interface.chaos.findings import Findings
 from clento_engine.interface.chaos.gateway import LATE, TWICE
 from clento_engine.interface.chaos.judge import judged
+from clento_engine.interface.chaos.operators import put_right
 from clento_engine.interface.chaos.provider_faults import SECRET
 from clento_engine.interface.chaos.proxy import (
     REFUSED,
@@ -250,6 +251,9 @@ async def _settle(scene: Scene) -> int:
             return await left() == 0
 
         while not await is_over() and clock() < until:
+            async with database.connection() as conn:  # what was stopped late in the storm
+                for organization_id in stage.organizations:
+                    await put_right(conn, organization_id, most=len(stage.senders), now=clock())
             await mend(world)  # as every ticker does now and then: a hand was there until the end
             await drive(
                 world,
