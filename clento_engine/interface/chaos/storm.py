@@ -110,7 +110,7 @@ def _kinds() -> Sequence[tuple[str, Happening, float]]:
         ("stores", provider_faults.name_by_slug, 30),
         ("elsewhere", engine_faults.tick_elsewhere, 32),
         ("webhooks", provider_faults.stranger, 60),
-        ("webhooks", provider_faults.slow, 30),
+        ("webhooks", provider_faults.slow, 45),
         ("people", member_faults.account_status, 40),
         ("people", people.new_slug, 60),
         ("people", provider_faults.lag, 30),
