@@ -399,6 +399,8 @@ def _leads(kind: str, leads: int, now: datetime) -> Iterator[tuple[str, dict[str
         """,
         {"leads": leads},
     )
+    yield _PERSONS, {}
+    yield _NAMES.format(is_seen=str(kind not in _UNSEEN).lower()), {}
     yield _PEOPLE, {}
     yield _EXECUTIONS[kind], {"now": now}
     if kind in _CONTACTS:
@@ -408,10 +410,24 @@ def _leads(kind: str, leads: int, now: datetime) -> Iterator[tuple[str, dict[str
     yield _DEALT, {}
 
 
+# Each is somebody of the lead's own id, known by the names that the list and an answer gave them.
+_PERSONS = """
+insert into people (organization_id, id) select organization_id, lead_id from bench_leads
+"""
+_NAMES = """
+insert into person_names (organization_id, name, kind, person_id, learned_at)
+select b.organization_id, x.name, x.kind, b.lead_id, now()
+  from bench_leads b
+ cross join lateral (values ('person-' || b.number, 'slug'),
+                            (case when {is_seen} then 'ACoAA' || b.number end, 'id')) x(name, kind)
+ where x.name is not null
+"""
+_UNSEEN = ("due", "queued")  # nobody looked at their profiles yet
+
 _PEOPLE = """
-insert into leads (organization_id, id, list_id, identity, public_identifier, first_name,
+insert into leads (organization_id, id, person_id, list_id, identity, public_identifier, first_name,
                    last_name, company, job_title, email, profile_url, fields, row_number)
-select organization_id, lead_id, list_id, 'person-' || number, 'person-' || number, 'Ada',
+select organization_id, lead_id, lead_id, list_id, 'person-' || number, 'person-' || number, 'Ada',
        'Moss ' || number, 'Company ' || mod(number, 5000), 'Head of Example',
        'person-' || number || '@company-' || mod(number, 5000) || '.example',
        'https://www.linkedin.com/in/person-' || number, '{"city": "Lyon"}', number
@@ -489,11 +505,11 @@ _EXECUTIONS = {
 }
 
 _KNOWN = """
-insert into contacts (organization_id, account_id, lead_id, provider_id)
+insert into contacts (organization_id, account_id, person_id, provider_id)
 select organization_id, account_id, lead_id, 'ACoAA' || number from bench_leads
 """
 _CONNECTED = """
-insert into contacts (organization_id, account_id, lead_id, provider_id, invitation_id,
+insert into contacts (organization_id, account_id, person_id, provider_id, invitation_id,
        connected_at)
 select organization_id, account_id, lead_id, 'ACoAA' || number, 'invitation-ACoAA' || number,
        %(now)s::timestamptz - interval '1 day'

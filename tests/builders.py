@@ -232,13 +232,22 @@ async def add_leads(
     values = {"first_name": "Ada", "last_name": "Moss", "company": "Acme", **(fields or {})}
     names = ", ".join(values)
     cursor = await conn.execute(
-        "insert into leads (organization_id, id, list_id, identity, public_identifier, email,"
-        f" row_number, {names})"
-        " select %s, gen_random_uuid(), %s, 'person-' || n, 'person-' || n,"
-        " 'person-' || n || '@mail.example', n"
-        f"{', %s' * len(values)} from generate_series(1, %s) n"
+        "with made as materialized ("
+        "  select %s::uuid as organization_id, gen_random_uuid() as id, n, 'person-' || n as name"
+        "    from generate_series(1, %s) n),"
+        " known as materialized ("
+        "  select m.*, coalesce(k.person_id, m.id) as person_id from made m"
+        "    left join person_names k using (organization_id, name)),"
+        " people as (insert into people (organization_id, id)"
+        "  select organization_id, id from known where person_id = id),"
+        " names as (insert into person_names (organization_id, name, kind, person_id, learned_at)"
+        "  select organization_id, name, 'slug', id, now() from known where person_id = id)"
+        " insert into leads (organization_id, id, list_id, identity, public_identifier, email,"
+        f" row_number, person_id, {names})"
+        " select organization_id, id, %s, name, name, name || '@mail.example', n, person_id"
+        f"{', %s' * len(values)} from known"
         " returning id, row_number".encode(),
-        [organization_id, list_id, *values.values(), count],
+        [organization_id, count, list_id, *values.values()],
     )
     found = sorted((row[1], row[0]) for row in await cursor.fetchall())
     return list_id, [lead_id for _, lead_id in found]
@@ -312,8 +321,13 @@ async def set_stage(
     inmail_subject: str | None = "A subject",
     fields: Mapping[str, object] | None = None,
     start: bool = True,
+    overlap: bool = True,
 ) -> Stage:
-    """Make an organisation (or take one), senders, people and a campaign, started."""
+    """Make an organisation (or take one), senders, people and a campaign, started.
+
+    The people of each campaign are the same, `person-1` …, so that they may walk in all of them
+    unless `overlap` is False.
+    """
     if organization_id is None:
         organization_id = await create_organization(conn, f"organisation of {name}")
     if isinstance(senders, int):
@@ -338,6 +352,7 @@ async def set_stage(
         max_duration=max_duration,
         inmail_subject=inmail_subject,
         pace=pace,
+        overlap=overlap,
     )
     if start:
         await start_campaign(

@@ -45,6 +45,7 @@ class Outcome(StrEnum):
     TAKEN_OVER = "taken_over"  # the account's owner wrote to the person by hand
     EXPIRED = "expired"  # longer than the campaign's maximal duration
     SUPPRESSED = "suppressed"
+    DUPLICATE = "duplicate"  # the same person goes on in another walk
     SKIPPED = "skipped"  # a value was missing, and the campaign passes over such leads
     FAILED = "failed"
     STOPPED = "stopped"
@@ -185,6 +186,13 @@ class Suppressed:
 
 
 @dataclass(frozen=True, slots=True)
+class Duplicate:
+    """The same person goes on in another walk, of this campaign or of one beside it."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Overdue:
     """The campaign's maximal duration is over for this lead."""
 
@@ -216,6 +224,7 @@ Event = (
     | Replied
     | OwnerWrote
     | Suppressed
+    | Duplicate
     | Overdue
     | Released
     | Stopped

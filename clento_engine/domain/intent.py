@@ -56,6 +56,11 @@ class Intent(Struct, frozen=True):
     tier: Tier = Tier.FREE
 
     @property
+    def post(self) -> str:
+        """The post that it is about; "" where it is about the person."""
+        return self.target if self.operation.traits.on_posts else ""
+
+    @property
     def budgets(self) -> tuple[Budget, ...]:
         """What it takes one unit from each of."""
         if self.operation is Operation.SEND_CONNECTION_REQUEST and self.text:

@@ -50,7 +50,8 @@ class Head(Struct, frozen=True):
     """An execution that is due at the front of its lane, and whom it is about.
 
     `row_version`: of the row it was read from, given back with the step; `wrote_at`: when the
-    person wrote and nobody knew who they were; `done_to`: whom the node has reached already.
+    person wrote and nobody knew who they were; `done_to`: the posts that the node has done this to
+    already, "" where it is about the person; `ahead`: why another walk goes on with the person.
     """
 
     run: Execution
@@ -60,6 +61,8 @@ class Head(Struct, frozen=True):
     row_version: int
     wrote_at: datetime | None = None
     done_to: Sequence[str] = ()
+    ahead: str | None = None
+    person_id: UUID | None = None
 
 
 class Queue(Struct, frozen=True):
@@ -411,13 +414,15 @@ class _Taking:
             return ex.Replied()
         if isinstance(person, Unreadable):
             return ex.Unknowable(person.reason)
+        if head.ahead is not None:
+            return ex.Duplicate(head.ahead)
         if node is None:
             return ex.Began() if person.suppressed is None else ex.Suppressed(person.suppressed)
         try:
             next_step = self._intent(run, node, person)
         except Exception as error:  # noqa: BLE001  whatever a hand can write into a row
             return ex.Unknowable(unreadable(error).reason)
-        if isinstance(next_step, Intent) and next_step.target in head.done_to:
+        if isinstance(next_step, Intent) and next_step.post in head.done_to:
             return ex.Done()  # it reached them: never twice, and never a poisoned claim
         return next_step
 

@@ -15,6 +15,7 @@ from clento_engine.domain import execution as ex
 from clento_engine.domain.action import ActionState
 from clento_engine.domain.execution import Execution
 from clento_engine.domain.operation import Budget, Operation
+from clento_engine.domain.person import Shown
 from clento_engine.domain.workflow import Workflow
 
 
@@ -81,6 +82,7 @@ class Findings(TypedDict, total=False):
     silence: int
     word: str | None
     hold_budget_until: datetime | None
+    shown: Shown | None
 
 
 class Report(Struct, frozen=True):
@@ -92,9 +94,10 @@ class Report(Struct, frozen=True):
     reconcile shall ask about an unknown action; `progress`: how far it has come.  `errors`:
     provider errors of the kind that hides a throttle.  `silence`: how far it tells that nobody can
     ask the provider; `word`: its refusal, where a run of them holds the lane.
-    `hold_budget_until`: the provider said that the allowance is nearly used up.  `recovering`:
-    whether account, budget, lane or workspace had troubles that a success now ends.  `basis`: what
-    the step was begun on, if it may be decided on while its row is still that.
+    `hold_budget_until`: the provider said that the allowance is nearly used up.  `shown`: names
+    that the answer gave the person, not all of them known, to be learned before it is settled.
+    `recovering`: whether account, budget, lane or workspace had troubles that a success now ends.
+    `basis`: what the step was begun on, if it may be decided on while its row is still that.
     """
 
     organization_id: UUID
@@ -114,6 +117,7 @@ class Report(Struct, frozen=True):
     silence: int = 0
     word: str | None = None
     hold_budget_until: datetime | None = None
+    shown: Shown | None = None
     recovering: bool = True
     basis: Basis | None = None
 

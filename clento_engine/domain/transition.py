@@ -46,6 +46,8 @@ def decide(workflow: Workflow, run: Execution, event: ex.Event, now: datetime) -
             return _finish(run, Status.STOPPED, Outcome.STOPPED, now, reason)
         case _, ex.Suppressed(reason):
             return _finish(run, Status.STOPPED, Outcome.SUPPRESSED, now, reason)
+        case _, ex.Duplicate(reason):
+            return _finish(run, Status.STOPPED, Outcome.DUPLICATE, now, reason)
         case _, ex.Overdue():
             return _finish(run, Status.COMPLETED, Outcome.EXPIRED, now, "maximal duration reached")
         case _, ex.Replied() if run.rules.stop_on_reply:

@@ -12,9 +12,9 @@ from datetime import UTC, datetime, timedelta
 from msgspec import Struct
 
 from clento_engine.domain.authorship import digest
-from clento_engine.domain.lead import PROFILE, Identity, identity
 from clento_engine.domain.opt_out import is_opt_out
 from clento_engine.domain.outside import is_id
+from clento_engine.domain.person import slug_of
 from clento_engine.provider.port import Message
 
 LONGEST_KEY = 400
@@ -87,7 +87,7 @@ def read_webhook(payload: Json, received_at: datetime) -> Incoming | None:
             return NewRelation(
                 str(payload.get("account_id")),
                 _id(payload.get("user_provider_id")),
-                _slug(payload.get("user_public_identifier")),
+                slug_of(_id(payload.get("user_public_identifier"))),
             )
         case "message_received" if _is_of_nobody(payload):
             return None
@@ -277,13 +277,6 @@ def _mapping(value: object) -> Json:
 
 def _id(value: object) -> str | None:
     return value if isinstance(value, str) and is_id(value) else None
-
-
-def _slug(value: object) -> str | None:
-    """Return a public identifier in the one spelling that leads are stored in."""
-    slug = _id(value)
-    named = identity(slug and PROFILE + slug)  # bare, one of digits would be no name
-    return named.public_identifier if isinstance(named, Identity) else None
 
 
 def _time(value: object, received_at: datetime) -> datetime:

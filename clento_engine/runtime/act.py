@@ -23,6 +23,7 @@ from clento_engine.domain.failure import (
 from clento_engine.domain.intent import MAX_POSTS_READ, Intent
 from clento_engine.domain.limits import DAY
 from clento_engine.domain.operation import Operation
+from clento_engine.domain.person import NameKind, Shown, kind_of, slug_of
 from clento_engine.domain.report import FORGOTTEN, Findings, Learned, Report
 from clento_engine.domain.workflow import Node
 from clento_engine.provider.port import Post, Profile, Provider, Sent
@@ -231,8 +232,8 @@ def chosen_posts(node: Node, posts: Sequence[Post], now: datetime) -> tuple[str,
 
 def _seen(item: Claimed, profile: Profile, now: datetime) -> Report:
     asked = item.intent.target if item.intent is not None else ""
-    slug = profile.public_identifier
-    if slug is not None and slug != asked and not asked.startswith(("ACo", "ADo", "ACw", "AE")):
+    slug = slug_of(profile.public_identifier)
+    if slug is not None and slug != asked and kind_of(asked) is NameKind.SLUG:
         log.info(
             "profile has moved",
             extra={"lead_id": str(item.run.lead_id), "from": asked, "to": slug},
@@ -242,8 +243,15 @@ def _seen(item: Claimed, profile: Profile, now: datetime) -> Report:
         learned = Learned(
             provider_id=profile.provider_id, connected_at=now if profile.connected else None
         )
+    shown = Shown(item.organization_id, profile.provider_id, slug, item.run.lead_id, asked)
     seen = ex.ProfileRead(profile.provider_id, profile.connected, profile.invitation_pending)
-    return _report(item, ActionState.DONE, seen, learned=learned)
+    return _report(
+        item,
+        ActionState.DONE,
+        seen,
+        learned=learned,
+        shown=None if all(name in item.names for name in shown.names) else shown,
+    )
 
 
 def _sent(item: Claimed, sent: Sent, now: datetime) -> Report:

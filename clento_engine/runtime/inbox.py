@@ -3,6 +3,7 @@
 import logging
 import math
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -16,6 +17,7 @@ from clento_engine.domain.account import PausedBy
 from clento_engine.domain.authorship import Author, author, may_echo
 from clento_engine.domain.notice import Notice
 from clento_engine.domain.opt_out import is_opt_out
+from clento_engine.domain.person import Shown
 from clento_engine.domain.report import Learned, Report
 from clento_engine.domain.suppression import Kind
 from clento_engine.provider.webhooks import (
@@ -30,6 +32,7 @@ from clento_engine.provider.webhooks import (
     recipient,
 )
 from clento_engine.runtime.asking import MayGoOn, always
+from clento_engine.runtime.names import learn_shown
 from clento_engine.runtime.world import World, surely
 from clento_engine.store.accounts import pause_account
 from clento_engine.store.database import Conn, Lost
@@ -49,6 +52,7 @@ from clento_engine.store.inbox import (
 from clento_engine.store.members import young_store
 from clento_engine.store.opt_outs import opt_out_phrases
 from clento_engine.store.outbox import News, tell
+from clento_engine.store.people import known_of
 from clento_engine.store.settle import apply
 from clento_engine.store.suppressions import suppress
 from clento_engine.store.sweeps import sweep_by
@@ -130,14 +134,34 @@ async def _apply_some(world: World) -> int:
     return applied
 
 
-async def _apply_batch(world: World) -> int:
+async def _apply_batch(world: World, *, is_learned: bool = False) -> int:
     # one transaction with the marks: an event is applied once, or comes again
     async with world.database.transaction() as conn:
         rows = await lock_webhooks(conn, most=BATCH, now=world.clock())
         # Read once they are locked: what was begun before anybody could see them is begun before
         # the walk ends, however long the way here took.
-        await apply_rows(conn, rows, world.clock())
-    return len(rows)
+        if is_learned or not (shown := await _unlearned(conn, rows)):
+            await apply_rows(conn, rows, world.clock())
+            return len(rows)
+    # before any walk hears of it, and not in a transaction that locks in another order
+    await learn_shown(world, shown)
+    return await _apply_batch(world, is_learned=True)
+
+
+async def _unlearned(conn: Conn, rows: Sequence[InboxRow]) -> list[Shown]:
+    """Return the names of people of ours that new relations show and nobody has learned."""
+    shown = defaultdict(list)
+    for row in rows:
+        relation = read_webhook(row.payload, row.received_at)
+        if isinstance(relation, NewRelation) and relation.provider_id is not None:
+            names = relation.provider_id, relation.public_identifier
+            each = Shown(row.organization_id, *names)
+            shown[row.organization_id].append(each)
+    return [
+        each
+        for organization_id, relations in shown.items()
+        for each in await known_of(conn, organization_id, relations)
+    ]
 
 
 async def apply_rows(
@@ -293,8 +317,7 @@ async def _accepted(
         conn,
         row.organization_id,
         account_id,
-        provider_ids=_known(relation.provider_id),
-        public_identifiers=_known(relation.public_identifier),
+        names=[*_known(relation.provider_id), *_known(relation.public_identifier)],
     )
     at = row.received_at  # the webhook itself carries no time
     return [
@@ -313,7 +336,7 @@ async def _message(
 ) -> list[Report]:
     """Read what a person wrote: a reply, and perhaps the wish to be left alone for good."""
     sender, at = message.sender, message.sent_at
-    found = await walks_with(conn, row.organization_id, account_id, provider_ids=_known(sender))
+    found = await walks_with(conn, row.organization_id, account_id, names=_known(sender))
     if answered := [walk for walk in _each(found) if walk.is_answered(at)]:
         heard.news.append(_news(row, Notice.REPLIED, answered, message))
     # also of somebody not known yet: a visit's answer may be under way, or lost, and what they
@@ -339,7 +362,7 @@ async def _own_message(
 ) -> list[Report]:
     """Read a message of the account: the echo of a note, a step's own, or the owner's by hand."""
     people, at = message.people, message.sent_at
-    walks = _each(await walks_with(conn, row.organization_id, account_id, provider_ids=people))
+    walks = _each(await walks_with(conn, row.organization_id, account_id, names=people))
     running = [walk for walk in walks if walk.is_under_way(at)]
     is_owners = False
     if running and message.may_be_by_hand:

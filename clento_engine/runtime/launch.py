@@ -28,6 +28,7 @@ from clento_engine.store.campaigns import (
     find_campaign,
     start_campaign,
 )
+from clento_engine.store.contactable import LeftOut, left_out
 from clento_engine.store.database import Conn
 from clento_engine.store.errors import Noun, WrongState
 from clento_engine.store.lists import find_list, list_columns
@@ -52,6 +53,8 @@ class Plan:
     max_duration: timedelta = timedelta(days=30)
     inmail_subject: str | None = None
     hold_after: int = REFUSALS_IN_A_ROW
+    overlap: bool = False
+    rest: timedelta | None = None
     allowed: Allowed = field(default_factory=dict)
 
 
@@ -78,13 +81,17 @@ class Created:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A campaign that runs; `skipped` are the nodes passed over, with the reasons."""
+    """A campaign that runs; `skipped` are the nodes passed over, with the reasons.
+
+    `left_out`: leads of its list that are not enrolled.
+    """
 
     id: UUID
     name: str
     leads: int
     start_at: datetime
     findings: tuple[Finding, ...]
+    left_out: LeftOut
     skipped: dict[str, str] = field(default_factory=dict)
 
 
@@ -119,6 +126,8 @@ async def create(
             max_duration=plan.max_duration,
             inmail_subject=plan.inmail_subject,
             hold_after=plan.hold_after,
+            overlap=plan.overlap,
+            rest=plan.rest,
         )
         campaign = await find_campaign(conn, organization_id, str(campaign_id))
         ready = await _readiness(conn, organization_id, campaign, read.workflow, accounts, reach)
@@ -182,8 +191,11 @@ async def start(
             start_at=start_at,
             now=now,
         )
+        not_enrolled = await left_out(conn, organization_id, campaign.id, now)
     skipped = {node.id: node.skip for node in workflow.nodes.values() if node.skip is not None}
-    return Started(campaign.id, campaign.name, leads, start_at, tuple(findings), skipped)
+    return Started(
+        campaign.id, campaign.name, leads, start_at, tuple(findings), not_enrolled, skipped
+    )
 
 
 def starts_at(begin: date | datetime | None, zone: str, now: datetime) -> datetime:

@@ -18,9 +18,11 @@ from clento_engine.domain import execution as ex
 from clento_engine.domain.action import ActionState
 from clento_engine.domain.failure import Fail, Failure, Means, Pause, Retry, Skip, Wait
 from clento_engine.domain.operation import Budget, Operation
+from clento_engine.domain.person import Shown, slug_of
 from clento_engine.domain.report import Findings, Learned, Progress, Report
 from clento_engine.provider.port import Comment, Invitation, Message, Profile
 from clento_engine.runtime.binding import confirm
+from clento_engine.runtime.names import learn_shown
 from clento_engine.runtime.world import World
 from clento_engine.store.budgets import reserve
 from clento_engine.store.doubtful import Doubtful, known_chats, store_since
@@ -174,7 +176,13 @@ class Question:
     async def _profile(self) -> Profile | Failure:
         if (wait := await self._reserve(Budget.PROFILE)) is not None:
             return wait
-        return await self.world.provider.profile(self.action.unipile_account_id, self.action.target)
+        action = self.action
+        profile = await self.world.provider.profile(action.unipile_account_id, action.target)
+        if isinstance(profile, Profile):
+            slug = slug_of(profile.public_identifier)
+            who = action.organization_id, profile.provider_id, slug, action.lead_id, action.target
+            await learn_shown(self.world, [Shown(*who)])
+        return profile
 
     # --- messages
 

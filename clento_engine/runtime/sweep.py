@@ -17,6 +17,7 @@ from clento_engine.domain.account import PausedBy
 from clento_engine.domain.failure import Fail, Failure, Means, Pause, Retry, Skip, Wait
 from clento_engine.domain.limits import MOST_PENDING, PENDING_WARNED, Spacing, spacing_after
 from clento_engine.domain.operation import Budget
+from clento_engine.domain.person import Shown, slug_of
 from clento_engine.domain.report import Learned, Report
 from clento_engine.provider.port import Invitation, Message, Page, Relation
 from clento_engine.runtime.asking import MayGoOn, always, looking
@@ -24,6 +25,7 @@ from clento_engine.runtime.binding import confirm
 from clento_engine.runtime.errors import OutOfTime, WrongProvider
 from clento_engine.runtime.guard import require_provider
 from clento_engine.runtime.listen import hear
+from clento_engine.runtime.names import learn_relations
 from clento_engine.runtime.world import World, settled, surely
 from clento_engine.store.accounts import pause_account
 from clento_engine.store.budgets import give_back, reserve
@@ -222,11 +224,14 @@ async def _news(world: World, row: SweepRow, now: datetime) -> _News | Failure:
 async def _acceptances(
     world: World, row: SweepRow, relations: Sequence[Relation], now: datetime
 ) -> list[Report]:
+    shown = [
+        Shown(row.organization_id, each.provider_id, slug_of(each.public_identifier))
+        for each in relations
+    ]
+    await learn_relations(world, row.organization_id, shown)
     since = {relation.provider_id: min(relation.connected_at or now, now) for relation in relations}
     async with world.database.connection() as conn:
-        walks = await walks_with(
-            conn, row.organization_id, row.account_id, provider_ids=list(since)
-        )
+        walks = await walks_with(conn, row.organization_id, row.account_id, names=list(since))
     return [
         _report(
             walk,

@@ -17,6 +17,7 @@ from clento_engine.runtime.act import act, event_report, give_back
 from clento_engine.runtime.errors import ClockSkew, WrongProvider
 from clento_engine.runtime.guard import require_clock, require_provider
 from clento_engine.runtime.listen import LOOK_AGAIN, look_first
+from clento_engine.runtime.names import learn_first
 from clento_engine.runtime.world import World, surely
 from clento_engine.store.accounts import organizations
 from clento_engine.store.apart import settle_apart
@@ -298,6 +299,7 @@ async def _turn(
 ) -> Turned:
     """Settle what was answered and claim what comes next."""
     now = world.clock() if wanted is None else wanted.now
+    reports = await learn_first(conn, reports, now)
     try:
         turned = await surely(lambda: turn(conn, reports, wanted, now=now, actor="ticker"))
     except Exception as error:

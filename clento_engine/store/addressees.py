@@ -10,7 +10,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
 from clento_engine.domain.template import NO_VALUE
-from clento_engine.store.suppressions import CONTACTABLE
+from clento_engine.store.contactable import CONTACTABLE
 
 OWN = ("first_name", "last_name", "company", "job_title", "email")
 """The columns that every list has."""

@@ -30,7 +30,7 @@ async def settle_apart(
     holds its lead, with the reason; of the others nothing is lost.  Raises `error` itself where it
     is not about what a report says: a connection that was lost, a lock, a disk that is full.
     """
-    if not _is_of_a_report(error):
+    if not is_of_a_report(error):
         raise error
     log.warning("a batch failed: each outcome is settled by itself", extra=_words(error))
     settled = Settled()
@@ -38,17 +38,17 @@ async def settle_apart(
         try:
             one = await settle(conn, [report], now=now, actor=actor)
         except Exception as culprit:
-            if not _is_of_a_report(culprit):
+            if not is_of_a_report(culprit):
                 raise
             log.error(  # noqa: TRY400  its text has the row, and so what is sent
                 "an outcome cannot be stored",
                 extra={"lead_id": str(report.lead_id), "alert": True, **_words(culprit)},
             )
-            held = _without_words(report, _words(culprit)["error"])
+            held = held_apart(report, culprit)
             try:
                 one = await settle(conn, [held], now=now, actor=actor)
             except Exception as again:
-                if not _is_of_a_report(again):
+                if not is_of_a_report(again):
                     raise
                 # not even that: its lease ends, and reconcile asks what became of it
                 log.error("a lead cannot be held", extra=_words(again))  # noqa: TRY400  as above
@@ -60,8 +60,9 @@ async def settle_apart(
     return settled
 
 
-def _without_words(report: Report, error: str) -> Report:
+def held_apart(report: Report, culprit: Exception) -> Report:
     """Return a report without anything that came from outside: its lead is held."""
+    error = _words(culprit)["error"]
     reason = f"the step is {report.state or 'over'}, but what it brought cannot be stored: {error}"
     hears = report.event is not None or report.ticket is not None
     event = ex.Unknowable(reason) if hears else None
@@ -71,6 +72,7 @@ def _without_words(report: Report, error: str) -> Report:
         reference=None,
         reason=reason,
         learned=None,
+        shown=None,
         progress=None,
         hold_budget_until=None,
         errors=0,
@@ -82,7 +84,7 @@ def _without_words(report: Report, error: str) -> Report:
 _ABOUT_VALUES = ("22", "23", "54")
 
 
-def _is_of_a_report(error: Exception) -> bool:
+def is_of_a_report(error: Exception) -> bool:
     """Whether an error can be due to what one report says, not to the server or the way to it."""
     if isinstance(error, psycopg.Error):
         return (error.sqlstate or "")[:2] in _ABOUT_VALUES

@@ -165,7 +165,7 @@ select a.unipile_account_id as account, a.time_zone as zone, a.status as account
   join connected_accounts a on a.organization_id = e.organization_id and a.id = e.account_id
   join leads p on p.organization_id = e.organization_id and p.id = e.lead_id
   left join contacts k on k.organization_id = e.organization_id
-                      and k.account_id = e.account_id and k.lead_id = e.lead_id
+                      and k.account_id = e.account_id and k.person_id = p.person_id
   left join lanes l on l.organization_id = e.organization_id and l.campaign_id = e.campaign_id
                    and l.account_id = e.account_id and l.operation = e.operation
   left join actions x on x.organization_id = e.organization_id

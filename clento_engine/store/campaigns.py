@@ -25,6 +25,7 @@ from clento_engine.domain.execution import OnMissing
 from clento_engine.domain.failure import REFUSALS_IN_A_ROW
 from clento_engine.domain.schedule import WorkingHours
 from clento_engine.domain.workflow import Workflow
+from clento_engine.store.contactable import CONTACTABLE
 from clento_engine.store.errors import (
     AlreadyExists,
     NobodyToContact,
@@ -45,7 +46,6 @@ from clento_engine.store.literals import (
 )
 from clento_engine.store.moves import count_enrolled
 from clento_engine.store.rows import RULES
-from clento_engine.store.suppressions import CONTACTABLE
 
 _USUAL_PACE = Pace()
 ENROLLED = "Enrolled"  # the event that tells what was known of a lead already
@@ -105,10 +105,14 @@ async def create_campaign(
     inmail_subject: str | None = None,
     hold_after: int = REFUSALS_IN_A_ROW,
     pace: Pace = _USUAL_PACE,
+    overlap: bool = False,
+    rest: timedelta | None = None,
 ) -> UUID:
     """Create a campaign in draft; its id.  Raises AlreadyExists.
 
-    `hold_after`: refusals in a row, by one word of the provider's, that hold a lane.
+    `hold_after`: refusals in a row, by one word of the provider's, that hold a lane.  `overlap`:
+    its people may walk in other campaigns as well.  `rest`: how long before its start nobody must
+    have contacted them.
     """
     campaign_id = uuid7()
     async with conn.transaction():
@@ -117,8 +121,8 @@ async def create_campaign(
                 "insert into campaigns (organization_id, id, name, workflow_version_id, list_id,"
                 " working_hours, inmail_subject, stop_on_reply, stop_on_own_message, on_missing,"
                 " max_duration, max_concurrent_leads, lead_processing_delay, leads_per_day,"
-                " hold_after)"
-                " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                " hold_after, overlap, rest)"
+                " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
                 (
                     organization_id,
                     campaign_id,
@@ -135,6 +139,8 @@ async def create_campaign(
                     pace.lead_processing_delay,
                     pace.leads_per_day,
                     hold_after,
+                    overlap,
+                    rest,
                 ),
             )
         except UniqueViolation:
@@ -256,15 +262,16 @@ async def _begin(
 # Whom an earlier walk of the list visited, and no more, has no contact yet; whether they wrote
 # after its end is in the inbox.  Of walks that are not over their own claims take care.
 _REMEMBER = f"""
-insert into contacts (organization_id, account_id, lead_id, provider_id, replied_at)
-select distinct on (e.account_id, e.lead_id)
-       e.organization_id, e.account_id, e.lead_id, e.provider_id, w.at
+insert into contacts (organization_id, account_id, person_id, provider_id, replied_at)
+select distinct on (e.account_id, l.person_id)
+       e.organization_id, e.account_id, l.person_id, e.provider_id, w.at
   from campaigns c
   join campaigns o on o.organization_id = c.organization_id and o.list_id = c.list_id
                   and o.id <> c.id
   join campaign_executions e on e.organization_id = o.organization_id and e.campaign_id = o.id
                             and e.provider_id is not null
                             and (e.outcome is not null or o.status = {STOPPED})
+  join leads l on l.organization_id = e.organization_id and l.id = e.lead_id
   join connected_accounts a on a.organization_id = e.organization_id and a.id = e.account_id
  cross join lateral (
        select max(i.received_at) as at from inbox_events i
@@ -275,8 +282,8 @@ select distinct on (e.account_id, e.lead_id)
  where c.organization_id = %(organization_id)s and c.id = %(campaign_id)s
    and not exists (select from contacts k
                     where k.organization_id = e.organization_id and k.account_id = e.account_id
-                      and k.lead_id = e.lead_id)
- order by e.account_id, e.lead_id, w.at desc nulls last
+                      and k.person_id = l.person_id)
+ order by e.account_id, l.person_id, w.at desc nulls last
     on conflict do nothing
 """
 
@@ -293,7 +300,7 @@ select p.organization_id, c.id, p.id, s.account_id, c.workflow_version_id, 'wait
          where s.organization_id = %(organization_id)s and s.campaign_id = %(campaign_id)s) s
     on s.organization_id = c.organization_id and s.position = p.place %% s.senders
   left join contacts t on t.organization_id = p.organization_id and t.account_id = s.account_id
-                      and t.lead_id = p.id
+                      and t.person_id = p.person_id
  where c.organization_id = %(organization_id)s and c.id = %(campaign_id)s
 """
 

@@ -369,7 +369,7 @@ async def _write(
                 {
                     "organization_id": item.organization_id,
                     "account_id": item.sender.account_id,
-                    "lead_id": item.run.lead_id,
+                    "person_id": item.person_id,
                     "provider_id": item.run.provider_id,
                 }
                 for item in acting
@@ -435,4 +435,5 @@ def _intended(item: Claimed) -> dict[str, Any]:
         "target": item.intent.target,
         "text": item.intent.text,
         "subject": item.intent.subject,
+        "person_id": item.person_id if item.run.operation.traits.is_received else None,
     }

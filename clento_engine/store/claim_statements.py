@@ -27,6 +27,7 @@ from clento_engine.store.literals import (
     HAPPENED,
     INTENDED,
     OPEN,
+    POST,
     RECEIVED,
     RUNNING,
     STARTS,
@@ -36,6 +37,7 @@ from clento_engine.store.literals import (
 from clento_engine.store.rests import IS_RESTING
 from clento_engine.store.rows import EXECUTION, RULES
 from clento_engine.store.suppressions import suppressions_of
+from clento_engine.store.walking import ALL_WALKS
 
 # leads in flight that no fleet reaches: a campaign that may have more is bound by its senders only
 MANY_LEADS = 10_000
@@ -189,8 +191,11 @@ select k.organization_id, k.account_id, k.budget, k.campaign_id,
 # the campaign has open, for every lane.  So are its lead and contact: for some hundred rows a join
 # may read the whole table; and of what is unheard, all that waits in the inbox would be hashed.
 # A head that somebody else has locked comes back without a lead: its holder wakes the lane when it
-# commits, but nobody does when it is rolled back.  `done_to` is the ledger's word on whom the node
-# has reached already; `seen` tells settle whether the row is still the one that was decided on.
+# commits, but nobody does when it is rolled back.  So does one that was changed since this snapshot
+# (`row_version`): what was read beside it may be older than that, as when two people were merged.
+# `done_to` is the ledger's word on what the node has done to the person already, whichever lead it
+# was for; `walks`, all of the person, where there are several; `seen` tells settle whether the row
+# is still the one that was decided on.
 # What the person wrote and nobody has heard: `is_unheard`, it waits in the inbox; `wrote_at`, it
 # came since the walk began, and nobody knew then who they were.  What the account wrote to
 # them, and may be its owner's by hand: `is_unheard_own`, within a day, for of a step that nobody
@@ -200,14 +205,16 @@ select k.place, h.due_at, e.seen, e.workflow_version_id, {EXECUTION},
        p.public_identifier, p.provider_id as listed_id, p.first_name, p.last_name, p.company,
        p.job_title, p.email, p.fields::text as fields, t.chat_id, t.invitation_id,
        (select x.kind || ': ' || x.reason
-          from ({suppressions_of("p", "e.provider_id")}) x
+          from ({suppressions_of("p")}) x
          limit 1) as suppressed,
-       array(select x.target from actions x
+       p.person_id,
+       array(select {POST} from actions x
               where x.organization_id = e.organization_id and x.campaign_id = e.campaign_id
-                and x.lead_id = e.lead_id and x.node_id = e.node_id
+                and x.person_id = p.person_id and x.node_id = e.node_id
                 and x.operation = e.operation
                 and x.state in {HAPPENED}
                 and x.operation in {RECEIVED}) as done_to,
+       {ALL_WALKS} as walks,
        i.is_unheard, i.wrote_at,
        exists (select from inbox_events o
                 where o.organization_id = e.organization_id and o.recipient = e.provider_id
@@ -220,12 +227,12 @@ select k.place, h.due_at, e.seen, e.workflow_version_id, {EXECUTION},
   left join lateral (
        with recursive queue as (
            select '-infinity'::timestamptz as due_at, '{UUID(int=0)}'::uuid as lead_id,
-                  false as is_head, 0 as heads
+                  null::xid as row_version, false as is_head, 0 as heads
             union all
-           select n.due_at, n.lead_id, n.is_head, q.heads + n.is_head::int
+           select n.due_at, n.lead_id, n.row_version, n.is_head, q.heads + n.is_head::int
              from queue q
             cross join lateral (
-                  select e.next_run_at as due_at, e.lead_id,
+                  select e.next_run_at as due_at, e.lead_id, e.xmin as row_version,
                          e.organization_id = k.organization_id and e.campaign_id = k.campaign_id
                          and e.account_id = k.account_id and e.operation = k.operation
                          and not exists (
@@ -240,12 +247,13 @@ select k.place, h.due_at, e.seen, e.workflow_version_id, {EXECUTION},
                    order by e.next_run_at, e.lead_id
                    limit 1) n
             where q.heads <= k.take)
-       select due_at, lead_id from queue where is_head) h on true
+       select due_at, lead_id, row_version from queue where is_head) h on true
   left join lateral (
        select e.*, e.xmin as seen from campaign_executions e
         where e.organization_id = k.organization_id and e.campaign_id = k.campaign_id
           and e.lead_id = h.lead_id and e.account_id = k.account_id and e.operation = k.operation
           and e.outcome is null and e.next_run_at is not null
+          and e.xmin = h.row_version
           for no key update skip locked) e on true
   left join lateral (
        select * from leads p
@@ -254,7 +262,7 @@ select k.place, h.due_at, e.seen, e.workflow_version_id, {EXECUTION},
   left join lateral (
        select * from contacts t
         where t.organization_id = e.organization_id and t.account_id = e.account_id
-          and t.lead_id = e.lead_id
+          and t.person_id = p.person_id
        offset 0) t on true
  cross join lateral (
        select coalesce(bool_or(i.applied_at is null), false) as is_unheard,
@@ -316,25 +324,25 @@ WRITE_CLAIMED = f"""
 with intended as (
     insert into actions (organization_id, campaign_id, lead_id, account_id, node_id, operation,
                          budgets, bucket_at, state, token, check_at, target, text, subject,
-                         intended_at)
+                         person_id, intended_at)
     select r.organization_id, r.campaign_id, r.lead_id, r.account_id, r.node_id, r.operation,
            r.budgets, %(bucket)s, {INTENDED}, %(token)s, %(check_at)s, r.target, r.text, r.subject,
-           %(now)s
+           r.person_id, %(now)s
       from json_to_recordset(%(intents)s) as r(organization_id uuid, campaign_id uuid,
            lead_id uuid, account_id uuid, node_id text, operation text, budgets text[],
-           target text, text text, subject text)),
+           target text, text text, subject text, person_id uuid)),
 met as (
-    insert into contacts as k (organization_id, account_id, lead_id, provider_id)
-    select distinct on (r.account_id, r.lead_id)
-           r.organization_id, r.account_id, r.lead_id, r.provider_id
-      from json_to_recordset(%(met)s) as r(organization_id uuid, account_id uuid, lead_id uuid,
+    insert into contacts as k (organization_id, account_id, person_id, provider_id)
+    select distinct on (r.account_id, r.person_id)
+           r.organization_id, r.account_id, r.person_id, r.provider_id
+      from json_to_recordset(%(met)s) as r(organization_id uuid, account_id uuid, person_id uuid,
            provider_id text)
      where not exists (select from contacts k
                         where k.organization_id = r.organization_id
-                          and k.account_id = r.account_id and k.lead_id = r.lead_id
+                          and k.account_id = r.account_id and k.person_id = r.person_id
                           and k.provider_id = r.provider_id)
-     order by r.account_id, r.lead_id
-        on conflict (organization_id, account_id, lead_id) do update
+     order by r.account_id, r.person_id
+        on conflict (organization_id, account_id, person_id) do update
        set provider_id = excluded.provider_id),
 counted as (
     insert into rate_counters as n (organization_id, account_id, operation, bucket_at, used)

@@ -4,7 +4,7 @@ What somebody edited so that it cannot be read becomes an `Unreadable` here, and
 holds its own lane or lead, and no other.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
@@ -20,11 +20,13 @@ from clento_engine.domain.intent import Intent, Person
 from clento_engine.domain.lane import Lane, Spaced, Warmup
 from clento_engine.domain.limits import Caps, Spacing
 from clento_engine.domain.operation import Budget, Operation
+from clento_engine.domain.person import ahead_of, goes_on_in
 from clento_engine.domain.picking import Head, Queue, Step, Unreadable, unreadable
 from clento_engine.domain.report import Basis, Ticket
 from clento_engine.domain.schedule import parse_hours, time_zone
 from clento_engine.domain.workflow import Node, Workflow
 from clento_engine.store.rows import execution, rules
+from clento_engine.store.walking import walking_of_json
 
 T = TypeVar("T")
 
@@ -34,6 +36,7 @@ Row = Mapping[str, Any]
 class Claimed(Struct, frozen=True):
     """One step that is ours: an intent to act on before `act_before`, or an event to settle.
 
+    `person_id`: whom it is about, and `names`, those that the list and an answer gave them;
     `replied_at`: when the person wrote, of which the event tells.
     """
 
@@ -47,6 +50,8 @@ class Claimed(Struct, frozen=True):
     ticket: Ticket | None = None
     event: ex.Event | None = None
     replied_at: datetime | None = None
+    person_id: UUID | None = None
+    names: tuple[str | None, ...] = ()
 
 
 def claimed(step: Step, token: UUID, bucket: datetime) -> Claimed:
@@ -57,8 +62,10 @@ def claimed(step: Step, token: UUID, bucket: datetime) -> Claimed:
     if not isinstance(step.next, Intent):
         return Claimed(*ours, event=step.next, replied_at=head.wrote_at)
     assert step.node is not None  # noqa: S101  an intent is of a node
+    assert not isinstance(head.person, Unreadable)  # noqa: S101  such a head gives an event
     ticket = Ticket(token, step.node.id, run.operation, step.next.budgets, bucket)
-    return Claimed(*ours, intent=step.next, ticket=ticket)
+    names = (head.person.public_identifier, head.person.provider_id, run.provider_id)
+    return Claimed(*ours, intent=step.next, ticket=ticket, person_id=head.person_id, names=names)
 
 
 def read_lane(row: Row) -> Lane | Unreadable:
@@ -182,8 +189,27 @@ def _read_head(row: Row, lane: Lane, workflow: Workflow) -> Head:
     run = execution(row, lane.rules)
     person = _read_person(row, run, lane.columns)
     return Head(
-        run, row["next_run_at"], workflow, person, row["seen"], row["wrote_at"], row["done_to"]
+        run,
+        row["next_run_at"],
+        workflow,
+        person,
+        row["seen"],
+        row["wrote_at"],
+        row["done_to"],
+        _ahead(run, row["walks"]),
+        row["person_id"],
     )
+
+
+def _ahead(run: Execution, rows: Sequence[Row] | None) -> str | None:
+    """Return why the person goes on in another walk instead, if so; `rows`: all their walks."""
+    walks = [walking_of_json(row) for row in rows or ()]
+    own = (run.campaign_id, run.lead_id)
+    for walk in walks:
+        if (walk.campaign_id, walk.lead_id) == own:
+            ahead = ahead_of(walk, walks)
+            return None if ahead is None else goes_on_in(ahead, walk)
+    return None
 
 
 def _read_person(row: Row, run: Execution, columns: tuple[str, ...]) -> Person | Unreadable:

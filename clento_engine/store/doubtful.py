@@ -95,8 +95,9 @@ select t.organization_id, t.campaign_id, t.lead_id, t.account_id, t.token, t.nod
   join campaign_executions e on e.organization_id = t.organization_id
                             and e.campaign_id = t.campaign_id and e.lead_id = t.lead_id
   join campaigns c on c.organization_id = t.organization_id and c.id = t.campaign_id
+  join leads l on l.organization_id = t.organization_id and l.id = t.lead_id
   left join contacts k on k.organization_id = t.organization_id
-                      and k.account_id = t.account_id and k.lead_id = t.lead_id
+                      and k.account_id = t.account_id and k.person_id = l.person_id
  order by t.intended_at, t.lead_id
 """
 
@@ -104,13 +105,11 @@ select t.organization_id, t.campaign_id, t.lead_id, t.account_id, t.token, t.nod
 _MESSAGES = f"""
 select r.place, x.operation, x.target, x.text, x.reference, x.settled_at
   from json_to_recordset(%(rows)s) as r(place int, organization_id uuid, account_id uuid,
-       lead_id uuid, person text)
+       lead_id uuid)
  cross join lateral (
-       select r.lead_id
-        union
-       select k.lead_id from contacts k
-        where k.organization_id = r.organization_id and k.account_id = r.account_id
-          and k.provider_id = r.person) p(lead_id)
+       select p.id from leads l
+         join leads p on p.organization_id = l.organization_id and p.person_id = l.person_id
+        where l.organization_id = r.organization_id and l.id = r.lead_id) p(lead_id)
   join actions x on x.organization_id = r.organization_id and x.lead_id = p.lead_id
                 and x.number is not null and x.account_id = r.account_id
  where x.state = {DONE} and x.operation in {MESSAGES}
@@ -131,8 +130,9 @@ select r.place, x.operation, x.target, x.text, x.reference, x.settled_at
 
 _CHATS = f"""
 select k.chat_id,
-       array(select x.reference from actions x
-              where x.organization_id = k.organization_id and x.lead_id = k.lead_id
+       array(select x.reference from leads l
+               join actions x on x.organization_id = l.organization_id and x.lead_id = l.id
+              where l.organization_id = k.organization_id and l.person_id = k.person_id
                 and x.number is not null and x.account_id = k.account_id
                 and x.state = {DONE} and x.operation = {FOLLOWUP}
                 and x.reference is not null and x.settled_at <= %(before)s
@@ -140,8 +140,10 @@ select k.chat_id,
               limit 3) as messages
   from contacts k
  where k.organization_id = %(organization_id)s and k.account_id = %(account_id)s
-   and k.lead_id <> %(lead_id)s and k.chat_id is not null
- order by k.lead_id desc
+   and k.person_id <> (select person_id from leads
+                        where organization_id = %(organization_id)s and id = %(lead_id)s)
+   and k.chat_id is not null
+ order by k.person_id desc
  limit %(most)s
 """
 
@@ -224,8 +226,7 @@ async def _known(
         }
         match Operation(row["operation"]):
             case Operation.SEND_FOLLOWUP | Operation.SEND_INMAIL:
-                person = row["provider_id"] or row["target"]
-                messages.append({**account, "lead_id": row["lead_id"], "person": person})
+                messages.append({**account, "lead_id": row["lead_id"]})
             case Operation.COMMENT_POST:
                 comments.append(account)
             case _:

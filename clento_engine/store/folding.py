@@ -144,11 +144,11 @@ update lanes set ready_at = %(now)s
  where organization_id = %(organization_id)s and account_id = %(old)s and ready_at > %(now)s
 """,
     """
-insert into contacts as k (organization_id, account_id, lead_id, provider_id, invitation_id,
+insert into contacts as k (organization_id, account_id, person_id, provider_id, invitation_id,
        connected_at, replied_at)
-select organization_id, %(old)s, lead_id, provider_id, invitation_id, connected_at, replied_at
+select organization_id, %(old)s, person_id, provider_id, invitation_id, connected_at, replied_at
   from contacts where organization_id = %(organization_id)s and account_id = %(new)s
-    on conflict (organization_id, account_id, lead_id)
+    on conflict (organization_id, account_id, person_id)
     do update set provider_id = coalesce(k.provider_id, excluded.provider_id),
                   invitation_id = coalesce(k.invitation_id, excluded.invitation_id),
                   connected_at = least(k.connected_at, excluded.connected_at),

@@ -29,6 +29,7 @@ from clento_engine.store.writing import (
     LEARN,
     LEARNED_COLUMNS,
     NUMBER,
+    OF_LEADS,
     OR_ADD,
     RECORD,
     SAVE,
@@ -79,7 +80,7 @@ held as materialized (
 recorded as ({RECORD}
       from held r where r.token is null),
 learned as ({LEARN}
-      from held r where r.learned{OR_ADD}),
+      from held r {OF_LEADS} where r.learned{OR_ADD}),
 {_WAKE_READY}
 select r.place, h.place is not null as is_saved
   from ours r left join held h using (place)

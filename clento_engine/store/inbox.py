@@ -272,46 +272,33 @@ async def walks_with(
     conn: AsyncConnection[Any],
     organization_id: UUID,
     account_id: UUID,
-    *,
-    provider_ids: Sequence[str],
-    public_identifiers: Sequence[str] = (),
+    names: Sequence[str],
 ) -> dict[str, list[Walk]]:
-    """Find the walks in which the account acts on these people, by the id that matched.
+    """Find the walks in which the account acts on who has one of these names, by that name.
 
-    By provider id as the account learned it; by public identifier where nothing was learned yet.
-    Finished walks are found too: what is heard of a lead later concerns the next campaign.
+    A walk is found by each name of its person's.  Finished walks are found too: what is heard of a
+    lead later concerns the next campaign.
     """
     cursor = await conn.execute(
         """
-        select m.id, e.campaign_id, e.lead_id, e.outcome is not null,
+        select n.name, e.campaign_id, e.lead_id, e.outcome is not null,
                case when e.outcome is null then e.connected else k.connected_at is not null end,
                k.replied_at, e.started_at, p.identity
-          from (select k.provider_id as id, k.lead_id from contacts k
-                 where k.organization_id = %(organization_id)s and k.account_id = %(account_id)s
-                   and k.provider_id = any(%(provider_ids)s)
-                 union
-                select p.public_identifier, p.id from leads p
-                  join campaign_senders s on s.organization_id = p.organization_id
-                                         and s.account_id = %(account_id)s
-                  join campaigns c on c.organization_id = s.organization_id
-                                  and c.id = s.campaign_id and c.list_id = p.list_id
-                 where p.organization_id = %(organization_id)s
-                   and p.identity = any(%(public_identifiers)s)) m
-          join campaign_senders s on s.organization_id = %(organization_id)s
-                                 and s.account_id = %(account_id)s
-          join campaign_executions e on e.organization_id = s.organization_id
-                                    and e.campaign_id = s.campaign_id and e.lead_id = m.lead_id
+          from person_names n
+          join leads p on p.organization_id = n.organization_id and p.person_id = n.person_id
+          join campaigns c on c.organization_id = p.organization_id and c.list_id = p.list_id
+          join campaign_executions e on e.organization_id = c.organization_id
+                                    and e.campaign_id = c.id and e.lead_id = p.id
                                     and e.account_id = %(account_id)s
-          join leads p on p.organization_id = e.organization_id and p.id = e.lead_id
           left join contacts k on k.organization_id = e.organization_id
-                              and k.account_id = e.account_id and k.lead_id = e.lead_id
+                              and k.account_id = e.account_id and k.person_id = p.person_id
+         where n.organization_id = %(organization_id)s and n.name = any(%(names)s)
          order by e.campaign_id, e.lead_id
         """,
         {
             "organization_id": organization_id,
             "account_id": account_id,
-            "provider_ids": list(provider_ids),
-            "public_identifiers": list(public_identifiers),
+            "names": list(names),
         },
     )
     found: dict[str, list[Walk]] = {}

@@ -9,11 +9,13 @@ from typing import Any
 from uuid import UUID
 
 from psycopg import AsyncConnection, AsyncCursor
+from psycopg.errors import ForeignKeyViolation
 from psycopg.rows import class_row, scalar_row
 from uuid_utils.compat import uuid7
 
 from clento_engine.domain.lead import Identity, LeadRow
 
+MOST_TRIES = 20  # of an import whose people are merged by others at this moment
 BATCH = 5000  # rows that one COPY takes, so that none outlasts a statement's time limit
 
 
@@ -91,10 +93,31 @@ async def import_leads(
         if update:
             await cur.execute(_UPDATE, given, prepare=False)
             updated = cur.rowcount
-        await cur.execute(_ADD, given, prepare=False)
-        added = cur.rowcount
-        await cur.execute("drop table staged_leads, known_leads")
+        added = await _add(conn, cur, given)
+        await cur.execute("drop table staged_leads, known_leads, new_leads")
     return Imported(list_id, added, count - added - updated, updated)
+
+
+async def _add(conn: AsyncConnection[Any], cur: AsyncCursor[Any], given: dict[str, Any]) -> int:
+    """Add those who are not in the list, each the person whom it is known to be; return how many.
+
+    Names are written last, so that nobody who learns one waits for a whole import; and who is who
+    is read again where a merge took one of these people meanwhile.
+    """
+    await cur.execute(_FIND_NEW, given, prepare=False)
+    await cur.execute("analyze new_leads")
+    for _ in range(MOST_TRIES):
+        await cur.execute(_FIND_PEOPLE, given, prepare=False)
+        await cur.execute(_ADD_PEOPLE, given, prepare=False)
+        await cur.execute(_ADD_NAMES, given, prepare=False)
+        await cur.execute(_FIND_PEOPLE, given, prepare=False)  # who lost a race is the other's
+        try:
+            async with conn.transaction():
+                await cur.execute(_ADD, given, prepare=False)
+                return cur.rowcount
+        except ForeignKeyViolation:
+            continue
+    raise RuntimeError("the people of an import were merged at every try")
 
 
 async def list_leads(
@@ -161,7 +184,9 @@ async def find_leads(
               join lead_lists l on l.organization_id = p.organization_id and l.id = p.list_id
              where p.organization_id = %(organization_id)s
                and (p.id = %(id)s or p.identity = any(%(names)s)
-                    or p.public_identifier = any(%(names)s) or p.provider_id = any(%(names)s))
+                    or p.person_id in (select n.person_id from person_names n
+                                        where n.organization_id = %(organization_id)s
+                                          and n.name = any(%(names)s)))
                and (%(campaign_id)s::uuid is null or exists (
                     select from campaign_executions e
                      where e.organization_id = p.organization_id
@@ -230,6 +255,7 @@ create temporary table staged_leads (
   row_number integer
 ) on commit drop;
 create temporary table known_leads (person text, lead_id uuid) on commit drop;
+create temporary table new_leads (id uuid, name text, slug text, person_id uuid) on commit drop;
 """
 
 _COPY = f"copy staged_leads (person, {_COLUMNS}) from stdin"
@@ -313,12 +339,64 @@ where l.organization_id = %(organization_id)s and l.id = new.lead_id
 # Of two rows of one person the first counts.  A conflict is left only where somebody else adds
 # leads at this moment, or where a file gives two provider ids to one identity.
 _ADD = f"""
-insert into leads (organization_id, list_id, created_at, {_COLUMNS})
-select distinct on (person) %(organization_id)s, %(list_id)s, %(now)s, {_COLUMNS}
+insert into leads (organization_id, list_id, created_at, {_COLUMNS}, person_id)
+select %(organization_id)s, %(list_id)s, %(now)s, {_COLUMNS}, n.person_id
+from new_leads n join staged_leads s using (id)
+on conflict (organization_id, list_id, identity) do nothing
+"""
+
+_FIND_NEW = """
+insert into new_leads (id, name, slug)
+select distinct on (person) id, person, public_identifier
 from staged_leads s
 where not exists (select from known_leads k where k.person = s.person)
 order by person, row_number
-on conflict (organization_id, list_id, identity) do nothing
+"""
+
+# By the id, else by the public identifier; of one beside an id only the id says who it is.
+_FIND_PEOPLE = """
+update new_leads l set person_id = n.person_id
+from person_names n
+where n.organization_id = %(organization_id)s and n.name = l.name
+  and l.person_id is distinct from n.person_id
+"""
+
+# Whose id nobody knows is who has the public identifier, if no id of theirs is known; else new.
+_ADD_PEOPLE = """
+with theirs as materialized (
+  select l.id, n.person_id
+  from new_leads l
+  join person_names n on n.organization_id = %(organization_id)s and n.name = l.slug
+  where l.person_id is null and l.slug <> l.name
+    and not exists (select from person_names i
+                    where i.organization_id = n.organization_id and i.person_id = n.person_id
+                      and i.kind = 'id')
+), joined as (
+  update new_leads l set person_id = t.person_id from theirs t where l.id = t.id
+), added as (
+  insert into people (organization_id, id, created_at)
+  select %(organization_id)s, l.id, %(now)s from new_leads l
+  where l.person_id is null and not exists (select from theirs t where t.id = l.id)
+  on conflict do nothing
+)
+update new_leads l set person_id = l.id
+where l.person_id is null and not exists (select from theirs t where t.id = l.id)
+"""
+
+# A public identifier beside an id is stored only where nobody has it.
+_ADD_NAMES = """
+insert into person_names (organization_id, name, kind, person_id, learned_at)
+select distinct on (x.name) %(organization_id)s, x.name, x.kind, l.person_id, %(now)s
+from new_leads l
+cross join lateral (
+  select l.name, case when l.name = l.slug then 'slug' else 'id' end
+  union all
+  select l.slug, 'slug' where l.slug <> l.name
+) x(name, kind)
+where not exists (select from person_names n
+                  where n.organization_id = %(organization_id)s and n.name = x.name)
+order by x.name, l.id
+on conflict (organization_id, name) do nothing
 """
 
 _LIST = f"""

@@ -45,6 +45,9 @@ COMMENT = literal(Operation.COMMENT_POST)
 FOLLOWUP = literal(Operation.SEND_FOLLOWUP)
 INVITE = literal(Operation.SEND_CONNECTION_REQUEST)
 RECEIVED = one_of(sorted(each for each in Operation if each.traits.is_received))
+ON_POSTS = one_of(sorted(each for each in Operation if each.traits.on_posts))
+# the post that an action is about: a node may be about several
+POST = f"(CASE WHEN operation IN {ON_POSTS} THEN target ELSE '' END)"
 MESSAGES = one_of(sorted(each for each in Operation if each.traits.is_message))
 # what is in a chat, an invitation by its note
 WRITTEN = one_of(

@@ -127,7 +127,7 @@ select r.organization_id, i.id, r.campaign_id, r.lead_id, w.url,
   join leads p on p.organization_id = r.organization_id and p.id = r.lead_id
   join connected_accounts a on a.organization_id = r.organization_id and a.id = r.account_id
   left join contacts k on k.organization_id = r.organization_id and k.account_id = r.account_id
-                      and k.lead_id = r.lead_id
+                      and k.person_id = p.person_id
  cross join lateral (
        select substr(encode(sha256(convert_to(
                 concat_ws('/', w.id, r.notice, r.key), 'UTF8')), 'hex'), 1, 32)::uuid as id) i

@@ -38,6 +38,7 @@ from clento_engine.store.writing import (
     LEARN,
     LEARNED_COLUMNS,
     NUMBER,
+    OF_LEADS,
     OR_ADD,
     RECORD,
     SAVE,
@@ -114,7 +115,8 @@ recorded as ({RECORD}
            campaign_id uuid, {HISTORY_COLUMNS})),
 learned as ({LEARN}
       from json_to_recordset(%(learned)s) as r(organization_id uuid, account_id uuid,
-           lead_id uuid, {LEARNED_COLUMNS}){OR_ADD}),
+           lead_id uuid, {LEARNED_COLUMNS})
+      {OF_LEADS}{OR_ADD}),
 {WAKE}
 select 1
 """

@@ -34,42 +34,40 @@ class Recorded:
     ended: int
 
 
-def _names(lead: str, ids: Sequence[str]) -> list[tuple[str, str]]:
-    """Return each kind and value of a suppression that is about a lead, known by `ids` as well."""
-    known_by = (f"{lead}.identity", f"{lead}.public_identifier", f"{lead}.provider_id", *ids)
+def _values(lead: str) -> list[tuple[str, str]]:
+    """Return each kind and value of a suppression that is about what a lead's row says."""
     return [
-        *(("person", name) for name in known_by),
         ("email", f"lower({lead}.email)"),
         ("domain", f"lower(split_part({lead}.email, '@', 2))"),
         ("company", f"lower({lead}.company)"),
     ]
 
 
-def suppressions_of(lead: str, *ids: str) -> str:
-    """Return the query of what is about a lead, also known by the columns `ids`, name by name.
+def suppressions_of(lead: str) -> str:
+    """Return the query of what is about a lead's person under every name, or about its row.
 
     `lead`: the alias of its row.  Each name is looked up by the whole key, whatever the planner
     believes: with an `or`, or an `in`, it read all that the organisation has, for each lead, where
     there had been few when the plan was made.
     """
-    return " union all ".join(
+    of_person = f"""
+               select x.kind, x.reason from person_names n
+                cross join lateral (
+                      select * from suppressions x
+                       where x.organization_id = n.organization_id and x.kind = 'person'
+                         and x.value = n.name
+                         and (x.expires_at is null or x.expires_at > %(now)s)
+                      offset 0) x
+                where n.organization_id = {lead}.organization_id
+                  and n.person_id = {lead}.person_id"""
+    of_values = [
         f"""
                select x.kind, x.reason from suppressions x
                 where x.organization_id = {lead}.organization_id and x.kind = '{kind}'
                   and x.value = {name} and (x.expires_at is null or x.expires_at > %(now)s)"""
-        for kind, name in _names(lead, ids)
-    )
-
-
-# Whom a campaign's list has that may be contacted, each with the place at which senders are dealt.
-CONTACTABLE = f"""
-       (select l.organization_id, l.id, l.list_id,
-               row_number() over (order by l.row_number, l.id) - 1 as place
-          from leads l
-         where l.organization_id = %(organization_id)s
-           and l.list_id = (select list_id from campaigns
-                             where organization_id = %(organization_id)s and id = %(campaign_id)s)
-           and not exists (select from ({suppressions_of("l")}) x))"""
+        for kind, name in _values(lead)
+    ]
+    return " union all ".join([of_person, *of_values])
 
 
 _ADD = """
@@ -82,8 +80,14 @@ values (%(organization_id)s, %(kind)s,
  where x.expires_at < coalesce(excluded.expires_at, 'infinity')
 """
 
+_IS_OF_PERSON = """x.kind = 'person' and p.person_id in (
+        select n.person_id from person_names n
+         where n.organization_id = x.organization_id and n.name = x.value)"""
 _IS_ABOUT = " or ".join(
-    f"x.kind = '{kind}' and x.value = {name}" for kind, name in _names("p", ["e.provider_id"])
+    [
+        _IS_OF_PERSON,
+        *(f"x.kind = '{kind}' and x.value = {value}" for kind, value in _values("p")),
+    ]
 )
 
 # The walks that a suppression is about, those in campaigns that do not run as well.

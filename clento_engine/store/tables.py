@@ -44,6 +44,7 @@ from clento_engine.domain.campaign import CampaignStatus
 from clento_engine.domain.execution import FINAL, OnMissing, Outcome, Result, Status
 from clento_engine.domain.notice import Notice
 from clento_engine.domain.operation import Budget, Operation
+from clento_engine.domain.person import NameKind
 from clento_engine.store.lanes import LANE_RUNS
 from clento_engine.store.literals import (
     ACCOUNT_PAUSED,
@@ -54,6 +55,7 @@ from clento_engine.store.literals import (
     DRAFT,
     HAPPENED,
     OPEN,
+    POST,
     RECEIVED,
     UNKNOWN,
 )
@@ -377,6 +379,47 @@ lead_lists = Table(
     CheckConstraint("array_position(columns, NULL) IS NULL", name="columns"),
 )
 
+people = Table(
+    "people",
+    metadata,
+    # somebody, once: never updated, so that its row is the lock of who is who
+    _tenant(),
+    Column("id", Uuid, nullable=False),
+    _created(),
+    PrimaryKeyConstraint("organization_id", "id"),
+    ForeignKeyConstraint(["organization_id"], ["organizations.id"]),
+)
+
+person_names = Table(
+    "person_names",
+    metadata,
+    # every name that was learned of somebody, each one person's
+    _tenant(),
+    Column("name", Text, nullable=False),  # normalised as leads' are
+    Column("kind", Text, nullable=False),
+    Column("person_id", Uuid, nullable=False),
+    _at("learned_at", nullable=False),
+    PrimaryKeyConstraint("organization_id", "name"),
+    ForeignKeyConstraint(["organization_id", "person_id"], ["people.organization_id", "people.id"]),
+    _one_of("kind", NameKind),
+    # what is known of somebody, and whether an id is
+    Index("person_names_person", "organization_id", "person_id"),
+)
+
+person_merges = Table(
+    "person_merges",
+    metadata,
+    # append-only: two people who turned out to be one, and what was the loser's until then
+    _tenant(),
+    Column("loser_id", Uuid, nullable=False),
+    Column("winner_id", Uuid, nullable=False),
+    _at("at", nullable=False),
+    Column("shown", JSONB, nullable=False),  # the names that one answer showed together
+    Column("names", ARRAY(Text), nullable=False),
+    Column("leads", ARRAY(Uuid), nullable=False),
+    PrimaryKeyConstraint("organization_id", "loser_id"),
+)
+
 leads = Table(
     "leads",
     metadata,
@@ -395,11 +438,15 @@ leads = Table(
     Column("fields", JSONB, nullable=False, server_default=_EMPTY_OBJECT),
     Column("row_number", Integer, nullable=False),
     _created(),
+    Column("person_id", Uuid, nullable=False),
     PrimaryKeyConstraint("organization_id", "id"),
     UniqueConstraint("organization_id", "list_id", "identity", name="leads_identity_key"),
     ForeignKeyConstraint(
         ["organization_id", "list_id"], ["lead_lists.organization_id", "lead_lists.id"]
     ),
+    ForeignKeyConstraint(["organization_id", "person_id"], ["people.organization_id", "people.id"]),
+    # on which lists somebody stands
+    Index("leads_person", "organization_id", "person_id"),
     CheckConstraint("public_identifier IS NOT NULL OR provider_id IS NOT NULL", name="reachable"),
     # values of templates, each a text
     CheckConstraint(
@@ -412,19 +459,18 @@ leads = Table(
 contacts = Table(
     "contacts",
     metadata,
-    # what one account knows of one lead: ids differ by the account that looks
+    # what one account knows of one person: ids differ by the account that looks
     _tenant(),
     Column("account_id", Uuid, nullable=False),
-    Column("lead_id", Uuid, nullable=False),
+    Column("person_id", Uuid, nullable=False),
     Column("provider_id", Text),
     Column("chat_id", Text),
     Column("invitation_id", Text),
     _at("connected_at"),
     _at("replied_at"),
-    # no foreign keys: a contact is written for an execution, whose own hold account and lead
-    PrimaryKeyConstraint("organization_id", "account_id", "lead_id"),
-    # webhooks and sweeps name a person by the provider's id
-    Index("contacts_provider_id", "organization_id", "account_id", "provider_id"),
+    # no foreign keys: a contact is written under the lock of an execution, whose own hold account
+    # and lead, and which whoever merges people holds as well
+    PrimaryKeyConstraint("organization_id", "account_id", "person_id"),
 )
 
 suppressions = Table(
@@ -483,6 +529,10 @@ campaigns = Table(
     Column("stop_on_own_message", Boolean, nullable=False, server_default=text("true")),
     Column("on_missing", Text, nullable=False, server_default=OnMissing.HOLD.value),
     Column("max_duration", Interval, nullable=False),
+    # whether its people may walk in another running campaign as well, and how long nobody must have
+    # been contacted before
+    Column("overlap", Boolean, nullable=False, server_default=text("false")),
+    Column("rest", Interval),
     # pace
     Column("max_concurrent_leads", Integer, nullable=False),
     Column("lead_processing_delay", Interval, nullable=False),
@@ -509,6 +559,7 @@ campaigns = Table(
     _one_of("on_missing", OnMissing),
     CheckConstraint("max_concurrent_leads > 0", name="max_concurrent_leads"),
     CheckConstraint("leads_per_day > 0", name="leads_per_day"),
+    CheckConstraint("rest > '0' AND rest <= '3650 days'", name="rest"),
     CheckConstraint(
         "lead_processing_delay >= '0' AND lead_processing_delay <= '3650 days'",
         name="lead_processing_delay",
@@ -516,6 +567,8 @@ campaigns = Table(
     CheckConstraint("max_duration > '0' AND max_duration <= '3650 days'", name="max_duration"),
     _ascii("working_hours"),
     CheckConstraint("hold_after > 0", name="hold_after"),
+    # in which campaigns a list's people walk
+    Index("campaigns_list", "organization_id", "list_id"),
     _readable("next_start_at"),
 )
 
@@ -753,6 +806,10 @@ actions = Table(
     Column("entered", Text),
     Column("detail", JSONB),
     Column("progress", JSONB),  # of the questions about an unknown one
+    # whom it reaches; null of what reaches nobody.  Where a merge finds that both had been reached
+    # already, `twin` tells the two apart.
+    Column("person_id", Uuid),
+    Column("twin", SmallInteger, nullable=False, server_default="0"),
     # no foreign key: an action is written by whoever has locked its execution
     _one_of("operation", Operation),
     _one_of("state", ActionState),
@@ -760,6 +817,7 @@ actions = Table(
     CheckConstraint(f"({OPEN_ACTION}) = (settled_at IS NULL)", name="settled_at"),
     CheckConstraint(f"({OPEN_ACTION}) = (number IS NULL)", name="number"),
     CheckConstraint("(kind IS NOT NULL) = (detail IS NOT NULL)", name="detail"),
+    CheckConstraint(f"(person_id IS NOT NULL) = (operation IN {RECEIVED})", name="person"),
     CheckConstraint(f"progress IS NULL OR state = {UNKNOWN}", name="progress"),
     _one_of("result", Result),
     # I1, by the schema itself: one open action per execution …
@@ -771,14 +829,15 @@ actions = Table(
         unique=True,
         postgresql_where=text(OPEN_ACTION),
     ),
-    # … and, for what a person receives, one that happened or may have, per node and target
+    # … and, for what a person receives, one that happened or may have, per person, node and post
     Index(
         "actions_once",
         "organization_id",
         "campaign_id",
-        "lead_id",
+        "person_id",
         "node_id",
-        "target",
+        text(POST),
+        "twin",
         unique=True,
         postgresql_where=text(f"state IN {HAPPENED} AND operation IN {RECEIVED}"),
     ),

@@ -52,14 +52,17 @@ RECORD = """
 
 # What the account came to know of each, added to what it knew: nothing is later than now.
 LEARN = """
-    insert into contacts as k (organization_id, account_id, lead_id, provider_id, chat_id,
+    insert into contacts as k (organization_id, account_id, person_id, provider_id, chat_id,
                                invitation_id, connected_at, replied_at)
-    select r.organization_id, r.account_id, r.lead_id, r.learned_id, r.chat_id, r.invitation_id,
-           case when r.connected_at > %(now)s then %(now)s else r.connected_at end,
-           case when r.replied_at > %(now)s then %(now)s else r.replied_at end"""
+    select r.organization_id, r.account_id, l.person_id, max(r.learned_id), max(r.chat_id),
+           max(r.invitation_id),
+           case when min(r.connected_at) > %(now)s then %(now)s else min(r.connected_at) end,
+           case when max(r.replied_at) > %(now)s then %(now)s else max(r.replied_at) end"""
+OF_LEADS = "join leads l on l.organization_id = r.organization_id and l.id = r.lead_id"
 OR_ADD = """
-     order by r.account_id, r.lead_id
-        on conflict (organization_id, account_id, lead_id) do update
+     group by r.organization_id, r.account_id, l.person_id
+     order by r.account_id, l.person_id
+        on conflict (organization_id, account_id, person_id) do update
        set provider_id = coalesce(excluded.provider_id, k.provider_id),
            chat_id = nullif(coalesce(excluded.chat_id, k.chat_id), ''),
            invitation_id = coalesce(excluded.invitation_id, k.invitation_id),

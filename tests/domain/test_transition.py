@@ -107,6 +107,7 @@ events: st.SearchStrategy[Event] = st.one_of(
     st.builds(ex.Accepted, instants),
     st.builds(ex.Replied),
     st.builds(ex.Suppressed, reasons),
+    st.builds(ex.Duplicate, reasons),
     st.builds(ex.Overdue),
     st.builds(ex.Released, st.booleans()),
     st.builds(ex.Stopped, reasons),
@@ -222,6 +223,7 @@ def test_every_event_is_drawn() -> None:
         "Replied",
         "OwnerWrote",
         "Suppressed",
+        "Duplicate",
         "Overdue",
         "Released",
         "Stopped",
@@ -264,6 +266,7 @@ def may_happen(run: Execution, event: Event) -> bool:
         case (
             ex.Stopped()
             | ex.Suppressed()
+            | ex.Duplicate()
             | ex.Overdue()
             | ex.Replied()
             | ex.OwnerWrote()
@@ -304,6 +307,7 @@ def test_only_what_cannot_happen_is_illegal(case: tuple[Workflow, Execution, Eve
     [
         (ex.Replied(), Status.COMPLETED),
         (ex.Suppressed("asked us to"), Status.STOPPED),
+        (ex.Duplicate("the same person goes on elsewhere"), Status.STOPPED),
         (ex.Stopped("by hand"), Status.STOPPED),
         (ex.Overdue(), Status.COMPLETED),
         (ex.Accepted(NOW), Status.WAITING),

@@ -122,8 +122,9 @@ def test_a_population_that_sends_has_notes_and_messages_sent_in_full(bench: Benc
         known = conn.execute(
             "select e.operation, count(k.invitation_id)::int, count(k.chat_id)::int"
             "  from campaign_executions e"
-            "  join contacts k using (organization_id, account_id, lead_id)"
-            "  join actions x using (organization_id, campaign_id, lead_id)"
+            "  join leads l on l.id = e.lead_id"
+            "  join contacts k on k.account_id = e.account_id and k.person_id = l.person_id"
+            "  join actions x on x.campaign_id = e.campaign_id and x.lead_id = e.lead_id"
             " group by 1 order by 1"
         ).fetchall()
         assert faults(conn) == {}

@@ -108,8 +108,8 @@ def test_what_an_account_knew_before_is_where_a_walk_begins(clento: Clento) -> N
     hear(clento, PEOPLE[0], ex.Began(), SEEN)
     tamper(
         clento,
-        "insert into contacts (organization_id, account_id, lead_id, provider_id, connected_at,"
-        " replied_at) select e.organization_id, account_id, lead_id, 'ACoAAX', now(), now()"
+        "insert into contacts (organization_id, account_id, person_id, provider_id, connected_at,"
+        " replied_at) select e.organization_id, account_id, person_id, 'ACoAAX', now(), now()"
         " from campaign_executions e join leads p on p.id = e.lead_id where p.identity = %s",
         PEOPLE[0],
     )

@@ -16,6 +16,7 @@ from clento_engine.domain.editor import read_workflow
 from clento_engine.domain.execution import OnMissing
 from clento_engine.domain.lead import Identity, LeadRow
 from clento_engine.domain.operation import Budget
+from clento_engine.domain.person import NameKind, kind_of
 from clento_engine.domain.readiness import check_ready, skip_unready
 from clento_engine.domain.schedule import is_open, parse_hours
 from clento_engine.provider.unipile import UnipileClient
@@ -180,7 +181,10 @@ async def set_up(
     people: Mapping[str, Mapping[str, Any]] | None = None,
     slots: int = 100,
 ) -> Play:
-    """Set a campaign up and start it; `people` forces traits by slug."""
+    """Set a campaign up and start it; `people` forces traits by slug.
+
+    Of `slugs` some may be provider ids.
+    """
     shared = DrivenClock(start)
     clock = VirtualClock(start)
     stage: dict[str, Any] = {}
@@ -245,7 +249,7 @@ async def set_up(
         rows = [
             LeadRow(
                 number,
-                Identity(slug, slug, None, f"https://www.linkedin.com/in/{slug}"),
+                list_identity(slug),
                 first_name=slug.title(),
                 last_name="Example",
                 company="Acme",
@@ -301,6 +305,13 @@ async def set_up(
         notices,
         hours,
     )
+
+
+def list_identity(name: str) -> Identity:
+    """Return whom a list names so, by public identifier or by the provider's id."""
+    is_id = kind_of(name) is NameKind.ID
+    slug, provider_id = (None, name) if is_id else (name, None)
+    return Identity(name, slug, provider_id, f"https://www.linkedin.com/in/{name}")
 
 
 TRAITS = {"exists", "locked", "open_profile", "premium", "takes_inmail", "posts", "new_slug"}

@@ -19,6 +19,7 @@ from psycopg.conninfo import make_conninfo
 from clento_engine.domain import execution as ex
 from clento_engine.domain.account import PausedBy
 from clento_engine.domain.operation import Operation
+from clento_engine.domain.person import Shown
 from clento_engine.domain.picking import AGAIN
 from clento_engine.domain.report import Learned, Report
 from clento_engine.domain.schedule import parse_hours
@@ -34,6 +35,7 @@ from clento_engine.store.campaigns import create_campaign, start_campaign, stop_
 from clento_engine.store.database import Database
 from clento_engine.store.inbox import NOBODY_KNOWN, lock_webhooks
 from clento_engine.store.members import remove_account
+from clento_engine.store.people import learn
 
 ACCOUNT = "unipile-campaign-1"
 OWN = "ACoAAOWN"
@@ -128,7 +130,9 @@ class Scene:
 
     async def contact(self, lead: int = 0) -> Json:
         rows = await self.stage.rows(
-            "select * from contacts where lead_id = %s", self.stage.leads[lead]
+            "select k.* from contacts k join leads l using (organization_id, person_id)"
+            " where l.id = %s",
+            self.stage.leads[lead],
         )
         return rows[0]
 
@@ -151,6 +155,7 @@ async def set_scene(
     stage = await set_stage(conn, INVITE, leads=leads, **values)
     await await_acceptance(stage)
     if learned:
+        await teach(stage, leads)
         await stage.settle(*(knows(stage, n) for n in range(leads)))
     clock = VirtualClock(NOW)
     provider = UnipileClient("http://x", "token", transport=httpx.MockTransport(nobody))
@@ -166,6 +171,15 @@ async def await_acceptance(stage: Set, **values: Any) -> None:
         provider_id=None,
         **values,
     )
+
+
+async def teach(stage: Set, leads: int) -> None:
+    """Let an answer have shown the ids of the first leads."""
+    shown = [
+        Shown(stage.organization_id, person(n + 1), None, stage.leads[n], f"person-{n + 1}")
+        for n in range(leads)
+    ]
+    await learn(stage.conn, shown, NOW)
 
 
 def knows(stage: Set, lead: int) -> Report:
@@ -190,6 +204,7 @@ async def start_again(stage: Set) -> None:
         **first,
         senders=stage.accounts,
         hours=parse_hours("always"),
+        overlap=True,
     )
     await start_campaign(
         stage.conn,
@@ -229,6 +244,7 @@ async def test_a_person_whose_id_was_never_learned_is_found_by_the_public_identi
 async def test_a_public_identifier_of_digits_is_one(conn: Conn, database: Database) -> None:
     scene = await set_scene(conn, database, learned=False)
     await conn.execute("update leads set identity = '44123', public_identifier = '44123'")
+    await conn.execute("update person_names set name = '44123'")
     await scene.tell(relation(user_public_identifier="44123"))
     assert (await scene.run())["connected"]
 
@@ -875,8 +891,9 @@ async def wrote(stage: Set, state: str = "intended", reference: str | None = Non
     await stage.conn.execute(
         "insert into actions (organization_id, campaign_id, lead_id, account_id, token,"
         " intended_at, bucket_at, node_id, operation, budgets, target, text, state, check_at,"
-        " reference, settled_at, number) values (%s, %s, %s, %s, gen_random_uuid(), %s, %s, 'n1',"
-        " 'send_followup', '{message}', 'x', 'Hello', %s, %s, %s, %s, %s)",
+        " reference, settled_at, number, person_id) values (%s, %s, %s, %s, gen_random_uuid(), %s,"
+        " %s, 'n1', 'send_followup', '{message}', 'x', 'Hello', %s, %s, %s, %s, %s,"
+        " (select person_id from leads where id = %s))",
         (
             stage.organization_id,
             stage.campaign_id,
@@ -889,6 +906,7 @@ async def wrote(stage: Set, state: str = "intended", reference: str | None = Non
             reference,
             None if is_open else NOW,
             None if is_open else 1,
+            stage.leads[0],
         ),
     )
 

@@ -181,11 +181,11 @@ async def known(stage: Stage, operation: Operation, **values: object) -> None:
     await stage.conn.execute(
         "insert into actions (organization_id, campaign_id, lead_id, account_id, token,"
         " intended_at, bucket_at, node_id, operation, budgets, target, text, state, reference,"
-        " settled_at, number)"
-        " select organization_id, campaign_id, lead_id, account_id, gen_random_uuid(),"
+        " settled_at, number, person_id)"
+        " select e.organization_id, campaign_id, lead_id, account_id, gen_random_uuid(),"
         " %(settled_at)s, %(settled_at)s, %(node_id)s, %(operation)s, '{}', %(target)s, %(text)s,"
-        " %(state)s, %(reference)s, %(settled_at)s, nextval('events_id_seq')"
-        " from campaign_executions limit 1",
+        " %(state)s, %(reference)s, %(settled_at)s, nextval('events_id_seq'), person_id"
+        " from campaign_executions e join leads l on l.id = e.lead_id limit 1",
         {**row, "operation": operation.value},
     )
 
@@ -473,15 +473,20 @@ async def chats_with_others(stage: Stage, *chats: str) -> None:
     """Let the account have chats with others, a known message in each."""
     for chat in chats:
         await stage.conn.execute(
-            "with lead as (insert into contacts (organization_id, account_id, lead_id, chat_id)"
-            " values (%(organization)s, %(account)s, gen_random_uuid(), %(chat)s)"
-            " returning lead_id)"
+            "with person as (insert into people (organization_id, id)"
+            " values (%(organization)s, gen_random_uuid()) returning id),"
+            " lead as (insert into leads (organization_id, id, list_id, identity,"
+            " public_identifier, row_number, person_id)"
+            " select %(organization)s, id, (select list_id from leads limit 1), %(chat)s,"
+            " %(chat)s, 1, id from person returning id),"
+            " contact as (insert into contacts (organization_id, account_id, person_id, chat_id)"
+            " select %(organization)s, %(account)s, id, %(chat)s from person)"
             " insert into actions (organization_id, campaign_id, lead_id, account_id, token,"
             " intended_at, bucket_at, node_id, operation, budgets, target, text, state, reference,"
-            " settled_at, number)"
-            " select %(organization)s, %(campaign)s, lead_id, %(account)s, gen_random_uuid(),"
+            " settled_at, number, person_id)"
+            " select %(organization)s, %(campaign)s, id, %(account)s, gen_random_uuid(),"
             " %(at)s, %(at)s, 'n', 'send_followup', '{}', 'p', 'Hi', 'done', %(message)s, %(at)s,"
-            " nextval('events_id_seq') from lead",
+            " nextval('events_id_seq'), id from lead",
             {
                 "organization": stage.organization_id,
                 "campaign": stage.campaign_id,

@@ -251,7 +251,7 @@ async def test_a_chat_that_is_gone_is_opened_anew_by_person(
     assert twice is is_on
     if is_on:
         known = await play.rows(
-            "select k.chat_id from contacts k join leads p on p.id = k.lead_id"
+            "select k.chat_id from contacts k join leads p using (organization_id, person_id)"
             " where p.identity = any(%s)",
             waiting,
         )

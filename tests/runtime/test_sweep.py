@@ -214,7 +214,10 @@ async def test_a_reply_that_no_webhook_told_is_found(scene: Scene) -> None:
     await sweep(scene.world)
     assert (await scene.run(0))["outcome"] is None
     assert (await scene.run(1))["outcome"] == "replied"
-    contacts = await scene.stage.rows("select * from contacts where replied_at is not null")
+    contacts = await scene.stage.rows(
+        "select k.*, l.id as lead_id from contacts k join leads l using (organization_id,"
+        " person_id) where replied_at is not null"
+    )
     assert [(row["lead_id"], row["replied_at"]) for row in contacts] == [
         (scene.stage.leads[1], NOW)
     ]
@@ -315,7 +318,10 @@ async def test_a_reply_after_the_walks_end_is_learned(scene: Scene) -> None:
         next_run_at=None,
     )
     await sweep(scene.world)
-    row = await scene.stage.rows("select lead_id from contacts where replied_at is not null")
+    row = await scene.stage.rows(
+        "select l.id as lead_id from contacts k join leads l using (organization_id, person_id)"
+        " where k.replied_at is not null"
+    )
     assert row == [{"lead_id": scene.stage.leads[0]}]
     assert (await scene.run(0))["outcome"] == "finished"
 

@@ -109,9 +109,9 @@ async def test_someone_suppressed_is_not_enrolled(conn: Conn) -> None:
 async def test_what_the_account_knows_of_a_lead_comes_along(conn: Conn) -> None:
     stage = await set_stage(conn, VISIT, start=False)
     await conn.execute(
-        "insert into contacts (organization_id, account_id, lead_id, provider_id, connected_at)"
-        " values (%s, %s, %s, 'ACoAAX', %s)",
-        (stage.organization_id, stage.account, stage.leads[0], NOW),
+        "insert into contacts (organization_id, account_id, person_id, provider_id, connected_at)"
+        " select %s, %s, person_id, 'ACoAAX', %s from leads",
+        (stage.organization_id, stage.account, NOW),
     )
     await start(stage)
     run = await stage.run()

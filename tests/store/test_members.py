@@ -310,10 +310,10 @@ async def test_two_accounts_that_acted_for_one_member_become_one_that_did_it_all
     assert len(under_way) == 4
     for account, units, at in ((old, 3, NOW - DAY), (new, 4, NOW - DAY), (new, 5, NOW - 2 * DAY)):
         await count(conn, (first.organization_id, account), units, at)
-    [lead] = await first.rows("select id from leads limit 1")
+    [lead] = await first.rows("select person_id as id from leads limit 1")
     for account, known in ((old, ("x", None, NOW, None)), (new, ("y", "i-1", NOW - DAY, NOW))):
         await conn.execute(
-            "insert into contacts (organization_id, account_id, lead_id, provider_id,"
+            "insert into contacts (organization_id, account_id, person_id, provider_id,"
             " invitation_id, connected_at, replied_at, chat_id)"
             " values (%s, %s, %s, %s, %s, %s, %s, 'chat')",
             (first.organization_id, account, lead["id"], *known),
@@ -345,7 +345,7 @@ async def test_two_accounts_that_acted_for_one_member_become_one_that_did_it_all
         assert (table, left) == (table, 0)
     assert await invitations(conn, organization_id, old) == 3 + 4 + 5
     assert await first.used(Budget.PROFILE, old) == 4
-    contact = await first.rows("select * from contacts where lead_id = %s", lead["id"])
+    contact = await first.rows("select * from contacts where person_id = %s", lead["id"])
     assert len(contact) == 1
     columns = ("provider_id", "invitation_id", "connected_at", "replied_at", "chat_id")
     assert [contact[0][each] for each in columns] == ["x", "i-1", NOW - DAY, NOW, None]

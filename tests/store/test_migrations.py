@@ -95,6 +95,10 @@ insert into campaign_executions (organization_id, campaign_id, lead_id, account_
        workflow_version_id, status, node_id, operation, next_run_at)
 select id, id, id, id, id, 'waiting', 'n0', 'send_followup', now()
   from (select gen_random_uuid() as id) e;
+insert into organizations (id, name) select lead_id, 'Org' from campaign_executions;
+insert into lead_lists (organization_id, id, name) select id, id, 'l' from organizations;
+insert into leads (organization_id, id, list_id, identity, public_identifier, row_number)
+select id, id, id, 'ada', 'ada', 1 from organizations;
 insert into actions (organization_id, id, campaign_id, lead_id, account_id, node_id, operation,
        budgets, bucket_at, state, token, check_at, checks, target, text, intended_at, settled_at)
 select e.organization_id, gen_random_uuid(), e.campaign_id, e.lead_id, e.account_id, 'n0',

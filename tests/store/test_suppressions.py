@@ -6,7 +6,9 @@ import pytest
 from builders import NOW, VISIT, Conn, begun, set_stage
 
 from clento_engine.domain.operation import Operation
+from clento_engine.domain.person import Shown
 from clento_engine.store.campaigns import pause_campaign
+from clento_engine.store.people import learn
 from clento_engine.store.suppressions import (
     Recorded,
     lift_suppression,
@@ -47,7 +49,8 @@ async def test_a_suppression_ends_the_walks_it_is_about_and_no_others(
 
 async def test_a_person_is_found_by_the_provider_id_that_the_walk_learned(conn: Conn) -> None:
     stage = await begun(conn, VISIT, Operation.PROFILE_VISIT)
-    await stage.change("campaign_executions", provider_id="ACoAAada")
+    shown = Shown(stage.organization_id, "ACoAAada", None, stage.leads[0], "person-1")
+    await learn(conn, [shown], NOW)
     recorded = await suppress(conn, stage.organization_id, "person", "ACoAAada", "?", NOW)
     assert recorded.ended == 1
 

@@ -32,6 +32,7 @@ from clento_engine.runtime import launch
 from clento_engine.runtime.errors import Over
 from clento_engine.runtime.previewing import LeadPreview
 from clento_engine.runtime.previewing import preview as previewed
+from clento_engine.store.contactable import LeftOut
 
 
 @click.command()
@@ -89,6 +90,17 @@ from clento_engine.runtime.previewing import preview as previewed
     show_default=True,
     help="How many refusals in a row, for one reason, hold a kind of step of a sender.",
 )
+@click.option(
+    "--allow-overlap",
+    "overlap",
+    is_flag=True,
+    help="Contact people as well who walk in another campaign that is not over.",
+)
+@click.option(
+    "--rest",
+    type=LASTING,
+    help="Leave out whom any sender contacted so shortly before the start: 30d.",
+)
 @allow_options
 @org_option
 @json_option
@@ -106,6 +118,8 @@ def create(
     max_duration: timedelta,
     inmail_subject: str | None,
     hold_after: int,
+    overlap: bool,
+    rest: timedelta | None,
     allow_text: tuple[str, ...],
     allow_saved_text: tuple[str, ...],
     allow_short_window: tuple[str, ...],
@@ -144,6 +158,8 @@ def create(
         max_duration=max_duration,
         inmail_subject=inmail_subject,
         hold_after=hold_after,
+        overlap=overlap,
+        rest=rest,
         allowed=allowed(allow_text, allow_saved_text, allow_short_window),
     )
     reach = read_settings().webhooks_may_reach
@@ -337,5 +353,22 @@ def start(
         started,
         *finding_lines(warnings),
         *told,
+        *_left_out(started.left_out),
         f"{started.name} runs with {started.leads:,} leads, from {moment(started.start_at)} on",
     )
+
+
+def _left_out(left_out: LeftOut) -> list[str]:
+    """Say how many of the list are not enrolled, and why."""
+    lines = [
+        f"{leads:,} walk in {campaign}, which is not over (--allow-overlap at `create` takes them)"
+        for campaign, leads in left_out.elsewhere.items()
+    ]
+    for leads, why in (
+        (left_out.repeated, "are on the list before, under another name"),
+        (left_out.suppressed, "are to be left alone"),
+        (left_out.rested, "were contacted too lately"),
+    ):
+        if leads:
+            lines.append(f"{leads:,} {why}")
+    return [f"  left out: {line}" for line in lines]

@@ -1,0 +1,70 @@
+"""Where a person walks: the walks that are not over, as columns, and read back as values."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from clento_engine.domain.person import Walking
+from clento_engine.store.literals import HAPPENED, OPEN, RECEIVED, UNFINISHED
+
+# The columns of a Walking, of an execution `e` in its campaign `c`.
+WALKING = f"""e.campaign_id, e.lead_id,
+       (select count(*) from actions x
+         where x.organization_id = e.organization_id and x.campaign_id = e.campaign_id
+           and x.lead_id = e.lead_id and (x.number is not null or x.state in {OPEN})
+           and x.state in {HAPPENED} and x.operation in {RECEIVED})::int as contacts,
+       e.started_at as began_at, c.started_at as campaign_at, c.name as campaign,
+       c.overlap as is_apart"""
+
+# The walks that are not over of leads `l`.
+LIVING = f"""
+  join campaigns c on c.organization_id = l.organization_id and c.list_id = l.list_id
+                  and c.status in {UNFINISHED}
+  join campaign_executions e on e.organization_id = l.organization_id and e.campaign_id = c.id
+                            and e.lead_id = l.id and e.outcome is null"""
+
+# Of the lead `p` in the walk `e`: all walks of the person, as JSON; null where this is the only
+# one.  Most people have one, so that is asked first.
+ALL_WALKS = f"""
+       case when exists (
+                 select from leads l
+                   join campaigns c on c.organization_id = l.organization_id
+                                   and c.list_id = l.list_id and c.status in {UNFINISHED}
+                                   and (c.id, l.id) <> (e.campaign_id, p.id)
+                   join campaign_executions o on o.organization_id = l.organization_id
+                                             and o.campaign_id = c.id and o.lead_id = l.id
+                                             and o.outcome is null
+                  where l.organization_id = p.organization_id and l.person_id = p.person_id)
+            then (select json_agg(x)
+                    from (select {WALKING} from leads l {LIVING}
+                           where l.organization_id = p.organization_id
+                             and l.person_id = p.person_id) x)
+        end"""
+
+
+def walking(row: Mapping[str, Any]) -> Walking:
+    """Return a row of the columns `WALKING`."""
+    return Walking(
+        row["campaign_id"],
+        row["lead_id"],
+        row["contacts"],
+        row["began_at"],
+        row["campaign_at"],
+        row["campaign"],
+        row["is_apart"],
+    )
+
+
+def walking_of_json(row: Mapping[str, Any]) -> Walking:
+    """Return an object of `ALL_WALKS`."""
+    began_at = row["began_at"]
+    return walking(
+        {
+            **row,
+            "campaign_id": UUID(row["campaign_id"]),
+            "lead_id": UUID(row["lead_id"]),
+            "began_at": None if began_at is None else datetime.fromisoformat(began_at),
+            "campaign_at": datetime.fromisoformat(row["campaign_at"]),
+        }
+    )
