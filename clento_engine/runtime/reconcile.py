@@ -60,8 +60,10 @@ async def reconcile(world: World, *, most: int = 200, may_go_on: MayGoOn = alway
             if not under_way:
                 return taken
             await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
-            answered, _ = await asyncio.wait(under_way, timeout=GATHER_S)
+            await asyncio.wait(under_way, timeout=GATHER_S)
             now = world.clock()
+            # in the order they were taken: the same seed is to leave the same history
+            answered = [asking for asking in under_way if asking.done()]
             reports = [_answer(asking, under_way.pop(asking), now) for asking in answered]
             found = [report for report in reports if report is not None]
             for report in found:

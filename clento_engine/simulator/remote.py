@@ -124,6 +124,11 @@ class RemoteSimulator:
         found: str = answer.json()["connection_params"]["im"]["id"]
         return found
 
+    async def provider_id(self, slug: str) -> str:
+        """Return the provider id of a person."""
+        found: str = (await self._get(f"/simulator/people/{slug}"))["provider_id"]
+        return found
+
     async def state(self) -> Mapping[str, Any]:
         """Return the counts of what happened so far."""
         return await self._get("/simulator/state")

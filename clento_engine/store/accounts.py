@@ -8,13 +8,13 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.errors import UniqueViolation
 from psycopg.rows import dict_row
-from uuid_utils.compat import uuid7
 
 from clento_engine.domain.account import AccountStatus, PausedBy, Tier
 from clento_engine.domain.limits import ACCOUNT_SPACING, WARMUP_DAYS, Spacing
 from clento_engine.store.budgets import add_limits
 from clento_engine.store.errors import AlreadyExists, Ambiguous, NotFound, Noun
 from clento_engine.store.history import record
+from clento_engine.store.ids import uuid7
 from clento_engine.store.lanes import lock_lanes, set_lanes, wake_lanes
 from clento_engine.store.literals import (
     ACCOUNT_PAUSED,

@@ -7,9 +7,10 @@ from uuid import UUID
 
 from psycopg.rows import class_row
 
-from clento_engine.store.database import Database
+from clento_engine.store.database import Conn, Database
 from clento_engine.store.literals import OPEN
 from clento_engine.store.moves import miscounted
+from clento_engine.store.tables import metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Standing:
     action; `connected_at` and `replied_at` are what the account knows.
     """
 
+    organization_id: UUID
     account: str
     zone: str
     account_status: str
@@ -140,6 +142,27 @@ async def books(database: Database) -> Books:
     return Books(actions, executions, counters, caps, turns, waiting, wrong)
 
 
+async def digest_of(conn: Conn) -> str:
+    """Return a digest of every row of ours: equal where all was the same, ids and order included.
+
+    But for when rows were made by the server's clock, and which processes there were.
+    """
+    cursor = await conn.execute(_DIGEST.encode())
+    row = await cursor.fetchone()
+    return "" if row is None else str(row[0])
+
+
+_TABLES = [table for table in metadata.sorted_tables if table.name != "tickers"]
+_DIGEST = "select md5(concat({}))".format(
+    ", ".join(
+        "(select json_agg(r order by r::text) from (select {} from {}) r)".format(
+            ", ".join(column.name for column in table.columns if column.name != "created_at"),
+            table.name,
+        )
+        for table in _TABLES
+    )
+)
+
 _ACTIONS = """
 select a.unipile_account_id as account, x.campaign_id, x.lead_id, x.node_id, x.operation,
        x.state, x.budgets, x.bucket_at, x.target, x.text, x.checks, x.check_at, x.intended_at,
@@ -150,8 +173,8 @@ select a.unipile_account_id as account, x.campaign_id, x.lead_id, x.node_id, x.o
 """
 
 _EXECUTIONS = f"""
-select a.unipile_account_id as account, a.time_zone as zone, a.status as account_status,
-       a.paused_by, a.next_sweep_at,
+select e.organization_id, a.unipile_account_id as account, a.time_zone as zone,
+       a.status as account_status, a.paused_by, a.next_sweep_at,
        c.id as campaign_id, c.status as campaign_status, c.working_hours, c.stop_on_reply,
        e.lead_id,
        array_remove(array[e.provider_id, k.provider_id, p.provider_id, p.public_identifier,

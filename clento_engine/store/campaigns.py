@@ -9,7 +9,6 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.errors import UniqueViolation
 from psycopg.rows import dict_row
-from uuid_utils.compat import uuid7
 
 from clento_engine.domain.campaign import (
     COMPLETE,
@@ -34,6 +33,7 @@ from clento_engine.store.errors import (
     WrongState,
 )
 from clento_engine.store.history import record
+from clento_engine.store.ids import uuid7
 from clento_engine.store.inbox import NOBODY_KNOWN
 from clento_engine.store.lanes import make_lanes, set_lanes
 from clento_engine.store.literals import (

@@ -20,7 +20,6 @@ from uuid import UUID
 
 from psycopg import AsyncConnection, AsyncCursor
 from psycopg.rows import dict_row
-from uuid_utils.compat import uuid4
 
 from clento_engine.domain.execution import Unknowable
 from clento_engine.domain.lane import (
@@ -78,6 +77,7 @@ from clento_engine.store.claimed import (
     read_lane,
     read_queue,
 )
+from clento_engine.store.ids import uuid4
 from clento_engine.store.rows import recordset
 from clento_engine.store.workflows import load_workflows
 

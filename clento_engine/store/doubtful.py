@@ -15,10 +15,10 @@ import msgspec
 from msgspec import Struct
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
-from uuid_utils.compat import uuid4
 
 from clento_engine.domain.operation import Operation
 from clento_engine.domain.report import Progress, Ticket
+from clento_engine.store.ids import uuid4
 from clento_engine.store.literals import COMMENT, DONE, FOLLOWUP, MESSAGES, OPEN, STOPPED, UNKNOWN
 from clento_engine.store.rests import IS_RESTING
 from clento_engine.store.rows import recordset

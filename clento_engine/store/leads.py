@@ -11,9 +11,9 @@ from uuid import UUID
 from psycopg import AsyncConnection, AsyncCursor
 from psycopg.errors import ForeignKeyViolation
 from psycopg.rows import class_row, scalar_row
-from uuid_utils.compat import uuid7
 
 from clento_engine.domain.lead import Identity, LeadRow
+from clento_engine.store.ids import uuid7
 
 MOST_TRIES = 20  # of an import whose people are merged by others at this moment
 BATCH = 5000  # rows that one COPY takes, so that none outlasts a statement's time limit

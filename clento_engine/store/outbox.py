@@ -8,13 +8,13 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 from psycopg.errors import UniqueViolation
-from uuid_utils.compat import uuid7
 
 from clento_engine.domain.execution import Notify
 from clento_engine.domain.notice import Notice
 from clento_engine.domain.report import Effected
 from clento_engine.domain.workflow import Workflow
 from clento_engine.store.errors import AlreadyExists, Noun
+from clento_engine.store.ids import uuid7
 from clento_engine.store.inbox import NOBODY_KNOWN
 from clento_engine.store.rows import recordset
 

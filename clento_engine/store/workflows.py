@@ -9,11 +9,11 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
-from uuid_utils.compat import uuid7
 
 from clento_engine.domain.limits import carried_per_day
 from clento_engine.domain.workflow import Workflow, from_json, to_json
 from clento_engine.store.errors import NotFound, Noun
+from clento_engine.store.ids import uuid7
 
 log = logging.getLogger(__name__)
 

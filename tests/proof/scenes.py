@@ -16,7 +16,6 @@ from typing import Any
 
 import httpx
 from builders import NOW, Stage, add_sender, member_of, set_stage
-from mortal import Death, Killed, Life, Mortal, MortalDatabase, Wire
 from psycopg import AsyncConnection
 
 from clento_engine.domain.account import Tier
@@ -25,6 +24,7 @@ from clento_engine.domain.operation import Operation
 from clento_engine.domain.workflow import Workflow
 from clento_engine.interface.chaos.findings import Findings
 from clento_engine.interface.chaos.judge import judged
+from clento_engine.interface.chaos.wire import Wire
 from clento_engine.provider.unipile import UnipileClient
 from clento_engine.runtime.clock import VirtualClock
 from clento_engine.runtime.drive import drive
@@ -45,6 +45,7 @@ from clento_engine.simulator.world import Reliability
 from clento_engine.simulator.world import World as Simulated
 from clento_engine.store.accounts import create_organization
 from clento_engine.store.campaigns import is_over
+from clento_engine.store.mortal import Death, Killed, Life, Mortal, MortalDatabase
 from clento_engine.store.tables import metadata
 
 HOURS = "Mon-Fri 09:00-18:00"

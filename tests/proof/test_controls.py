@@ -13,7 +13,6 @@ from typing import Any, Self
 
 import pytest
 from builders import line, set_stage
-from mortal import Death, Life
 from msgspec.structs import replace
 from psycopg import AsyncCursor
 from psycopg.rows import TupleRow
@@ -35,6 +34,7 @@ from clento_engine.runtime.world import World
 from clento_engine.simulator.ledger import Effect
 from clento_engine.store import claim as claiming
 from clento_engine.store.claimed import Claimed
+from clento_engine.store.mortal import Death, Life
 from clento_engine.store.turn import Turned, turn
 
 MESSAGE = Scenario(

@@ -11,7 +11,6 @@ from itertools import count
 
 import pytest
 from builders import edge, line, workflow
-from mortal import Death
 from scenes import Outcome, Played, Scenario, Scene, scene
 from tally import Deaths, Note
 
@@ -24,6 +23,7 @@ from clento_engine.simulator.messages import Kind
 from clento_engine.simulator.messaging import open_chat, write
 from clento_engine.simulator.senders import Status
 from clento_engine.simulator.world import World as Simulated
+from clento_engine.store.mortal import Death
 
 HOUR = timedelta(hours=1)
 CONNECTED = {"connected_for": timedelta(days=100)}

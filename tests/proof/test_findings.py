@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from builders import NOW
@@ -14,7 +14,7 @@ from clento_engine.simulator.ledger import Effect, Ledger, Read, Signal
 from clento_engine.store.audit import Books, Capped, Counted, Standing, Turned, Written
 
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
-CAMPAIGN, LEAD = uuid4(), uuid4()
+ORGANIZATION, CAMPAIGN, LEAD = uuid4(), uuid4(), uuid4()
 BUCKET = NOW
 
 ACTION = Written(
@@ -34,6 +34,7 @@ ACTION = Written(
     settled_at=NOW + MINUTE,
 )
 RUN = Standing(
+    organization_id=ORGANIZATION,
     account="acc",
     zone="UTC",
     account_status="active",
@@ -82,7 +83,10 @@ def landed(
 
 
 def found(
-    ledger: Ledger, books: Books = BOOKS, *, suppressed: dict[str, datetime] | None = None
+    ledger: Ledger,
+    books: Books = BOOKS,
+    *,
+    suppressed: dict[tuple[UUID, str], datetime] | None = None,
 ) -> dict[str, int]:
     """Return the kinds of which anything was found."""
     findings = settled_verdict(
@@ -217,8 +221,10 @@ def test_what_a_read_showed_may_have_been_lost_on_its_way() -> None:
 
 
 def test_what_was_begun_after_a_suppression_is_found() -> None:
-    assert found(landed(NOW), suppressed={"ada": NOW - MINUTE}) == {"after_stop": 1}
-    assert found(landed(NOW), suppressed={"ada": NOW, "bert": NOW - HOUR}) == {}
+    ada, bert, elsewhere = (ORGANIZATION, "ada"), (ORGANIZATION, "bert"), (uuid4(), "ada")
+    assert found(landed(NOW), suppressed={ada: NOW - MINUTE}) == {"after_stop": 1}
+    assert found(landed(NOW), suppressed={ada: NOW, bert: NOW - HOUR}) == {}
+    assert found(landed(NOW), suppressed={elsewhere: NOW - MINUTE}) == {}
 
 
 @pytest.mark.parametrize(

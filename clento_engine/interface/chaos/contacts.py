@@ -80,14 +80,18 @@ def _too_late(evidence: Evidence) -> Iterator[tuple[Entry, str]]:
         turns[turn.campaign_id].append(turn)
     for entry, action in evidence.pairs:
         begun = entry.at if action is None else action.intended_at
-        replied_at = evidence.replied.get(evidence.whom(entry))
-        if _is_after(begun, replied_at, evidence.grace):
-            yield entry, f"begun at {begun}, the reply was known at {replied_at}"
         for run in evidence.runs_of(entry, action):
+            replied_at = evidence.heard_at(run)
+            if _is_after(begun, replied_at, evidence.grace):
+                yield entry, f"begun at {begun}, the reply was known at {replied_at}"
             if action is not None and _is_after(begun, run.finished_at, evidence.grace):
                 yield entry, f"begun at {begun}, the lead's walk was over at {run.finished_at}"
             since = min(
-                (evidence.suppressed[name] for name in run.names if name in evidence.suppressed),
+                (
+                    evidence.suppressed[run.organization_id, name]
+                    for name in run.names
+                    if (run.organization_id, name) in evidence.suppressed
+                ),
                 default=None,
             )
             if _is_after(begun, since, evidence.grace):

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from clento_engine.domain.action import ActionState
 from clento_engine.domain.operation import Operation
@@ -13,6 +14,8 @@ from clento_engine.store.audit import Books, Standing, Written
 
 Person = tuple[str, str]
 """The first account of the member; the provider's id of the person, or any name where unknown."""
+Named = tuple[UUID, str]
+"""The organisation, and a name that it has for a person."""
 Key = tuple[Person, Effect, str | None, str | None]  # the post; the text
 
 _EFFECTS = {
@@ -28,6 +31,9 @@ _ON_POSTS = frozenset({Effect.LIKE, Effect.COMMENT})
 _TEXTS = frozenset({Effect.COMMENT, Effect.INVITATION, Effect.MESSAGE, Effect.INMAIL})
 _READS = frozenset({Operation.PROFILE_VISIT, Operation.PROFILE_LOOKUP})  # tell who somebody is
 _NEVER = datetime.max.replace(tzinfo=UTC)
+# Whether what one walk of a person learns is known to the others that the same account has with
+# them: once the engine knows that the leads of several lists are one person.
+WALKS_KNOW_EACH_OTHER = False
 _PENDING = {Effect.INVITATION: 1, Effect.WITHDRAW: -1}  # invitations that stand open
 
 
@@ -40,7 +46,7 @@ class Evidence:
         kept: Books,
         now: datetime,
         grace: timedelta,
-        suppressed: Mapping[str, datetime],
+        suppressed: Mapping[Named, datetime],
     ) -> None:
         self._first = first_accounts(ledger)
         self.ledger = ledger
@@ -62,17 +68,11 @@ class Evidence:
                 self.invitations[self.whom(entry)].append((entry.at, change))
         for signal in ledger.acceptances:
             self.invitations[self.whom(signal)].append((signal.at, -1))
-        # By a webhook that was answered, once we knew whom it means; what a read showed may have
-        # been lost on its way, and with it whoever had asked.  Where replies stop nothing, they are
-        # none here.
-        self.replied: dict[Person, datetime] = {}
-        known_since = self._known_since()
+        self._replies: dict[Person, list[datetime]] = defaultdict(list)
         for reply in ledger.replies:
-            person = self.whom(reply)
-            stops = all(run.stop_on_reply for run in self.known.get(person, ()))
-            if reply.told_at is not None and stops:
-                heard_at = max(reply.told_at, known_since.get(person, reply.told_at))
-                self.replied[person] = min(heard_at, self.replied.get(person, heard_at))
+            if reply.told_at is not None:
+                self._replies[self.whom(reply)].append(reply.told_at)
+        self._read_at = self._profiles_read_at()
         self.landed: dict[Key, list[Entry]] = defaultdict(list)
         for entry in sorted(ledger.entries, key=lambda entry: entry.at):
             self.landed[self.entry_key(entry)].append(entry)
@@ -103,20 +103,38 @@ class Evidence:
         text = normalised(entry.text or "") if effect in _TEXTS else None
         return self.whom(entry), effect, target, text
 
-    def _known_since(self) -> Mapping[Person, datetime]:
-        """Return when a profile told us the id by which webhooks call a person; not who was listed.
+    def heard_at(self, run: Standing) -> datetime | None:
+        """Return when a reply was known that ends a walk; None where there was no such one.
 
-        A profile that was read, and whose answer was lost, told us nothing.
+        By a webhook that was answered, once we knew whom it means; what a read showed may have been
+        lost on its way, and with it whoever had asked.  Where replies stop nothing, they are none.
         """
-        since: dict[Person, datetime] = {}
+        person = self.person_of(run)
+        walks = self.known.get(person, ()) if WALKS_KNOW_EACH_OTHER else (run,)
+        replies = self._replies.get(person)
+        if not replies or not all(walk.stop_on_reply for walk in walks):
+            return None
+        known_since = [
+            at
+            for walk in walks
+            if (at := self._read_at.get((walk.campaign_id, walk.lead_id))) is not None
+        ]
+        return max(min(replies), min(known_since)) if known_since else min(replies)
+
+    def _profiles_read_at(self) -> Mapping[tuple[UUID, UUID], datetime]:
+        """Return when a profile told us the id by which webhooks call a walk's person.
+
+        Not of who was listed by it.  A profile that was read, and whose answer was lost, told
+        nothing.
+        """
+        read_at: dict[tuple[UUID, UUID], datetime] = {}
         for action in self.books.actions:
-            run = self.executions[action.campaign_id, action.lead_id]
-            if Operation(action.operation) in _READS and not run.is_listed:
+            walk = action.campaign_id, action.lead_id
+            if Operation(action.operation) in _READS and not self.executions[walk].is_listed:
                 is_told = action.state == ActionState.DONE and action.checks == 0
                 at = action.settled_at if is_told and action.settled_at else _NEVER
-                person = self.person_of(run)
-                since[person] = min(at, since.get(person, at))
-        return since
+                read_at[walk] = min(at, read_at.get(walk, at))
+        return read_at
 
     def person_of(self, run: Standing) -> Person:
         ids = (self._ids[name] for name in run.names if name in self._ids)

@@ -30,22 +30,19 @@ class Gateway:
     chance: random.Random
     done: Counter[str] = field(default_factory=Counter)
     share: float = 0.1  # of each mischief
+    stretch: float = 1.0  # as `Shaken.stretch`
     notices: Counter[str] = field(default_factory=Counter)  # by the id of the notice
-    _client: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(trust_env=False))
+    client: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(trust_env=False))
     _again: set[asyncio.Task[int]] = field(default_factory=set)
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[str]:
         """Listen while the context is open; the base URL."""
-        app = Starlette(
-            routes=[
-                Route("/notices", self._notice, methods=["POST"]),
-                Route("/{path:path}", self._hand_on, methods=["POST"]),
-            ]
-        )
         stop: asyncio.Event = asyncio.Event()
         url: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        served = asyncio.create_task(serve(app, "127.0.0.1", 0, stop=stop, ready=url.set_result))
+        served = asyncio.create_task(
+            serve(self.app(), "127.0.0.1", 0, stop=stop, ready=url.set_result)
+        )
         try:
             yield await url
         finally:
@@ -53,7 +50,16 @@ class Gateway:
             for task in self._again:
                 task.cancel()
             await served
-            await self._client.aclose()
+            await self.client.aclose()
+
+    def app(self) -> Starlette:
+        """Return what listens."""
+        return Starlette(
+            routes=[
+                Route("/notices", self._notice, methods=["POST"]),
+                Route("/{path:path}", self._hand_on, methods=["POST"]),
+            ]
+        )
 
     def calm(self, ports: Sequence[int]) -> None:
         """Hand everything on once, at once, to those that listen at `ports`."""
@@ -71,7 +77,7 @@ class Gateway:
         headers = {"Unipile-Auth": request.headers.get("Unipile-Auth", "")}
         if self.chance.random() < self.share:
             self.done[LATE] += 1
-            await asyncio.sleep(self.chance.uniform(0.5, 4))
+            await asyncio.sleep(self.chance.uniform(0.5, 4) * self.stretch)
         status = await self.post(request.url.path, body, headers)
         if self.chance.random() < self.share:
             self.done[TWICE] += 1
@@ -84,7 +90,7 @@ class Gateway:
         """Hand a webhook to the first ticker that takes it; its status."""
         for port in self.chance.sample(list(self.ports), len(self.ports)):
             try:
-                answer = await self._client.post(
+                answer = await self.client.post(
                     f"http://127.0.0.1:{port}{path}",
                     content=body,
                     headers=headers,

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from clento_engine.domain.campaign import CampaignStatus
 from clento_engine.interface.chaos import bookkeeping, contacts, walks
-from clento_engine.interface.chaos.evidence import Evidence
+from clento_engine.interface.chaos.evidence import Evidence, Named
 from clento_engine.interface.chaos.findings import Findings
 from clento_engine.simulator.ledger import Ledger
 from clento_engine.store.audit import Books, Turned, books
@@ -25,7 +25,7 @@ async def judged(
     *,
     now: datetime,
     grace: timedelta = GRACE,
-    suppressed: Mapping[str, datetime] | None = None,
+    suppressed: Mapping[Named, datetime] | None = None,
     turns: Sequence[Turned] | None = None,
 ) -> Findings:
     """Read our books and judge them; see `settled_verdict`.
@@ -45,7 +45,7 @@ def settled_verdict(
     *,
     now: datetime,
     grace: timedelta = GRACE,
-    suppressed: Mapping[str, datetime] | None = None,
+    suppressed: Mapping[Named, datetime] | None = None,
 ) -> Findings:
     """Hold our books against the ledger of what really happened.
 

@@ -1,12 +1,11 @@
 """What happens to the senders' accounts at the provider, and who may add them."""
 
-import asyncio
 import logging
 from uuid import UUID
 
 from clento_engine.interface.chaos.accidents import ANEW, COVETED, TWICE_CONNECTED
 from clento_engine.interface.chaos.stage import Sender
-from clento_engine.interface.chaos.system import PASSING, System
+from clento_engine.interface.chaos.system import PASSING, Shaken
 from clento_engine.runtime.binding import Added, add
 from clento_engine.runtime.errors import NotAdded
 from clento_engine.store.errors import AlreadyExists
@@ -16,7 +15,7 @@ STATUSES = ("CREDENTIALS", "STOPPED", "ERROR", "PERMISSIONS", "CONNECTING")
 log = logging.getLogger(__name__)
 
 
-async def account_status(system: System) -> None:
+async def account_status(system: Shaken) -> None:
     """Sign an account out, and in again some minutes later."""
     account = system.unipile_id(system.chance.choice(system.stage.senders))
     await system.simulator.set_status(account, system.chance.choice(STATUSES))
@@ -24,7 +23,7 @@ async def account_status(system: System) -> None:
     system.done.faults["account status changed"] += 1
 
 
-async def sign_in_anew(system: System) -> None:
+async def sign_in_anew(system: Shaken) -> None:
     """Have a member sign in under a new id of Unipile's; an operator adds it, some time on."""
     sender = system.chance.choice(system.stage.senders)
     new_id = system.new_id(sender)
@@ -38,7 +37,7 @@ async def sign_in_anew(system: System) -> None:
     await _readd(system, sender, new_id)
 
 
-async def connect_twice(system: System) -> None:
+async def connect_twice(system: Shaken) -> None:
     """Have a member connected under a second id besides the first."""
     sender = system.chance.choice(system.stage.senders)
     new_id = system.new_id(sender)
@@ -47,7 +46,7 @@ async def connect_twice(system: System) -> None:
     await _readd(system, sender, new_id)
 
 
-async def covet(system: System) -> None:
+async def covet(system: Shaken) -> None:
     """Add an account of another organisation, or its member under another id: refused."""
     sender = system.chance.choice(system.stage.senders)
     other = next(each for each in system.stage.organizations if each != sender.organization_id)
@@ -64,16 +63,16 @@ async def covet(system: System) -> None:
         system.done.allowed.append(f"{account} acts for two organisations")
 
 
-async def _readd(system: System, sender: Sender, new_id: str) -> None:
+async def _readd(system: Shaken, sender: Sender, new_id: str) -> None:
     """Be the operator who adds a sender's new id, after minutes of theirs, until it is."""
     system.unipile_ids[sender.id] = new_id
-    await asyncio.sleep(system.chance.uniform(0.1, 3))
+    await system.wait(0.1, 3)
     while True:
         try:
             added = await _add(system, sender, sender.organization_id, new_id)
         except (NotAdded, *PASSING) as error:
             log.info("not added yet", extra={"account": new_id, "reason": str(error)})
-            await asyncio.sleep(0.5)
+            await system.wait(0.5, 0.5)
             continue
         except AlreadyExists:  # its answer was lost
             return
@@ -85,7 +84,7 @@ async def _readd(system: System, sender: Sender, new_id: str) -> None:
         return
 
 
-async def _add(system: System, sender: Sender, organization_id: UUID, unipile_id: str) -> Added:
+async def _add(system: Shaken, sender: Sender, organization_id: UUID, unipile_id: str) -> Added:
     return await add(
         system.world,
         organization_id,

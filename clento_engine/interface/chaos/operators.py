@@ -1,6 +1,5 @@
 """What operators do: pause, stop, leave alone, put right, and edit by hand."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from uuid import UUID
@@ -8,7 +7,7 @@ from uuid import UUID
 from clento_engine.domain.account import PausedBy
 from clento_engine.interface.chaos.accidents import BY_HAND
 from clento_engine.interface.chaos.stage import Campaign
-from clento_engine.interface.chaos.system import PASSING, System
+from clento_engine.interface.chaos.system import PASSING, Shaken
 from clento_engine.store.accounts import resume_account
 from clento_engine.store.audit import Turned
 from clento_engine.store.campaigns import pause_campaign, resume_campaign, stop_campaign
@@ -21,28 +20,28 @@ from clento_engine.store.turmoil import edit_by_hand, paused_by_provider, with_h
 RESUMED = "CampaignResumed"
 
 
-async def pause(system: System) -> None:
+async def pause(system: Shaken) -> None:
     """Pause a campaign for a while, at whatever moment it is in."""
     campaign = system.chance.choice(system.stage.campaigns)
     if not await change(system, pause_campaign, campaign, "CampaignPaused"):
         return
     system.done.faults["campaign paused"] += 1
-    await asyncio.sleep(system.chance.uniform(1, 10))
+    await system.wait(1, 10)
     while not await change(system, resume_campaign, campaign, RESUMED):
         if system.chance.random() < 0.1:  # noqa: PLR2004  it was stopped meanwhile
             return
-        await asyncio.sleep(0.2)
+        await system.wait(0.2, 0.2)
     system.done.faults["campaign resumed"] += 1
 
 
-async def stop(system: System) -> None:
+async def stop(system: Shaken) -> None:
     """End a campaign for good."""
     small = system.chance.choice(system.stage.small)
     if await change(system, stop_campaign, small, "CampaignStopped"):
         system.done.faults["campaign stopped"] += 1
 
 
-async def suppress(system: System) -> None:
+async def suppress(system: Shaken) -> None:
     """Leave somebody alone from now on, best somebody who is being written to right now."""
     organization_id = system.any_organization()
     for _, identity, email in await system.leads(1, organization_id):
@@ -50,11 +49,12 @@ async def suppress(system: System) -> None:
         now = await system.simulator.now()
         async with system.database.connection() as conn:
             await leave_alone(conn, organization_id, kind, value, "asked for it", now)
-        system.done.suppressed.setdefault(identity, await system.simulator.now())
+        named = organization_id, identity
+        system.done.suppressed.setdefault(named, await system.simulator.now())
         system.done.faults["suppressed"] += 1
 
 
-async def repair(system: System) -> None:
+async def repair(system: Shaken) -> None:
     """Be the operator who puts right what the provider's refusals have stopped."""
     now = await system.simulator.now()
     async with system.database.connection() as conn:
@@ -69,7 +69,7 @@ async def put_right(conn: Conn, organization_id: UUID, *, most: int, now: dateti
         await lift_lanes(conn, organization_id, campaign_id, account_id=account_id, now=now)
 
 
-async def edit(system: System, edit: str) -> None:
+async def edit(system: Shaken, edit: str) -> None:
     """Change lanes or leads by hand, as somebody with a shell does in a hurry."""
     async with system.database.connection() as conn:
         moved = await edit_by_hand(conn, system.any_organization(), edit)
@@ -79,7 +79,7 @@ async def edit(system: System, edit: str) -> None:
 
 
 async def change(
-    system: System, change: Callable[..., Awaitable[None]], campaign: Campaign, kind: str
+    system: Shaken, change: Callable[..., Awaitable[None]], campaign: Campaign, kind: str
 ) -> bool:
     """Change whether a campaign runs, and note from when on; say whether it was done."""
     asked_at = await system.simulator.now()

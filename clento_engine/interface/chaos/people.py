@@ -14,7 +14,7 @@ from clento_engine.interface.chaos.accidents import (
     STORED_LATE,
     UNTOLD,
 )
-from clento_engine.interface.chaos.system import System
+from clento_engine.interface.chaos.system import Shaken
 from clento_engine.store.turmoil import commented_upon
 
 STRANGE_REPLIES: Mapping[str, Mapping[str, Any]] = {
@@ -24,7 +24,7 @@ STRANGE_REPLIES: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-async def new_slug(system: System) -> None:
+async def new_slug(system: Shaken) -> None:
     """Let somebody under way change their public identifier."""
     found = await system.leads(1)
     for _, identity, _ in found:
@@ -33,7 +33,7 @@ async def new_slug(system: System) -> None:
         system.done.faults["slug changed"] += 1
 
 
-async def reply(system: System) -> None:
+async def reply(system: Shaken) -> None:
     """Have somebody reply who is being acted upon right now."""
     for account, identity, _ in await system.leads(1):
         with suppress(httpx.HTTPStatusError):  # never met, or their account is away
@@ -41,7 +41,7 @@ async def reply(system: System) -> None:
             system.done.faults["replied at the worst moment"] += 1
 
 
-async def strange_reply(system: System, kind: str, how: Mapping[str, Any]) -> None:
+async def strange_reply(system: Shaken, kind: str, how: Mapping[str, Any]) -> None:
     """Have somebody reply so that the engine has to look for it."""
     for account, identity, _ in await system.leads(1):
         with suppress(httpx.HTTPStatusError):  # as above
@@ -49,7 +49,7 @@ async def strange_reply(system: System, kind: str, how: Mapping[str, Any]) -> No
             system.done.faults[kind] += 1
 
 
-async def write_by_hand(system: System) -> None:
+async def write_by_hand(system: Shaken) -> None:
     """Have a sender's owner write to somebody who is being acted upon right now."""
     for account, identity, _ in await system.leads(1):
         with suppress(httpx.HTTPStatusError):  # as above
@@ -57,7 +57,7 @@ async def write_by_hand(system: System) -> None:
             system.done.faults[OWNER] += 1
 
 
-async def write_to_group(system: System) -> None:
+async def write_to_group(system: Shaken) -> None:
     """Have somebody write in a group: no answer of theirs."""
     for account, identity, _ in await system.leads(1):
         with suppress(httpx.HTTPStatusError):  # as above
@@ -65,7 +65,7 @@ async def write_to_group(system: System) -> None:
             system.done.faults[GROUP] += 1
 
 
-async def crowd(system: System) -> None:
+async def crowd(system: Shaken) -> None:
     """Let others comment after us, where we comment just now."""
     async with system.database.connection() as conn:
         found = await commented_upon(conn, system.any_organization(), 1)

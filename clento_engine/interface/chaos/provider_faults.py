@@ -1,6 +1,5 @@
 """What happens on the way to the provider, in its answers, its store and its webhooks."""
 
-import asyncio
 import json
 from typing import Any
 
@@ -8,7 +7,7 @@ from clento_engine.interface.chaos.accidents import BEHIND, BY_SLUG, EMPTY, GATE
 from clento_engine.interface.chaos.faults import GATEWAY_PAGES, PROBES, REQUESTS
 from clento_engine.interface.chaos.proxy import ProviderCut
 from clento_engine.interface.chaos.strangers import crowd_the_door
-from clento_engine.interface.chaos.system import System
+from clento_engine.interface.chaos.system import Shaken, System
 from clento_engine.runtime.registration import PATH
 from clento_engine.simulator.faults import FaultKind
 from clento_engine.store.rests import rest
@@ -32,7 +31,7 @@ async def stray(system: System) -> None:
     system.provider_proxy.stray(system.chance)
 
 
-async def wrong(system: System) -> None:
+async def wrong(system: Shaken) -> None:
     """Have the provider answer wrong once, while anything is asked."""
     if await _is_resting(
         system,
@@ -41,7 +40,7 @@ async def wrong(system: System) -> None:
     await system.simulator.add_faults([next(system.rules)])
 
 
-async def gateway_s_moment(system: System) -> None:
+async def gateway_s_moment(system: Shaken) -> None:
     """Have a gateway answer with a page of its own, some dozens of times.
 
     One or two of them to the probes of the rest that follows: those are few, and all of them
@@ -65,7 +64,7 @@ async def gateway_s_moment(system: System) -> None:
     system.done.faults[GATEWAY] += 1
 
 
-async def lag(system: System) -> None:
+async def lag(system: Shaken) -> None:
     """Change after how long the provider's store shows what was sent."""
     await system.simulator.set_reliability(
         visible_after_s=system.chance.choice((0, 5, 30, 120, 300))
@@ -73,30 +72,30 @@ async def lag(system: System) -> None:
     system.done.faults["sent messages visible later"] += 1
 
 
-async def empty(system: System) -> None:
+async def empty(system: Shaken) -> None:
     """Have an account reconnected, its store empty for some minutes."""
     account = system.unipile_id(system.chance.choice(system.stage.senders))
     await system.simulator.resync(account, for_s=system.chance.uniform(120, 1500))
     system.done.faults[EMPTY] += 1
 
 
-async def fall_behind(system: System) -> None:
+async def fall_behind(system: Shaken) -> None:
     """Let the provider's clock be behind for a moment; rarely so far that nothing may act."""
     by_s = system.chance.choice((10, 30, 45, 50, 300))
     await system.simulator.set_reliability(stamps_behind_s=by_s)
     system.done.faults[BEHIND] += 1
-    await asyncio.sleep(system.chance.uniform(1, 4))
+    await system.wait(1, 4)
     await system.simulator.set_reliability(stamps_behind_s=0)
 
 
-async def name_by_slug(system: System) -> None:
+async def name_by_slug(system: Shaken) -> None:
     """Have the list of sent invitations say public identifiers alone, or ids again."""
     system.is_by_slug = not system.is_by_slug
     await system.simulator.set_reliability(pending_by_slug_only=system.is_by_slug)
     system.done.faults[BY_SLUG] += 1
 
 
-async def stranger(system: System) -> None:
+async def stranger(system: Shaken) -> None:
     """Deliver a webhook of people, chats or accounts that nobody knows."""
     account = system.unipile_id(system.chance.choice(system.stage.senders))
     number = system.chance.getrandbits(32)
@@ -129,7 +128,7 @@ async def slow(system: System) -> None:
         system.done.faults[SLOW] += 1
 
 
-async def _is_resting(system: System) -> bool:
+async def _is_resting(system: Shaken) -> bool:
     """Whether nobody asks anything: what is to strike a request would wait for those after."""
     async with system.database.connection() as conn:
         return await rest(conn) is not None

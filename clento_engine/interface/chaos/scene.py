@@ -124,18 +124,18 @@ async def open_scene(
     fleet = _fleet(opened, workspace, database_port, ports, public_url, folder)
     provider = await opened.enter_async_context(UnipileClient(url, "storm"))
     system = System(
-        stage,
-        World(database, provider, SpeedClock(await remote.now(), SPEED), workspace=workspace),
-        remote,
-        other,
-        fleet,
-        provider_proxy,
-        database_proxy,
-        gateway,
-        server.data_dir,
-        faults.rules(limit_s * 1.5, random.Random(chance.random())),  # noqa: S311
-        random.Random(chance.random()),  # noqa: S311
-        SPEED,
+        stage=stage,
+        world=World(database, provider, SpeedClock(await remote.now(), SPEED), workspace=workspace),
+        simulator=remote,
+        gateway=gateway,
+        rules=faults.rules(limit_s * 1.5, random.Random(chance.random())),  # noqa: S311
+        chance=random.Random(chance.random()),  # noqa: S311
+        elsewhere=other,
+        fleet=fleet,
+        provider_proxy=provider_proxy,
+        database_proxy=database_proxy,
+        data_dir=server.data_dir,
+        speed=SPEED,
     )
     if "webhooks" not in plan.families:
         gateway.calm(ports)

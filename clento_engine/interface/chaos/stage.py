@@ -79,7 +79,7 @@ class Stage:
     leads: int
 
 
-_Made = tuple[Campaign, Workflow, UUID]  # with the version of the workflow
+Made = tuple[Campaign, Workflow, UUID]  # with the version of the workflow
 
 
 def cast(count: int) -> list[tuple[str, str, str]]:
@@ -105,17 +105,21 @@ async def set_stage(
         organizations = [await create_organization(conn, name) for name in ORGANIZATIONS]
         for organization_id, name in zip(organizations, ORGANIZATIONS, strict=True):
             await add_endpoint(conn, organization_id, NOTICES, name, notices_url)
-        placed = await _place(conn, simulator, organizations, senders)
+        numbers = range(len(senders))
+        owners = [organizations[_is_of_second(number)] for number in numbers]
+        zones = [ZONES[number // 2 % len(ZONES)] for number in numbers]
+        placed = await place(conn, simulator, owners, senders, zones)
     friends: list[tuple[str, str]] = []
-    campaigns: list[_Made] = []
+    campaigns: list[Made] = []
     for number in range(CAMPAIGNS + SMALL):
-        make = _WORKFLOWS[(number + number // QUARTERS) % len(_WORKFLOWS)]
+        make = WORKFLOWS[(number + number // QUARTERS) % len(WORKFLOWS)]
         workflow = make(number)
         own = _own_senders(number, placed, organizations)
         count = leads_each * len(placed) // QUARTERS if number < CAMPAIGNS else leads_of_small
         organization_id = own[0].organization_id
         name = f"{make.__name__.strip('_')}-{number}"
-        people = list(_people(number, count))
+        slugs = [f"storm-{number}-{lead}" for lead in range(count)]
+        people = list(lead_rows(slugs))
         async with database.connection() as conn:
             imported = await import_leads(conn, organization_id, name, people, now)
             version_id = await save_workflow(
@@ -139,25 +143,27 @@ async def set_stage(
                 for place, row in enumerate(people)
             ]
         campaigns.append((Campaign(organization_id, campaign_id, name), workflow, version_id))
-    await _befriend(simulator, friends)
-    leads = await _start(database, simulator, campaigns)
+    await befriend(simulator, friends)
+    leads = await start(database, simulator, campaigns)
     async with database.connection() as conn:
         await gather_statistics(conn)
     made = tuple(each[0] for each in campaigns)
     return Stage(tuple(organizations), tuple(placed), made[:CAMPAIGNS], made[CAMPAIGNS:], leads)
 
 
-async def _place(
+async def place(
     conn: Conn,
     simulator: RemoteSimulator,
     organizations: Sequence[UUID],
     senders: Sequence[tuple[str, str, str]],
+    zones: Sequence[str],
 ) -> list[Sender]:
-    """Add the senders to the organisations that they are of."""
+    """Add each sender to its organisation, in its zone."""
     placed = []
-    for number, (unipile_id, name, tier) in enumerate(senders):
-        organization_id = organizations[_is_of_second(number)]
-        zone, member_id = ZONES[number // 2 % len(ZONES)], await simulator.member(unipile_id)
+    for organization_id, (unipile_id, name, tier), zone in zip(
+        organizations, senders, zones, strict=True
+    ):
+        member_id = await simulator.member(unipile_id)
         account_id = await add_account(
             conn,
             organization_id,
@@ -186,7 +192,12 @@ def _own_senders(
     return (there + there)[first : first + SENDERS_OF_SMALL]
 
 
-async def _start(database: Database, simulator: RemoteSimulator, campaigns: Sequence[_Made]) -> int:
+async def start(
+    database: Database,
+    simulator: RemoteSimulator,
+    campaigns: Sequence[Made],
+    leads_per_day: int = 1_000_000,
+) -> int:
     """Start the campaigns; return how many leads they have."""
     leads = 0
     for campaign, workflow, version_id in campaigns:
@@ -197,7 +208,7 @@ async def _start(database: Database, simulator: RemoteSimulator, campaigns: Sequ
                 campaign.id,
                 workflow,
                 workflow_version_id=version_id,
-                pace=Pace(lead_processing_delay=timedelta(0), leads_per_day=1_000_000),
+                pace=Pace(lead_processing_delay=timedelta(0), leads_per_day=leads_per_day),
                 start_at=await simulator.now(),
                 now=await simulator.now(),
             )
@@ -209,7 +220,8 @@ def _is_of_second(number: int) -> bool:
     return number % QUARTERS == QUARTERS - 1
 
 
-async def _befriend(simulator: RemoteSimulator, friends: Sequence[tuple[str, str]]) -> None:
+async def befriend(simulator: RemoteSimulator, friends: Sequence[tuple[str, str]]) -> None:
+    """Connect people with accounts, by slug and id."""
     gate = asyncio.Semaphore(_FORCED_AT_ONCE)
 
     async def one(slug: str, account: str) -> None:
@@ -219,19 +231,19 @@ async def _befriend(simulator: RemoteSimulator, friends: Sequence[tuple[str, str
     await asyncio.gather(*(one(slug, account) for slug, account in friends))
 
 
-def _people(campaign: int, count: int) -> Iterator[LeadRow]:
-    chance = random.Random(campaign)  # noqa: S311  no secret
-    for number in range(count):
-        slug = f"storm-{campaign}-{number}"
-        who = identity(f"{PROFILE}{slug}")
+def lead_rows(names: Sequence[str]) -> Iterator[LeadRow]:
+    """Return people as a list has them, each under a name of theirs: on every list alike."""
+    for number, name in enumerate(names, start=1):
+        chance = random.Random(name)  # noqa: S311  no secret
+        who = identity(f"{PROFILE}{name}")
         assert isinstance(who, Identity)  # noqa: S101  made by us
         company = chance.choice(_COMPANIES)
         yield LeadRow(
-            number + 1,
+            number,
             who,
             first_name=chance.choice(_FIRST_NAMES),
             company=company,
-            email=f"{slug}@{company.lower()}.example",
+            email=f"{name.lower()}@{company.lower()}.example",
         )
 
 
@@ -361,4 +373,4 @@ def _invited(n: int) -> Workflow:
     )
 
 
-_WORKFLOWS = (_courted, _befriended, _wrote, _invited)
+WORKFLOWS = (_courted, _befriended, _wrote, _invited)

@@ -1,5 +1,6 @@
 """The system under test: what a storm shakes, and what was done to it."""
 
+import asyncio
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,8 +35,8 @@ class Done:
     stalls: int = 0
     db_crashes: int = 0
     faults: Counter[str] = field(default_factory=Counter)
-    # a person, by every name, and from when on they are to be left alone
-    suppressed: dict[str, datetime] = field(default_factory=dict)
+    # a person, by an organisation's name for them, and from when on it is to leave them alone
+    suppressed: dict[tuple[UUID, str], datetime] = field(default_factory=dict)
     # from when on campaigns were not to run (it was answered), or might again (it was asked for)
     turns: list[Turned] = field(default_factory=list)
     # leads whose moment a hand changed: no history tells of it until they go on
@@ -44,22 +45,20 @@ class Done:
     allowed: list[str] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class System:
-    """Everything that is shaken, and what was done to it."""
+@dataclass(slots=True, kw_only=True)
+class Shaken:
+    """What accidents happen to, and what was done to it: of any storm.
+
+    `stretch`: how many seconds of the loop's time a second is that an accident waits.
+    """
 
     stage: Stage
     world: World  # not through the proxies: the operator's
     simulator: RemoteSimulator
-    elsewhere: str  # another simulator, which has accounts of the same ids
-    fleet: Fleet
-    provider_proxy: ProviderProxy
-    database_proxy: DatabaseProxy
     gateway: Gateway
-    data_dir: Path  # of the database server
     rules: Iterator[Mapping[str, Any]]
     chance: random.Random
-    speed: float
+    stretch: float = 1.0
     done: Done = field(default_factory=Done)
     # the id under which each sender is connected now, where it is not the first
     unipile_ids: dict[UUID, str] = field(default_factory=dict)
@@ -69,6 +68,10 @@ class System:
     def database(self) -> Database:
         """The operator's way to the database."""
         return self.world.database
+
+    async def wait(self, least_s: float, most_s: float) -> None:
+        """Let a drawn while pass."""
+        await asyncio.sleep(self.chance.uniform(least_s, most_s) * self.stretch)
 
     def unipile_id(self, sender: Sender) -> str:
         """Return the id under which a sender is connected now."""
@@ -86,3 +89,15 @@ class System:
         """Return people with an action in flight, or due next."""
         async with self.database.connection() as conn:
             return await acted_upon(conn, organization_id or self.any_organization(), most)
+
+
+@dataclass(slots=True, kw_only=True)
+class System(Shaken):
+    """The storm of real processes: everything that is shaken."""
+
+    elsewhere: str  # another simulator, which has accounts of the same ids
+    fleet: Fleet
+    provider_proxy: ProviderProxy
+    database_proxy: DatabaseProxy
+    data_dir: Path  # of the database server
+    speed: float

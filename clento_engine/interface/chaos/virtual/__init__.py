@@ -1,0 +1,1 @@
+"""The storm that replays: one process, time of its own, every accident drawn by a seed."""
