@@ -20,6 +20,7 @@ from clento_engine.domain.limits import Caps, Spacing
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.report import Learned, Report
 from clento_engine.domain.schedule import parse_hours
+from clento_engine.domain.suppression import company_key
 from clento_engine.domain.workflow import Branch, Edge, Node, Workflow
 from clento_engine.store.accounts import NOT_LOOKED_UP, add_account, create_organization
 from clento_engine.store.campaigns import create_campaign, start_campaign
@@ -230,12 +231,14 @@ async def add_leads(
         (organization_id, list_id, name),
     )
     values = {"first_name": "Ada", "last_name": "Moss", "company": "Acme", **(fields or {})}
+    if values["company"] is not None:
+        values["company_key"] = company_key(str(values["company"]))
     names = ", ".join(values)
     cursor = await conn.execute(
         "insert into leads (organization_id, id, list_id, identity, public_identifier, email,"
-        f" row_number, {names})"
+        f" email_key, row_number, {names})"
         " select %s, gen_random_uuid(), %s, 'person-' || n, 'person-' || n,"
-        " 'person-' || n || '@mail.example', n"
+        " 'person-' || n || '@mail.example', 'person-' || n || '@mail.example', n"
         f"{', %s' * len(values)} from generate_series(1, %s) n"
         " returning id, row_number".encode(),
         [organization_id, list_id, *values.values(), count],

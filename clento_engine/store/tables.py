@@ -394,6 +394,9 @@ leads = Table(
     Column("profile_url", Text),
     Column("fields", JSONB, nullable=False, server_default=_EMPTY_OBJECT),
     Column("row_number", Integer, nullable=False),
+    # as `domain.suppression` spells them: what suppressions are compared with
+    Column("email_key", Text),
+    Column("company_key", Text),
     _created(),
     PrimaryKeyConstraint("organization_id", "id"),
     UniqueConstraint("organization_id", "list_id", "identity", name="leads_identity_key"),
@@ -406,6 +409,11 @@ leads = Table(
         "jsonb_typeof(fields) = 'object' AND NOT jsonb_path_exists(fields,"
         """ 'strict $.* ? (@.type() != "string")', '{}', true)""",
         name="fields",
+    ),
+    # I6: whoever writes a lead by hand is reminded that a suppression must find it
+    CheckConstraint(
+        "(email IS NULL) = (email_key IS NULL) AND (company IS NULL) = (company_key IS NULL)",
+        name="keys",
     ),
 )
 
@@ -432,7 +440,7 @@ suppressions = Table(
     metadata,
     _tenant(),
     Column("kind", Text, nullable=False),
-    Column("value", Text, nullable=False),  # normalised as leads are: lower case, trimmed
+    Column("value", Text, nullable=False),  # as `domain.suppression` spells it, like leads' keys
     Column("reason", Text, nullable=False),
     _at("expires_at"),
     _created(),
