@@ -90,13 +90,20 @@ _IS_ABOUT = {
 }
 
 
+# To few leads by a key, and from each by the campaigns of its list; a person is looked for among
+# all walks, which know names that no lead has.
+_BY_LIST = """
+  join campaigns c on c.organization_id = p.organization_id and c.list_id = p.list_id
+  join campaign_executions e on e.organization_id = p.organization_id
+                            and e.campaign_id = c.id and e.lead_id = p.id"""
+_BY_LEAD = """
+  join campaign_executions e on e.organization_id = p.organization_id and e.lead_id = p.id"""
+
+
 def _walks(kind: str) -> str:
     """Return from where the walks are read that a suppression is about, of any campaign."""
     return f"""
-  from leads p
-  join campaigns c on c.organization_id = p.organization_id and c.list_id = p.list_id
-  join campaign_executions e on e.organization_id = p.organization_id
-                            and e.campaign_id = c.id and e.lead_id = p.id
+  from leads p {_BY_LEAD if kind == Kind.PERSON else _BY_LIST}
  where p.organization_id = %(organization_id)s and ({_IS_ABOUT[kind]})"""
 
 

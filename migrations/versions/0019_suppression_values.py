@@ -39,6 +39,12 @@ update leads l set email_key = k.email_key, company_key = k.company_key
    and (k.email_key is not null or k.company_key is not null)
 """
 
+_INDEXES = {
+    "email_key": "email_key",
+    "email_domain": "split_part(email_key, '@', 2)",
+    "company_key": "company_key",
+}
+
 _SUPPRESSIONS = """
 select organization_id, kind, value, reason, expires_at, created_at from suppressions
  order by created_at, value
@@ -61,6 +67,11 @@ def upgrade() -> None:
         "alter table leads add constraint leads_keys_check check"
         " ((email is null) = (email_key is null) and (company is null) = (company_key is null))"
     )
+    for name, column in _INDEXES.items():
+        op.execute(
+            f"create index leads_{name} on leads (organization_id, {column})"
+            f" where {name.replace('domain', 'key')} is not null"
+        )
     if joined := _rewrite_suppressions(op.get_bind()):
         say(f"{joined:,} suppressions were of the same as an older one, and are one with it now")
 
