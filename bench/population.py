@@ -426,11 +426,14 @@ _UNSEEN = ("due", "queued")  # nobody looked at their profiles yet
 
 _PEOPLE = """
 insert into leads (organization_id, id, person_id, list_id, identity, public_identifier, first_name,
-                   last_name, company, job_title, email, profile_url, fields, row_number)
+                   last_name, company, job_title, email, profile_url, fields, row_number,
+                   email_key, company_key)
 select organization_id, lead_id, lead_id, list_id, 'person-' || number, 'person-' || number, 'Ada',
        'Moss ' || number, 'Company ' || mod(number, 5000), 'Head of Example',
        'person-' || number || '@company-' || mod(number, 5000) || '.example',
-       'https://www.linkedin.com/in/person-' || number, '{"city": "Lyon"}', number
+       'https://www.linkedin.com/in/person-' || number, '{"city": "Lyon"}', number,
+       'person-' || number || '@company-' || mod(number, 5000) || '.example',
+       'company ' || mod(number, 5000)
   from bench_leads
 """
 

@@ -20,6 +20,7 @@ from clento_engine.domain.limits import Caps, Spacing
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.report import Learned, Report
 from clento_engine.domain.schedule import parse_hours
+from clento_engine.domain.suppression import company_key
 from clento_engine.domain.workflow import Branch, Edge, Node, Workflow
 from clento_engine.store.accounts import NOT_LOOKED_UP, add_account, create_organization
 from clento_engine.store.campaigns import create_campaign, start_campaign
@@ -230,6 +231,8 @@ async def add_leads(
         (organization_id, list_id, name),
     )
     values = {"first_name": "Ada", "last_name": "Moss", "company": "Acme", **(fields or {})}
+    if values["company"] is not None:
+        values["company_key"] = company_key(str(values["company"]))
     names = ", ".join(values)
     cursor = await conn.execute(
         "with made as materialized ("
@@ -243,8 +246,9 @@ async def add_leads(
         " names as (insert into person_names (organization_id, name, kind, person_id, learned_at)"
         "  select organization_id, name, 'slug', id, now() from known where person_id = id)"
         " insert into leads (organization_id, id, list_id, identity, public_identifier, email,"
-        f" row_number, person_id, {names})"
-        " select organization_id, id, %s, name, name, name || '@mail.example', n, person_id"
+        f" email_key, row_number, person_id, {names})"
+        " select organization_id, id, %s, name, name, name || '@mail.example',"
+        " name || '@mail.example', n, person_id"
         f"{', %s' * len(values)} from known"
         " returning id, row_number".encode(),
         [organization_id, count, list_id, *values.values()],

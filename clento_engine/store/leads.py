@@ -13,6 +13,7 @@ from psycopg.errors import ForeignKeyViolation
 from psycopg.rows import class_row, scalar_row
 
 from clento_engine.domain.lead import Identity, LeadRow
+from clento_engine.domain.suppression import company_key, email_key
 from clento_engine.store.ids import uuid7
 
 MOST_TRIES = 20  # of an import whose people are merged by others at this moment
@@ -239,6 +240,8 @@ def _staged(row: LeadRow) -> tuple[str | int | UUID | None, ...]:
         who.url,
         json.dumps(dict(row.fields), ensure_ascii=False) if row.fields else "{}",
         row.row_number,
+        None if row.email is None else email_key(row.email),
+        None if row.company is None else company_key(row.company),
     )
 
 
@@ -246,19 +249,20 @@ _COLUMNS = (
     "id, identity, public_identifier, provider_id, first_name, last_name, company, job_title,"
     " email, profile_url, fields, row_number"
 )
+_STORED = f"{_COLUMNS}, email_key, company_key"
 
 # `person` is the provider id where the row or another row of the same identity has one.
 _STAGE = """
 create temporary table staged_leads (
   person text, id uuid, identity text, public_identifier text, provider_id text, first_name text,
   last_name text, company text, job_title text, email text, profile_url text, fields jsonb,
-  row_number integer
+  row_number integer, email_key text, company_key text
 ) on commit drop;
 create temporary table known_leads (person text, lead_id uuid) on commit drop;
 create temporary table new_leads (id uuid, name text, slug text, person_id uuid) on commit drop;
 """
 
-_COPY = f"copy staged_leads (person, {_COLUMNS}) from stdin"
+_COPY = f"copy staged_leads (person, {_STORED}) from stdin"
 
 _MAKE_LIST = """
 insert into lead_lists (organization_id, id, name, created_at) values (%s, %s, %s, %s)
@@ -317,6 +321,8 @@ update leads l set
   company = coalesce(new.company, l.company),
   job_title = coalesce(new.job_title, l.job_title),
   email = coalesce(new.email, l.email),
+  email_key = coalesce(new.email_key, l.email_key),
+  company_key = coalesce(new.company_key, l.company_key),
   fields = l.fields || new.fields
 from (
   select distinct on (k.lead_id) k.lead_id, s.*
@@ -339,8 +345,8 @@ where l.organization_id = %(organization_id)s and l.id = new.lead_id
 # Of two rows of one person the first counts.  A conflict is left only where somebody else adds
 # leads at this moment, or where a file gives two provider ids to one identity.
 _ADD = f"""
-insert into leads (organization_id, list_id, created_at, {_COLUMNS}, person_id)
-select %(organization_id)s, %(list_id)s, %(now)s, {_COLUMNS}, n.person_id
+insert into leads (organization_id, list_id, created_at, {_STORED}, person_id)
+select %(organization_id)s, %(list_id)s, %(now)s, {_STORED}, n.person_id
 from new_leads n join staged_leads s using (id)
 on conflict (organization_id, list_id, identity) do nothing
 """

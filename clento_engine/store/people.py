@@ -20,7 +20,6 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
-from uuid_utils.compat import uuid7
 
 from clento_engine.domain import execution as ex
 from clento_engine.domain.person import (
@@ -37,6 +36,7 @@ from clento_engine.domain.person import (
     learned,
 )
 from clento_engine.domain.report import Report
+from clento_engine.store.ids import uuid7
 from clento_engine.store.inbox import BEFORE
 from clento_engine.store.literals import HAPPENED, OPEN, POST, RECEIVED, UNFINISHED
 from clento_engine.store.rows import recordset

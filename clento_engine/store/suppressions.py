@@ -11,6 +11,7 @@ from psycopg.rows import class_row
 
 from clento_engine.domain import execution as ex
 from clento_engine.domain.report import Report
+from clento_engine.domain.suppression import Kind
 from clento_engine.store.literals import INTENDED
 from clento_engine.store.settle import apply
 
@@ -37,9 +38,9 @@ class Recorded:
 def _values(lead: str) -> list[tuple[str, str]]:
     """Return each kind and value of a suppression that is about what a lead's row says."""
     return [
-        ("email", f"lower({lead}.email)"),
-        ("domain", f"lower(split_part({lead}.email, '@', 2))"),
-        ("company", f"lower({lead}.company)"),
+        ("email", f"{lead}.email_key"),
+        ("domain", f"split_part({lead}.email_key, '@', 2)"),
+        ("company", f"{lead}.company_key"),
     ]
 
 
@@ -72,33 +73,32 @@ def suppressions_of(lead: str) -> str:
 
 _ADD = """
 insert into suppressions as x (organization_id, kind, value, reason, expires_at, created_at)
-values (%(organization_id)s, %(kind)s,
-        case %(kind)s when 'company' then lower(%(value)s) else %(value)s end,
-        %(reason)s, %(expires_at)s, %(now)s)
+values (%(organization_id)s, %(kind)s, %(value)s, %(reason)s, %(expires_at)s, %(now)s)
     on conflict (organization_id, kind, value) do update
    set reason = excluded.reason, expires_at = excluded.expires_at
  where x.expires_at < coalesce(excluded.expires_at, 'infinity')
 """
 
-_IS_OF_PERSON = """x.kind = 'person' and p.person_id in (
+_IS_OF_PERSON = """p.person_id = (
         select n.person_id from person_names n
-         where n.organization_id = x.organization_id and n.name = x.value)"""
-_IS_ABOUT = " or ".join(
-    [
-        _IS_OF_PERSON,
-        *(f"x.kind = '{kind}' and x.value = {value}" for kind, value in _values("p")),
-    ]
-)
+         where n.organization_id = %(organization_id)s and n.name = %(value)s)"""
+# What a lead says where a suppression of a kind is about it.
+_IS_ABOUT = {Kind.PERSON.value: _IS_OF_PERSON} | {
+    kind: f"{value} = %(value)s" for kind, value in _values("p")
+}
 
-# The walks that a suppression is about, those in campaigns that do not run as well.
-_WALKS = f"""
-  from suppressions x
-  join campaign_executions e on e.organization_id = x.organization_id
-  join leads p on p.organization_id = e.organization_id and p.id = e.lead_id
- where x.organization_id = %(organization_id)s and x.kind = %(kind)s
-   and x.value = case %(kind)s when 'company' then lower(%(value)s) else %(value)s end
-   and ({_IS_ABOUT})
-"""
+
+def _walks(kind: str) -> str:
+    """Return from where the walks are read that a suppression is about, of any campaign.
+
+    To few leads by a key, and from each by the campaigns of its list.
+    """
+    return f"""
+  from leads p
+  join campaigns c on c.organization_id = p.organization_id and c.list_id = p.list_id
+  join campaign_executions e on e.organization_id = p.organization_id
+                            and e.campaign_id = c.id and e.lead_id = p.id
+ where p.organization_id = %(organization_id)s and {_IS_ABOUT[kind]}"""
 
 
 async def suppress(
@@ -129,7 +129,8 @@ async def suppress(
     async with conn.transaction():
         added = await conn.execute(_ADD, of)
         cursor = await conn.execute(
-            f"select e.campaign_id, e.lead_id, e.account_id {_WALKS} and e.outcome is null", of
+            f"select e.campaign_id, e.lead_id, e.account_id {_walks(kind)} and e.outcome is null",
+            of,
         )
         event = ex.Suppressed(f"{kind}: {reason}")
         reports = [
@@ -146,7 +147,7 @@ async def in_flight(
     """Count the actions that a living ticker may be performing right now on whom it is about."""
     cursor = await conn.execute(
         f"select count(*) from actions a where (a.organization_id, a.campaign_id, a.lead_id) in"
-        f" (select e.organization_id, e.campaign_id, e.lead_id {_WALKS})"
+        f" (select e.organization_id, e.campaign_id, e.lead_id {_walks(kind)})"
         f" and a.state = {INTENDED} and a.check_at > %(now)s",
         {"organization_id": organization_id, "kind": kind, "value": value, "now": now},
     )
@@ -186,8 +187,7 @@ async def lift_suppression(
 ) -> bool:
     """Let them be contacted again; False when nothing forbade it.  Ended walks stay ended."""
     cursor = await conn.execute(
-        "delete from suppressions where organization_id = %(organization_id)s and kind = %(kind)s"
-        " and value = case %(kind)s when 'company' then lower(%(value)s) else %(value)s end",
-        {"organization_id": organization_id, "kind": kind, "value": value},
+        "delete from suppressions where organization_id = %s and kind = %s and value = %s",
+        (organization_id, kind, value),
     )
     return cursor.rowcount > 0

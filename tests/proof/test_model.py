@@ -715,7 +715,7 @@ def a_pause_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def a_suppression_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     edit(monkeypatch, "claim.READ_HEADS", "x.kind = 'person'", "false")
-    edit(monkeypatch, "suppressions._WALKS", "x.kind = 'person'", "false")
+    monkeypatch.setitem(suppressions._IS_ABOUT, "person", "false")
 
 
 def replies_are_not_heard(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -255,6 +255,79 @@ def test_an_upgrade_of_thousands_of_stray_webhooks_goes_by_batches(empty_dsn: st
         assert conn.execute("select count(*) from inbox_events").fetchall() == [(12_000 + 12,)]
 
 
+# As versions before 0.1.0 compared: by `lower()` on a database of Turkish, and on one of C.
+OF_0018 = """
+insert into organizations (id, name)
+select gen_random_uuid(), n from unnest('{Acme,Bolt}'::text[]) n;
+insert into lead_lists (organization_id, id, name) select id, id, 'l' from organizations;
+insert into leads (organization_id, id, list_id, identity, public_identifier, row_number, email,
+       company)
+select o.id, gen_random_uuid(), o.id, 'p-' || n, 'p-' || n, n, e, c
+  from organizations o, (values (1, 'ida@xn--ko-eka.example', null), (2, null, 'ÖKO  Häuser'),
+       (3, null, null), (4, 'Ida@Ikea.example', '')) v(n, e, c);
+insert into suppressions (organization_id, kind, value, reason, expires_at, created_at)
+select o.id, k, v, r, x::timestamptz, c::timestamptz
+  from organizations o, (values
+       ('company', 'ıkea', 'newer', '2027-01-01Z', '2026-02-02Z'),
+       ('company', 'ikea', 'older', '2026-06-01Z', '2026-02-01Z'),
+       ('company', 'Öko  hÄuser', 'first', '2027-01-01Z', '2026-02-03Z'),
+       ('company', 'öko häuser', 'second', null, '2026-02-04Z'),
+       ('domain', 'xn--ko-eka.example', 'a', null, '2026-02-05Z'),
+       ('domain', 'what it is', 'b', null, '2026-02-06Z'),
+       ('email', 'ida@ikea.example', 'c', null, '2026-02-07Z'),
+       ('person', 'ACoAAB1', 'd', null, '2026-02-08Z')) v(k, v, r, x, c)
+ where o.name = 'Acme' or v.r in ('newer', 'c')
+"""
+
+
+def test_what_was_suppressed_is_spelt_anew_and_what_is_the_same_is_one(empty_dsn: str) -> None:
+    migrate.upgrade(empty_dsn, "0018")
+    notes: list[str] = []
+    with connect(empty_dsn) as conn:
+        conn.execute(OF_0018)
+
+        migrate.upgrade(empty_dsn, say=notes.append)
+
+        found = conn.execute(
+            "select o.name, s.kind, s.value, s.reason, s.expires_at::text, s.created_at::date::text"
+            " from suppressions s join organizations o on o.id = s.organization_id"
+            " order by o.name, s.created_at"
+        ).fetchall()
+        keys = "select email, email_key, company, company_key from leads order by row_number"
+        leads = conn.execute(keys).fetchall()
+    assert found == [
+        ("Acme", "company", "ikea", "older", "2027-01-01 00:00:00+00", "2026-02-01"),
+        ("Acme", "company", "öko häuser", "first", None, "2026-02-03"),
+        ("Acme", "domain", "öko.example", "a", None, "2026-02-05"),
+        ("Acme", "domain", "what it is", "b", None, "2026-02-06"),
+        ("Acme", "email", "ida@ikea.example", "c", None, "2026-02-07"),
+        ("Acme", "person", "ACoAAB1", "d", None, "2026-02-08"),
+        ("Bolt", "company", "ikea", "newer", "2027-01-01 00:00:00+00", "2026-02-02"),
+        ("Bolt", "email", "ida@ikea.example", "c", None, "2026-02-07"),
+    ]
+    assert leads[::2] == [
+        ("ida@xn--ko-eka.example", "ida@öko.example", None, None),
+        (None, None, "ÖKO  Häuser", "öko häuser"),
+        (None, None, None, None),
+        ("Ida@Ikea.example", "ida@ikea.example", "", ""),
+    ]
+    assert notes == ["2 suppressions were of the same as an older one, and are one with it now"]
+
+
+def test_the_keys_of_many_leads_are_written_by_batches(empty_dsn: str) -> None:
+    migrate.upgrade(empty_dsn, "0018")
+    with connect(empty_dsn) as conn:
+        conn.execute(OF_0018)
+        conn.execute(
+            "insert into leads (organization_id, id, list_id, identity, public_identifier, company,"
+            " row_number) select id, gen_random_uuid(), id, 'm-' || n, 'm-' || n, 'Öko ' || n, n"
+            " from organizations, generate_series(1, 6000) n"
+        )
+        migrate.upgrade(empty_dsn)
+        written = "select count(*) from leads where company_key = 'öko ' || row_number"
+        assert conn.execute(written).fetchall() == [(12_000,)]
+
+
 def test_every_kind_of_difference_is_told(dsn: str) -> None:
     planted = {
         "create table strangers (id int primary key)": "table strangers: only in the database",

@@ -12,6 +12,7 @@ from clento_engine.store.campaigns import _ENROLL
 from clento_engine.store.claim import Wanted, ask
 from clento_engine.store.claim_statements import READ_HEADS
 from clento_engine.store.database import Conn, Database
+from clento_engine.store.suppressions import _walks
 
 pytestmark = pytest.mark.direct  # what is prepared by hand stays in its session
 
@@ -75,6 +76,34 @@ async def test_of_the_suppressions_only_those_of_a_lead_are_read_to_enroll_it(
         await suppress_strangers(stage)
         await learn(conn, known == "now")
         assert max(each for _, each in await reads(conn)) <= FEW
+
+
+# In another organisation as many leads as here; here all but one are of others.
+@pytest.mark.parametrize("known", ["before", "now"])
+@pytest.mark.parametrize(
+    ("kind", "value"), [("email", "one@x.example"), ("domain", "x.example"), ("company", "one")]
+)
+async def test_of_the_leads_only_those_that_a_suppression_is_about_are_read(
+    dsn: str, kind: str, value: str, known: str
+) -> None:
+    async with Database(dsn) as database, database.connection() as conn:
+        await learn(conn, known == "before")
+        stage = await set_stage(conn, VISIT, leads=MANY)
+        await set_stage(conn, VISIT, leads=MANY, name="other")
+        await conn.execute(
+            "update leads set email_key = row_number || '@y.example', company_key = row_number"
+        )
+        await conn.execute(
+            "update leads set email_key = 'one@x.example', company_key = 'one' where id = %s",
+            (stage.leads[0],),
+        )
+        await learn(conn, known == "now")
+        query = f"select e.lead_id {_walks(kind)}"
+        of = {"organization_id": f"'{stage.organization_id}'", "value": f"'{value}'"}
+        await conn.execute(f"prepare asked (timestamptz) as {query % of}".encode())
+        nodes = await reads(conn)
+        assert nodes[0][0] == 1
+        assert max(each for _, each in nodes) <= FEW
 
 
 async def make_due(stage: Stage) -> None:
