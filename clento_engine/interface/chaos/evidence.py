@@ -33,7 +33,7 @@ _READS = frozenset({Operation.PROFILE_VISIT, Operation.PROFILE_LOOKUP})  # tell 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 # Whether what one walk of a person learns is known to the others that the same account has with
 # them: once the engine knows that the leads of several lists are one person.
-WALKS_KNOW_EACH_OTHER = False
+WALKS_KNOW_EACH_OTHER = True
 _PENDING = {Effect.INVITATION: 1, Effect.WITHDRAW: -1}  # invitations that stand open
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from clento_engine.interface.chaos.storm import FAMILIES as OF_STORMS
 
 # One member listed by slug and by id: on once the engine knows that the two are one person.
-MERGES_NAMES = False
+MERGES_NAMES = True
 
 NAMES, OVERLAP, RESTORES = "names", "overlap", "restores"
 # Not "elsewhere": another provider is another process's.  RESTORES has no accidents yet.
