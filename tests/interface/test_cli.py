@@ -586,6 +586,27 @@ def test_whoever_is_suppressed_is_left_alone_until_that_is_removed(peopled: Clen
     assert peopled.json("suppression", "list") == []
 
 
+@pytest.mark.parametrize(
+    ("kind", "added", "again"),
+    [
+        ("company", "ÖKO  Häuser GmbH", "o\u0308ko ha\u0308user gmbh"),
+        ("company", "IKEA", "ıkea"),
+        ("domain", "xn--ko-eka.example", "@ÖKO.example."),
+        ("email", "Ida@XN--KO-EKA.example", "<ida@öko.example>"),
+    ],
+)
+def test_a_suppression_is_lifted_by_any_spelling(
+    clento: Clento, kind: str, added: str, again: str
+) -> None:
+    clento("suppression", "add", kind, added, "--reason", "a customer")
+    assert not clento.json("suppression", "add", kind, again, "--reason", "again")["is_new"]
+    [row] = clento.json("suppression", "list")
+    assert clento.json("suppression", "remove", kind, again)["value"] == row["value"]
+    clento("suppression", "add", kind, again, "--reason", "a customer")
+    clento("suppression", "remove", kind, row["value"])
+    assert clento.json("suppression", "list") == []
+
+
 def test_a_suppression_may_end_by_itself(clento: Clento) -> None:
     words = ("suppression", "add", "company", "Acme", "--reason", "a customer")
     clento(*words, "--for", "90d")
