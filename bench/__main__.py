@@ -15,8 +15,8 @@ from bench import end_to_end as end_to_end_
 from bench import fleet as fleet_
 from bench import growth as growth_
 from bench import operators as operators_
+from bench import pooling, report
 from bench import race as race_
-from bench import report
 from bench import sends as sends_
 from bench import soak as soak_
 from bench import timers as timers_
@@ -25,7 +25,7 @@ from bench.against import NoCheckout, against, forms
 from bench.core import Core, Wrong
 from bench.end_to_end import end_to_end
 from bench.environments import PEERS
-from bench.figures import Measured, spreads
+from bench.figures import Spread, spreads
 from bench.fleet import TELLING, fleet
 from bench.growth import growth
 from bench.operators import operators
@@ -173,6 +173,11 @@ def _sized(command: Callable[..., None]) -> Callable[..., None]:
             click.option("--slots", default=1_000, show_default=True, help="Requests at once."),
             click.option("--rounds", default=3, show_default=True),
             click.option("--profile", type=FILE, help="Write cProfile's of one more round there."),
+            click.option(
+                "--pooler",
+                is_flag=True,
+                help="Through a PgBouncer in transaction mode, and direct.",
+            ),
             click.option("--json", "as_json", is_flag=True, help="One JSON object."),
         )
     ):
@@ -182,25 +187,33 @@ def _sized(command: Callable[..., None]) -> Callable[..., None]:
 
 @main.command()
 @_sized
-def core(size: Core, *, rounds: int, profile: Path | None, as_json: bool) -> None:
+def core(size: Core, **rest: Any) -> None:  # noqa: ANN401  the options
     """Scenario 1 alone, and ours alone: steps a second in one process, no provider to wait for."""
-    _run_core(size, rounds, profile, as_json=as_json)
+    _run_core(size, **rest)
 
 
 @main.command("core-sends")
 @_sized
-def core_sends(size: Core, *, rounds: int, profile: Path | None, as_json: bool) -> None:
+def core_sends(size: Core, **rest: Any) -> None:  # noqa: ANN401  the options
     """The same with steps that send: half are invitations with a note, half first messages."""
-    _run_core(replace(size, sends=True), rounds, profile, as_json=as_json)
+    _run_core(replace(size, sends=True), **rest)
 
 
-def _run_core(size: Core, rounds: int, profile: Path | None, *, as_json: bool) -> None:
+def _run_core(
+    size: Core, *, rounds: int, profile: Path | None, pooler: bool, as_json: bool
+) -> None:
+    if pooler and pooling.program() is None:
+        raise click.ClickException("PgBouncer is not installed (Debian: apt install pgbouncer)")
     with bench_server() as server:
         core_.prepare(server, size)
+        if pooler:
+            figures = core_.pooled(server, size, rounds)
+            _show(figures, {"postgresql": server.settings()}, as_json=as_json)
+            return
         runs = [core_.once(server, size) for _ in range(rounds)]
         if profile is not None:
             core_.once(server, size, profile=profile)
-        _show(runs, {"postgresql": server.settings()}, as_json=as_json)
+        _show(spreads(runs), {"postgresql": server.settings()}, as_json=as_json)
 
 
 def say(result: Result) -> None:
@@ -216,8 +229,7 @@ def say(result: Result) -> None:
         click.echo(f"  {note}")
 
 
-def _show(runs: list[Measured], told: dict[str, Any], *, as_json: bool) -> None:
-    figures = spreads(runs)
+def _show(figures: Mapping[str, Spread], told: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({**told, **{name: each.to_json() for name, each in figures.items()}}))
         return

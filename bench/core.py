@@ -3,10 +3,13 @@
 In one of two forms: first visits, or steps that send.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from bench.figures import Measured
+from bench.figures import Measured, Spread, ratio, spreads
+from bench.pooling import pgbouncer, through
 from bench.population import Population
 from bench.server import BenchServer
 from bench.worker import PROJECT, measured
@@ -68,9 +71,13 @@ def once(
     template: str = TEMPLATE,
     profile: Path | None = None,
     checkout: Path = PROJECT,
+    reached: Callable[[str], str] = str,
 ) -> Measured:
-    """Take every due step once, in a copy of the database; return the figures of one step."""
-    url = server.create("measured", template)
+    """Take every due step once, in a copy of the database; return the figures of one step.
+
+    `reached`: the URL by which the engine reaches the database of a URL.
+    """
+    url = reached(server.create("measured", template))
     server.settle_down("measured")
     before = server.count("measured")
     done = measured("drain", url=url, slots=core.slots, profile=profile, checkout=checkout)
@@ -89,4 +96,25 @@ def once(
         "blocks": counted.blocks / steps,
         "batches": done["batches"],
         "rss_mb": done["rss_mb"],
+    }
+
+
+def pooled(server: BenchServer, core: Core, rounds: int) -> dict[str, Spread]:
+    """Measure directly and through a PgBouncer in transaction mode, in turn.
+
+    Return the figures of a step through it, and the ratio of each to that of the direct way.
+    """
+    direct: list[Measured] = []
+    runs: list[Measured] = []
+    with pgbouncer(server.embedded.url) as folder:
+        for _ in range(rounds):
+            direct.append(once(server, core))
+            runs.append(once(server, core, reached=partial(through, folder=folder)))
+    figures: Mapping[str, Spread] = spreads(runs)
+    return {
+        **figures,
+        **{
+            f"{name} to direct": ratio(figure.runs, [run[name] for run in direct])
+            for name, figure in figures.items()
+        },
     }

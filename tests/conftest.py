@@ -20,11 +20,11 @@ import ftfy.badness  # noqa: F401  slow to import: no test's deadline shall pay 
 import psutil
 import psycopg
 import pytest
-from pooling import pgbouncer, program, through
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 from tally import told
 
+from bench.pooling import pgbouncer, program, through
 from clento_engine.store import migrate
 from clento_engine.store.database import OLDEST_SERVER, Database
 from clento_engine.store.schema import migrations_folder

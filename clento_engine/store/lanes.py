@@ -12,7 +12,7 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
-from clento_engine.domain.operation import Operation
+from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.workflow import Workflow
 from clento_engine.store.history import record
 from clento_engine.store.literals import ACTIVE, COMPLETED, PAUSED, RUNNING, STARTS
@@ -66,6 +66,22 @@ async def make_lanes(
             "budgets": [operation.budget.value for operation in operations],
         },
     )
+
+
+async def drawn_and_held(
+    conn: AsyncConnection[Any], organization_id: UUID, campaign_id: UUID
+) -> tuple[frozenset[Budget], bool]:
+    """Return the budgets that a campaign's lanes draw from, and whether any lane is held.
+
+    One look at them all: a campaign of thousands of senders has tens of thousands.
+    """
+    cursor = await conn.execute(
+        "select budget, bool_or(held_reason is not null) from lanes"
+        " where organization_id = %s and campaign_id = %s group by budget",
+        (organization_id, campaign_id),
+    )
+    held_by_budget = {Budget(name): is_held for name, is_held in await cursor.fetchall()}
+    return frozenset(held_by_budget.keys() - {Budget.NONE}), any(held_by_budget.values())
 
 
 async def lock_lanes(

@@ -1,7 +1,7 @@
 """The senders of a campaign: who they are, and what they used of what they may do."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from operator import itemgetter
@@ -10,7 +10,7 @@ from uuid import UUID
 
 from msgspec import Struct
 from psycopg import AsyncConnection
-from psycopg.rows import dict_row
+from psycopg.rows import TupleRow, dict_row
 
 from clento_engine.domain.account import AccountStatus, Tier
 from clento_engine.domain.limits import DAY, HOUR, MONTH, WEEK, Caps, counted_since
@@ -61,36 +61,68 @@ class SenderUse(Struct, frozen=True, gc=False):
 
 
 async def senders_use(
-    conn: AsyncConnection[Any], organization_id: UUID, campaign_id: UUID, now: datetime
+    conn: AsyncConnection[Any],
+    organization_id: UUID,
+    campaign_id: UUID,
+    drawn: Collection[Budget],
+    now: datetime,
 ) -> list[SenderUse]:
     """Return what each sender of a campaign may do and did, in the order of `senders`.
 
-    Asks as often for thousands of senders as for one.
+    Of the budgets that are `drawn` from.  Asks as often for thousands of senders as for one, and
+    has the server count what they used while what they may do is read.
     """
-    of: dict[str, object] = {
+    of = {
         "organization_id": organization_id,
         "campaign_id": campaign_id,
         "now": now,
+        "budgets": list({*drawn, Budget.NOTE} if Budget.INVITATION in drawn else drawn),
+        "hour": counted_since(HOUR, now),
+        "day": counted_since(DAY, now),
+        "week": counted_since(WEEK, now),
+        "month": counted_since(MONTH, now),
     }
-    cursor = await conn.execute(_DRAWN, of)
-    budgets = {Budget(name) for (name,) in await cursor.fetchall()}
-    if Budget.INVITATION in budgets:
-        budgets.add(Budget.NOTE)
-    of["budgets"] = list(budgets)
-    caps, held_back = await _allowed(conn, of)
-    used = await _used(conn, of, now)
-    cursor = await conn.execute(_SENDERS, of)
+    async with conn.pipeline():
+        of_senders = await conn.execute(_SENDERS, of)
+        of_caps = await conn.execute(_CAPS, of)
+        rows, capped = await of_senders.fetchall(), await of_caps.fetchall()
+        of_use = await conn.execute(_USED, of)
+        used: _Used = defaultdict(dict)
+        uses = _uses(rows, capped, used)
+        _add_use(used, await of_use.fetchall())
+    return uses
+
+
+_Used = defaultdict[int, dict[Budget, Mapping[str, int]]]  # by the sender's position
+
+# Looked up: to make an enum's member of its value takes thirty times as long.
+_TIERS, _STATUSES = (
+    {each.value: each for each in Tier},
+    {each.value: each for each in AccountStatus},
+)
+
+
+def _uses(rows: Iterable[TupleRow], capped: Iterable[TupleRow], used: _Used) -> list[SenderUse]:
+    """Return the senders with their caps and what rests; `used` is theirs, to be filled in."""
+    caps: dict[int, dict[Budget, Caps]] = defaultdict(dict)
+    held_back: dict[int, list[HeldBack]] = defaultdict(list)
+    for name, hour, day, week, month, until, reason, positions in sorted(capped, key=itemgetter(0)):
+        budget, allowed = Budget(name), Caps(hour, day, week, month)
+        for position in positions:
+            caps[position][budget] = allowed
+            if until is not None:
+                held_back[position].append(HeldBack(budget, until, reason))
     return [
         SenderUse(
             account_id,
             name,
-            Tier(tier),
+            _TIERS[tier],
             time_zone,
-            AccountStatus(status),
+            _STATUSES[status],
             pause_reason,
             leads,
             caps.get(position, {}),
-            used.get(position, {}),
+            used[position],
             held_back.get(position, ())
             if until is None
             else [HeldBack(None, until, reason), *held_back.get(position, ())],
@@ -106,44 +138,16 @@ async def senders_use(
             pause_reason,
             until,
             reason,
-        ) in await cursor.fetchall()
+        ) in rows
     ]
 
 
-async def _allowed(
-    conn: AsyncConnection[Any], of: Mapping[str, object]
-) -> tuple[Mapping[int, Mapping[Budget, Caps]], Mapping[int, Sequence[HeldBack]]]:
-    """Return the caps of all senders and which of their budgets rest, by the sender's position."""
-    caps: dict[int, dict[Budget, Caps]] = defaultdict(dict)
-    held_back: dict[int, list[HeldBack]] = defaultdict(list)
-    cursor = await conn.execute(_CAPS, of)
-    rows = sorted(await cursor.fetchall(), key=itemgetter(0))
-    for name, hour, day, week, month, until, reason, positions in rows:
-        budget, allowed = Budget(name), Caps(hour, day, week, month)
-        for position in positions:
-            caps[position][budget] = allowed
-            if until is not None:
-                held_back[position].append(HeldBack(budget, until, reason))
-    return caps, held_back
-
-
-async def _used(
-    conn: AsyncConnection[Any], of: Mapping[str, object], now: datetime
-) -> Mapping[int, Mapping[Budget, Mapping[str, int]]]:
-    """Return the units that all senders used, by the sender's position."""
-    used: dict[int, dict[Budget, Mapping[str, int]]] = defaultdict(dict)
-    since = {
-        "hour": counted_since(HOUR, now),
-        "day": counted_since(DAY, now),
-        "week": counted_since(WEEK, now),
-        "month": counted_since(MONTH, now),
-    }
-    cursor = await conn.execute(_USED, {**of, **since})
-    for name, *columns in await cursor.fetchall():
+def _add_use(used: _Used, rows: Iterable[TupleRow]) -> None:
+    """Add the units that the senders used, by window."""
+    for name, *columns in rows:
         budget = Budget(name)
         for position, hour, day, week, month in zip(*columns, strict=True):
             used[position][budget] = {"hour": hour, "day": day, "week": week, "month": month}
-    return used
 
 
 _SENDERS = """
@@ -153,12 +157,6 @@ select s.position, s.leads, a.id, a.name, a.tier, a.time_zone, a.status, a.pause
   join connected_accounts a on a.organization_id = s.organization_id and a.id = s.account_id
  where s.organization_id = %(organization_id)s and s.campaign_id = %(campaign_id)s
  order by s.position
-"""
-
-_DRAWN = """
-select distinct budget from lanes
- where organization_id = %(organization_id)s and campaign_id = %(campaign_id)s
-   and budget <> 'none'
 """
 
 # A row has all senders of whom it is true, as an array of their positions: the caps of thousands

@@ -11,6 +11,7 @@ from psycopg.rows import class_row
 
 from clento_engine.store.connection import snapshot
 from clento_engine.store.errors import NotFound, Noun
+from clento_engine.store.lanes import drawn_and_held
 from clento_engine.store.literals import INTENDED
 from clento_engine.store.refusals import HeldLane, held_lanes
 from clento_engine.store.rests import Rest, rest
@@ -149,8 +150,9 @@ async def standing(
             (organization_id, campaign_id),
         )
         replied = (await cursor.fetchone() or (0,))[0]
-        using = await senders_use(conn, organization_id, campaign_id, now)
-        lanes = await held_lanes(conn, organization_id, campaign_id)
+        drawn, is_any_held = await drawn_and_held(conn, organization_id, campaign_id)
+        lanes = await held_lanes(conn, organization_id, campaign_id) if is_any_held else []
+        using = await senders_use(conn, organization_id, campaign_id, drawn, now)
         resting = await rest(conn)
     in_flight, next_at, workflow, list_name = row
     return Standing(

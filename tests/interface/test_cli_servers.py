@@ -15,9 +15,9 @@ import psycopg
 import pytest
 from commanded import TRUSTING, Clento, Said
 from conftest import FAST, Servers
-from pooling import program, through
 from psycopg.conninfo import make_conninfo
 
+from bench.pooling import program, through
 from clento_engine.interface.cli import session
 from clento_engine.store import migrate
 from clento_engine.store.server import temporary_server

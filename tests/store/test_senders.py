@@ -10,6 +10,7 @@ from psycopg.rows import TupleRow
 from clento_engine.domain.limits import Caps, bucket_at
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.store.budgets import limits, used
+from clento_engine.store.lanes import drawn_and_held
 from clento_engine.store.senders import HeldBack, senders, senders_use
 from clento_engine.store.status import standing
 
@@ -70,7 +71,8 @@ async def test_each_sender_is_told_its_own_caps_use_and_rest(conn: Conn) -> None
         (until, first),
     )
     of = conn, stage.organization_id
-    uses = await senders_use(*of, stage.campaign_id, NOW)
+    drawn, _ = await drawn_and_held(*of, stage.campaign_id)
+    uses = await senders_use(*of, stage.campaign_id, drawn, NOW)
     listed = await senders(*of, stage.campaign_id)
 
     assert [use.id for use in uses] == [account.id for account in listed] == stage.accounts
@@ -103,5 +105,8 @@ async def test_each_sender_is_told_its_own_caps_use_and_rest(conn: Conn) -> None
 
 async def test_a_draft_draws_from_no_budget_yet(conn: Conn) -> None:
     stage = await set_stage(conn, PATH, senders=2, start=False)
-    uses = await senders_use(conn, stage.organization_id, stage.campaign_id, NOW)
+    of = conn, stage.organization_id, stage.campaign_id
+    drawn, is_any_held = await drawn_and_held(*of)
+    uses = await senders_use(*of, drawn, NOW)
+    assert not is_any_held
     assert [(use.caps, use.used, use.leads) for use in uses] == [({}, {}, 0)] * 2

@@ -1,4 +1,4 @@
-"""A real PgBouncer before a server of the tests, in transaction mode."""
+"""A real PgBouncer before a server, in transaction mode: for measurements and for tests."""
 
 import os
 import pwd
@@ -56,7 +56,7 @@ def pgbouncer(url: str) -> Iterator[str]:
         (folder / "users").write_text('"clento" ""\n"postgres" ""\n')
         if os.geteuid() == 0:
             os.chown(folder, owner.pw_uid, owner.pw_gid)
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603  our own command
             [str(program()), "-q", str(folder / "config")],
             user=owner.pw_uid if os.geteuid() == 0 else None,
             stdin=subprocess.DEVNULL,
