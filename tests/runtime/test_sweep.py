@@ -18,6 +18,7 @@ from clento_engine.domain import execution as ex
 from clento_engine.domain.account import PausedBy
 from clento_engine.domain.failure import Pause
 from clento_engine.domain.operation import Operation
+from clento_engine.domain.person import Shown
 from clento_engine.domain.report import Learned, Report
 from clento_engine.domain.workflow import Branch, Node
 from clento_engine.provider.unipile import UnipileClient
@@ -58,6 +59,7 @@ from clento_engine.store.members import (
     look_up_again,
     remove_account,
 )
+from clento_engine.store.people import learn
 from clento_engine.store.rests import LONGEST_REST
 from clento_engine.store.sweeps import sweep_by
 
@@ -171,6 +173,8 @@ async def set_scene(
     for number, lead in enumerate(stage.leads, 1):
         provider_id = simulated.person(f"person-{number}").provider_id
         invite(simulated, sender, provider_id, None)
+        shown = Shown(stage.organization_id, provider_id, None, lead, f"person-{number}")
+        await learn(conn, [shown], NOW)
         await stage.settle(
             Report.of_news(
                 stage.organization_id,
@@ -226,6 +230,7 @@ async def test_a_reply_that_no_webhook_told_is_found(scene: Scene) -> None:
 
 async def test_a_reply_of_whom_we_do_not_know_yet_is_kept_for_when_we_do(scene: Scene) -> None:
     await scene.stage.conn.execute("delete from contacts")
+    await scene.stage.conn.execute("delete from person_names where kind = 'id'")
     scene.reply(1)
     scene.wait(MINUTE)
     await sweep(scene.world)
