@@ -127,9 +127,10 @@ def populate(conn: psycopg.Connection, who: Population, now: datetime = NOW) -> 
     with conn.transaction():
         conn.execute("set local session_replication_role = replica")
         conn.execute("set local work_mem = '256MB'")
-        for statement, values in _statements(who, now):
+        has_people = _has(conn, "people")
+        for statement, values in _statements(who, now, has_people=has_people):
             conn.execute(statement, values)
-        if _has_members(conn):
+        if _has(conn, "provider_accounts"):
             conn.execute(_MEMBERS)
     for table in ("campaign_executions", "leads", "actions", "events", "contacts", "lanes"):
         conn.execute(sql.SQL("vacuum (analyze) {}").format(sql.Identifier(table)))
@@ -140,7 +141,7 @@ def add_due(conn: psycopg.Connection, leads: int, now: datetime = NOW) -> None:
     """Add leads that are due to a populated database, dealt out to all pairs."""
     with conn.transaction():
         conn.execute("set local session_replication_role = replica")
-        for statement, values in _leads("due", leads, now):
+        for statement, values in _leads("due", leads, now, has_people=_has(conn, "people")):
             conn.execute(statement, values)
     conn.execute("analyze campaign_executions")
 
@@ -203,7 +204,9 @@ def lift_caps(conn: psycopg.Connection) -> None:
     )
 
 
-def _statements(who: Population, now: datetime) -> Iterator[tuple[str, dict[str, object]]]:
+def _statements(
+    who: Population, now: datetime, *, has_people: bool
+) -> Iterator[tuple[str, dict[str, object]]]:
     yield from _setting(who, now)
     for kind, leads in (
         ("due", who.due),
@@ -214,7 +217,7 @@ def _statements(who: Population, now: datetime) -> Iterator[tuple[str, dict[str,
         ("parked", who.parked),
     ):
         if leads:
-            yield from _leads(kind, leads, now)
+            yield from _leads(kind, leads, now, has_people=has_people)
     if who.suppressions:
         yield _SUPPRESSIONS, {"suppressions": who.suppressions}
     if who.barred:
@@ -370,8 +373,9 @@ def _setting(who: Population, now: datetime) -> Iterator[tuple[str, dict[str, ob
     )
 
 
-def _has_members(conn: psycopg.Connection) -> bool:
-    row = conn.execute("select to_regclass('provider_accounts') is not null").fetchone()
+def _has(conn: psycopg.Connection, table: str) -> bool:
+    """Whether the schema is so new that it has a table: also an older one is measured."""
+    row = conn.execute("select to_regclass(%s) is not null", (table,)).fetchone()
     return row is not None and bool(row[0])
 
 
@@ -383,7 +387,9 @@ select a.provider_id, a.unipile_account_id, a.organization_id, a.id
 """
 
 
-def _leads(kind: str, leads: int, now: datetime) -> Iterator[tuple[str, dict[str, object]]]:
+def _leads(
+    kind: str, leads: int, now: datetime, *, has_people: bool
+) -> Iterator[tuple[str, dict[str, object]]]:
     """Write people and their executions, as they stand in that kind of waiting."""
     yield "drop table if exists bench_leads", {}
     # Row numbers go on where those before ended, so that every person is another.
@@ -399,12 +405,14 @@ def _leads(kind: str, leads: int, now: datetime) -> Iterator[tuple[str, dict[str
         """,
         {"leads": leads},
     )
-    yield _PERSONS, {}
-    yield _NAMES.format(is_seen=str(kind not in _UNSEEN).lower()), {}
-    yield _PEOPLE, {}
+    if has_people:
+        yield _PERSONS, {}
+        yield _NAMES.format(is_seen=str(kind not in _UNSEEN).lower()), {}
+    yield _PEOPLE.format(*_OF_PEOPLE if has_people else ("", "")), {}
     yield _EXECUTIONS[kind], {"now": now}
     if kind in _CONTACTS:
-        yield _CONTACTS[kind], {"now": now}
+        who = "person_id" if has_people else "lead_id"
+        yield _CONTACTS[kind].format(who=who), {"now": now}
     yield _WAKE, {}
     yield _ENROLLED, {}
     yield _DEALT, {}
@@ -425,17 +433,19 @@ select b.organization_id, x.name, x.kind, b.lead_id, now()
 _UNSEEN = ("due", "queued")  # nobody looked at their profiles yet
 
 _PEOPLE = """
-insert into leads (organization_id, id, person_id, list_id, identity, public_identifier, first_name,
-                   last_name, company, job_title, email, profile_url, fields, row_number,
-                   email_key, company_key)
-select organization_id, lead_id, lead_id, list_id, 'person-' || number, 'person-' || number, 'Ada',
+insert into leads (organization_id, id, list_id, identity, public_identifier, first_name,
+                   last_name, company, job_title, email, profile_url, fields, row_number{})
+select organization_id, lead_id, list_id, 'person-' || number, 'person-' || number, 'Ada',
        'Moss ' || number, 'Company ' || mod(number, 5000), 'Head of Example',
        'person-' || number || '@company-' || mod(number, 5000) || '.example',
-       'https://www.linkedin.com/in/person-' || number, '{"city": "Lyon"}', number,
-       'person-' || number || '@company-' || mod(number, 5000) || '.example',
-       'company ' || mod(number, 5000)
+       'https://www.linkedin.com/in/person-' || number, '{{"city": "Lyon"}}', number{}
   from bench_leads
 """
+_OF_PEOPLE = (
+    ", person_id, email_key, company_key",
+    """, lead_id, 'person-' || number || '@company-' || mod(number, 5000) || '.example',
+       'company ' || mod(number, 5000)""",
+)
 
 # Each stands where the engine would have left it: `started_at` and `expires_at` from its start,
 # `provider_id` once its profile was seen, `connected` where only acceptance leads.  Times differ
@@ -508,11 +518,11 @@ _EXECUTIONS = {
 }
 
 _KNOWN = """
-insert into contacts (organization_id, account_id, person_id, provider_id)
+insert into contacts (organization_id, account_id, {who}, provider_id)
 select organization_id, account_id, lead_id, 'ACoAA' || number from bench_leads
 """
 _CONNECTED = """
-insert into contacts (organization_id, account_id, person_id, provider_id, invitation_id,
+insert into contacts (organization_id, account_id, {who}, provider_id, invitation_id,
        connected_at)
 select organization_id, account_id, lead_id, 'ACoAA' || number, 'invitation-ACoAA' || number,
        %(now)s::timestamptz - interval '1 day'
@@ -599,7 +609,9 @@ def faults(conn: psycopg.Connection) -> dict[str, int]:
     lane sleeps past none of its leads, and every lead that waits for time stands in a lane.
     """
     found = {}
-    for name, query in (_FAULTS | (_MEMBER_FAULTS if _has_members(conn) else {})).items():
+    for name, query in (
+        _FAULTS | (_MEMBER_FAULTS if _has(conn, "provider_accounts") else {})
+    ).items():
         row = conn.execute(query).fetchone()
         if row is not None and row[0]:
             found[name] = int(row[0])

@@ -43,8 +43,8 @@ def slug_of(public_identifier: str | None) -> str | None:
 class Shown:
     """The two names that one answer showed of one person.
 
-    `lead_id`: of whom it was asked, and by which name (`asked`); None where nobody was asked for,
-    as of a relation in a list.
+    `lead_id`: of whom it was asked, who was taken for `person_id` then, and by which name
+    (`asked`); None where nobody was asked for, as of a relation in a list.
     """
 
     organization_id: UUID
@@ -52,6 +52,7 @@ class Shown:
     slug: str | None
     lead_id: UUID | None = None
     asked: str | None = None
+    person_id: UUID | None = None
 
     @property
     def names(self) -> tuple[str, ...]:

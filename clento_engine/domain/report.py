@@ -95,7 +95,8 @@ class Report(Struct, frozen=True):
     provider errors of the kind that hides a throttle.  `silence`: how far it tells that nobody can
     ask the provider; `word`: its refusal, where a run of them holds the lane.
     `hold_budget_until`: the provider said that the allowance is nearly used up.  `shown`: names
-    that the answer gave the person, not all of them known, to be learned before it is settled.
+    that the answer gave the person, to be learned before it is settled; `new_names`: those of them
+    that nobody has, to be written with it.
     `recovering`: whether account, budget, lane or workspace had troubles that a success now ends.
     `basis`: what the step was begun on, if it may be decided on while its row is still that.
     """
@@ -118,6 +119,7 @@ class Report(Struct, frozen=True):
     word: str | None = None
     hold_budget_until: datetime | None = None
     shown: Shown | None = None
+    new_names: tuple[str, ...] = ()
     recovering: bool = True
     basis: Basis | None = None
 

@@ -4,12 +4,32 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
+from msgspec.structs import replace
+
 from clento_engine.domain.person import Shown
 from clento_engine.domain.report import Report
 from clento_engine.runtime.world import World, surely
 from clento_engine.store.apart import held_apart, is_of_a_report
 from clento_engine.store.database import Conn
-from clento_engine.store.people import known_of, learn
+from clento_engine.store.people import known_of, learn, look
+
+
+async def look_up(conn: Conn, reports: list[Report], now: datetime) -> list[Report]:
+    """Return the reports with the names that nobody has, for the settle to write.
+
+    What says more, that two people are one or that a name was given on, is learned at once.
+    """
+    places = [place for place, report in enumerate(reports) if report.shown is not None]
+    if not places:
+        return reports
+    shown = [each.shown for each in reports if each.shown is not None]
+    new, unclear = await look(conn, shown)
+    if unclear:
+        return await learn_first(conn, reports, now)
+    found = list(reports)
+    for place, names in zip(places, new, strict=True):
+        found[place] = replace(reports[place], new_names=names)
+    return found
 
 
 async def learn_first(conn: Conn, reports: list[Report], now: datetime) -> list[Report]:
@@ -19,16 +39,18 @@ async def learn_first(conn: Conn, reports: list[Report], now: datetime) -> list[
     somebody else.
     """
     shown = [each.shown for each in reports if each.shown is not None]
-    if not shown:
-        return reports
     try:
         await surely(lambda: learn(conn, shown, now))
     except Exception as error:
         if not is_of_a_report(error):
             raise
     else:
-        return reports
+        return [_learned(report) for report in reports]
     return [await _learn_apart(conn, each, now) for each in reports]
+
+
+def _learned(report: Report) -> Report:
+    return report if report.shown is None else replace(report, shown=None, new_names=())
 
 
 async def _learn_apart(conn: Conn, report: Report, now: datetime) -> Report:
@@ -40,7 +62,7 @@ async def _learn_apart(conn: Conn, report: Report, now: datetime) -> Report:
         if not is_of_a_report(error):
             raise
         return held_apart(report, error)
-    return report
+    return _learned(report)
 
 
 async def learn_shown(world: World, shown: Sequence[Shown]) -> None:

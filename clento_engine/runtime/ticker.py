@@ -17,7 +17,7 @@ from clento_engine.runtime.act import act, event_report, give_back
 from clento_engine.runtime.errors import ClockSkew, WrongProvider
 from clento_engine.runtime.guard import require_clock, require_provider
 from clento_engine.runtime.listen import LOOK_AGAIN, look_first
-from clento_engine.runtime.names import learn_first
+from clento_engine.runtime.names import learn_first, look_up
 from clento_engine.runtime.world import World, surely
 from clento_engine.store.accounts import organizations
 from clento_engine.store.apart import settle_apart
@@ -25,6 +25,7 @@ from clento_engine.store.claim import FEW_LANES, Claim, Wanted, enough_lanes
 from clento_engine.store.claimed import Claimed
 from clento_engine.store.database import Conn, Database
 from clento_engine.store.due import Due, due
+from clento_engine.store.guessed import NamesTaken
 from clento_engine.store.turn import Turned, turn
 
 CONTENDED = 0.02  # seconds until lanes that another ticker holds are looked at again
@@ -299,13 +300,16 @@ async def _turn(
 ) -> Turned:
     """Settle what was answered and claim what comes next."""
     now = world.clock() if wanted is None else wanted.now
-    reports = await learn_first(conn, reports, now)
+    reports = await look_up(conn, reports, now)
     try:
         turned = await surely(lambda: turn(conn, reports, wanted, now=now, actor="ticker"))
+    except NamesTaken:  # by another ticker, since we looked; or they come with troubles
+        reports = await learn_first(conn, reports, now)
+        return await _turn(world, conn, reports, wanted, ticked)
     except Exception as error:
         if not reports:
             raise
-        turned = await _apart(conn, reports, error, now)
+        turned = await _apart(conn, await learn_first(conn, reports, now), error, now)
     ticked.batches += bool(reports)
     ticked.stale += turned.settled.stale
     ticked.finished += turned.settled.finished

@@ -73,6 +73,7 @@ def held_apart(report: Report, culprit: Exception) -> Report:
         reason=reason,
         learned=None,
         shown=None,
+        new_names=(),
         progress=None,
         hold_budget_until=None,
         errors=0,

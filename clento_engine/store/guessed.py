@@ -17,6 +17,7 @@ from clento_engine.domain import execution as ex
 from clento_engine.domain.action import ActionState
 from clento_engine.domain.execution import Decision
 from clento_engine.domain.operation import Operation
+from clento_engine.domain.person import kind_of
 from clento_engine.domain.report import Basis, Effected, Report
 from clento_engine.store.literals import OPEN
 from clento_engine.store.moves import count, move
@@ -51,11 +52,16 @@ _WAKE_READY = WAKE_SOME.format(some="l.ready_at <= %(now)s or t.at <= %(now)s")
 # settled all the same, and the step is told as not saved.  Actions first, then executions by key.
 #
 # What became of the lead is told with its action: one row less, and one index entry, for each step.
+#
+# Names that nobody had are written here, not by themselves before: with a statement of its own for
+# them a first visit cost the server twice as much.  Under the lock of the walk, whose row is as the
+# claim found it, its person is who they were then.  Where another walk took a name meanwhile, less
+# are written than there were, and nothing of this is kept (`NamesTaken`).
 _WRITE_UNCHANGED = f"""
 with decided as (
     select * from json_to_recordset(%(steps)s) as r({COLUMNS}, place int, seen xid, token uuid,
            state text, reference text, refusal text, {HISTORY_COLUMNS},
-           learned boolean, {LEARNED_COLUMNS})),
+           learned boolean, {LEARNED_COLUMNS}, person_id uuid, new_names text[], kinds text[])),
 fenced as (
     update actions a
        set state = r.state, check_at = null, reference = coalesce(r.reference, a.reference),
@@ -79,10 +85,17 @@ held as materialized (
     select * from saved),
 recorded as ({RECORD}
       from held r where r.token is null),
+named as (
+    insert into person_names (organization_id, name, kind, person_id, learned_at)
+    select h.organization_id, x.name, x.kind, h.person_id, %(now)s
+      from held h cross join lateral unnest(h.new_names, h.kinds) x(name, kind)
+     order by 1, 2
+        on conflict do nothing
+    returning name),
 learned as ({LEARN}
       from held r {OF_LEADS} where r.learned{OR_ADD}),
 {_WAKE_READY}
-select r.place, h.place is not null as is_saved
+select r.place, h.place is not null as is_saved, (select count(*) from named) as named
   from ours r left join held h using (place)
 """
 
@@ -137,10 +150,18 @@ class Guess(Struct, frozen=True):
             row["state"] = report.state
             row["reference"] = report.reference
             row["refusal"] = report.reason
+        if report.new_names and report.shown is not None:
+            row["person_id"] = report.shown.person_id
+            row["new_names"] = report.new_names
+            row["kinds"] = [kind_of(name) for name in report.new_names]
         if report.learned is not None:
             row["learned"] = True
             row |= contact_columns(report.learned)
         return row
+
+
+class NamesTaken(Exception):
+    """Names that answers showed are somebody's by now: they must be learned before a settle."""
 
 
 def guess(reports: Sequence[Report], now: datetime) -> tuple[list[Guess], list[Report]]:
@@ -199,18 +220,25 @@ async def settle_guessed(
     conn: AsyncConnection[Any],
     guesses: Sequence[Guess],
     ours: Mapping[int, bool],
+    named: int,
     *,
     now: datetime,
     actor: str,
 ) -> Settled:
     """Finish what `write_unchanged` began; what it had to leave is decided on as it is now.
 
-    `ours`: the places of those whose action was ours, and whether they were saved.  What was not
+    `ours`: the places of those whose action was ours, and whether they were saved; `named`: how
+    many names were written.  Raises NamesTaken when those are not all.  What was not saved
     is locked only here, behind lanes: whoever holds it and waits for one of those is undone by
     PostgreSQL, or we are, and runs again.
     """
     settled, changed = Settled(), []
     saved: list[Guess] = []
+    if (
+        sum(len(each.report.new_names) for place, each in enumerate(guesses) if place in ours)
+        != named
+    ):
+        raise NamesTaken
     for place, each in enumerate(guesses):
         is_saved = ours.get(place)
         if is_saved is None:

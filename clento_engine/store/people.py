@@ -86,6 +86,19 @@ select k.place
     or (k.slug is not null and coalesce(k.slug_person, g.person_id) is distinct from k.person_id)
 """
 
+# Who has the names that answers showed, and whether an id of the lead's person is known.
+_LOOK = """
+select r.place, i.person_id, g.person_id, h.has_id
+  from json_to_recordset(%(shown)s) as r(place int, organization_id uuid, person_id uuid,
+       provider_id text, slug text)
+  left join person_names i on i.organization_id = r.organization_id and i.name = r.provider_id
+  left join person_names g on g.organization_id = r.organization_id and g.name = r.slug
+ cross join lateral (
+       select exists (select from person_names n
+                       where n.organization_id = r.organization_id
+                         and n.person_id = r.person_id and n.kind = 'id') as has_id) h
+"""
+
 _OWNER = """
        (select jsonb_build_object('person_id', o.person_id, 'has_id', exists (
                    select from person_names n
@@ -291,6 +304,37 @@ async def learn(conn: AsyncConnection[Any], shown: Sequence[Shown], now: datetim
         cursor = await conn.execute(_LEARN, {"shown": recordset(rows), "now": now})
         unclear += [asked[place] for (place,) in await cursor.fetchall()]
     return sum([await _resolve(conn, each, now) for each in unclear])
+
+
+async def look(
+    conn: AsyncConnection[Any], shown: Sequence[Shown]
+) -> tuple[list[tuple[str, ...]], list[Shown]]:
+    """Return the names of each answer that nobody has, for whoever settles its step to write.
+
+    And those answers that say more than that: they are to be learned before.
+    """
+    rows = (
+        {
+            "place": place,
+            "organization_id": each.organization_id,
+            "person_id": each.person_id,
+            "provider_id": each.provider_id,
+            "slug": each.slug,
+        }
+        for place, each in enumerate(shown)
+    )
+    cursor = await conn.execute(_LOOK, {"shown": recordset(rows)})
+    new: list[tuple[str, ...]] = [()] * len(shown)
+    unclear = []
+    for place, by_id, by_slug, has_id in await cursor.fetchall():
+        each = shown[place]
+        is_new = by_id is None and not has_id
+        if (is_new or by_id == each.person_id) and by_slug in (None, each.person_id):
+            owners = zip(each.names, (by_id, by_slug), strict=False)
+            new[place] = tuple(name for name, owner in owners if owner is None)
+        else:
+            unclear.append(each)
+    return new, unclear
 
 
 async def known_of(

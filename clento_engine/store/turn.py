@@ -16,7 +16,7 @@ from clento_engine.domain.report import Report
 from clento_engine.store.claim import Claim, Wanted, ask, claim, take
 from clento_engine.store.due import Due, told
 from clento_engine.store.due import ask as ask_due
-from clento_engine.store.guessed import guess, settle_guessed, write_unchanged
+from clento_engine.store.guessed import NamesTaken, guess, settle_guessed, write_unchanged
 from clento_engine.store.settle import Settled, settle
 
 
@@ -40,9 +40,12 @@ async def turn(
     """Settle `reports`, then claim what is `wanted`; return what was done and what was taken.
 
     The outcomes that may change more than their own lead (refusals, troubles, what nobody knows)
-    are settled first, in a transaction of their own.  Safe to run again, as `settle` is.
+    are settled first, in a transaction of their own.  Safe to run again, as `settle` is.  Raises
+    NamesTaken, with nothing done, where names of the reports are to be learned first.
     """
     guesses, others = guess(reports, now)
+    if any(report.new_names for report in others):
+        raise NamesTaken
     done = await settle(conn, others, now=now, actor=actor)
     if not guesses:
         return Turned(done, Claim([]) if wanted is None else await claim(conn, wanted))
@@ -51,12 +54,14 @@ async def turn(
     async with conn.pipeline(), conn.transaction():
         written = await write_unchanged(conn, guesses, now=now, actor=actor)
         asked = None if wanted is None else await ask(conn, wanted)
-        ours: dict[int, bool] = dict(await written.fetchall())
+        rows = await written.fetchall()
+        ours: dict[int, bool] = {place: is_saved for place, is_saved, _ in rows}
+        named = rows[0][2] if rows else 0
         if wanted is not None and asked is not None:
             # The claim writes first: what is decided anew then wakes the lanes as it left them.
             changed = {guesses[place].report.lead_id for place in ours if not ours[place]}
             claimed = await take(conn, wanted, asked, without=changed)
-        settled = await settle_guessed(conn, guesses, ours, now=now, actor=actor)
+        settled = await settle_guessed(conn, guesses, ours, named, now=now, actor=actor)
         if wanted is not None and not claimed.taken:
             asked_due = await ask_due(conn)  # travels with the commit
     done.applied += settled.applied

@@ -538,8 +538,8 @@ async def test_a_lead_that_came_before_a_claim_could_look_is_not_lost(
 
 
 async def end_turn(conn: Conn, guesses: Sequence[Guess], written: AsyncCursor[Any]) -> None:
-    ours = dict(await written.fetchall())
-    await settle_guessed(conn, guesses, ours, now=NOW, actor="test")
+    ours = {place: is_saved for place, is_saved, _ in await written.fetchall()}
+    await settle_guessed(conn, guesses, ours, 0, now=NOW, actor="test")
 
 
 async def test_a_lead_that_comes_while_a_claim_empties_a_lane_that_slept_is_not_lost(
