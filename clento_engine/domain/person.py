@@ -127,9 +127,10 @@ def learned(
         changes.append(Named(shown.provider_id, lead.person_id))
     elif asked_by_id:
         return []
-    else:
-        person = None
-        changes += [Moved(None), Named(shown.provider_id, None)]
+    else:  # the lead is whoever has the slug now, as far as they are known
+        person = None if by_slug is None or by_slug.has_id else by_slug
+        person_id = None if person is None else person.person_id
+        changes += [Moved(person_id), Named(shown.provider_id, person_id)]
     return changes + _slug(shown.slug, person, by_slug, changes)
 
 
