@@ -232,7 +232,9 @@ def chosen_posts(node: Node, posts: Sequence[Post], now: datetime) -> tuple[str,
 
 def _seen(item: Claimed, profile: Profile, now: datetime) -> Report:
     asked = item.intent.target if item.intent is not None else ""
-    slug = slug_of(profile.public_identifier)
+    slug = profile.public_identifier
+    if slug not in item.names:  # mostly it is: an address is taken apart by and by
+        slug = slug_of(slug)
     if slug is not None and slug != asked and kind_of(asked) is NameKind.SLUG:
         log.info(
             "profile has moved",
@@ -243,7 +245,7 @@ def _seen(item: Claimed, profile: Profile, now: datetime) -> Report:
         learned = Learned(
             provider_id=profile.provider_id, connected_at=now if profile.connected else None
         )
-    of = item.run.lead_id, asked, item.person_id
+    of = item.run.lead_id, asked, item.person_id, slug == asked
     shown = Shown(item.organization_id, profile.provider_id, slug, *of)
     seen = ex.ProfileRead(profile.provider_id, profile.connected, profile.invitation_pending)
     return _report(

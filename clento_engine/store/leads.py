@@ -389,8 +389,16 @@ update new_leads l set person_id = l.id
 where l.person_id is null and not exists (select from theirs t where t.id = l.id)
 """
 
-# A public identifier beside an id is stored only where nobody has it.
+# A public identifier beside an id is stored only where nobody has it.  Who was known before is
+# locked: nobody merges them until the names are there.
 _ADD_NAMES = """
+with kept as materialized (
+  select p.id from people p
+  where p.organization_id = %(organization_id)s
+    and p.id in (select l.person_id from new_leads l where l.person_id <> l.id)
+  order by p.id
+  for key share
+)
 insert into person_names (organization_id, name, kind, person_id, learned_at)
 select distinct on (x.name) %(organization_id)s, x.name, x.kind, l.person_id, %(now)s
 from new_leads l
@@ -401,6 +409,7 @@ cross join lateral (
 ) x(name, kind)
 where not exists (select from person_names n
                   where n.organization_id = %(organization_id)s and n.name = x.name)
+  and (l.person_id = l.id or l.person_id in (select id from kept))
 order by x.name, l.id
 on conflict (organization_id, name) do nothing
 """

@@ -58,7 +58,9 @@ with shown as materialized (
                       and n.kind = 'id') as has_id
       from json_to_recordset(%(shown)s) as r(place int, organization_id uuid, lead_id uuid,
            provider_id text, slug text)
-      join leads l on l.organization_id = r.organization_id and l.id = r.lead_id),
+      join leads l on l.organization_id = r.organization_id and l.id = r.lead_id
+      join people p on p.organization_id = l.organization_id and p.id = l.person_id
+       for key share of p),
 known as materialized (
     select s.*, i.person_id as id_person, g.person_id as slug_person
       from shown s
@@ -319,7 +321,7 @@ async def look(
             "organization_id": each.organization_id,
             "person_id": each.person_id,
             "provider_id": each.provider_id,
-            "slug": each.slug,
+            "slug": None if each.is_listed else each.slug,
         }
         for place, each in enumerate(shown)
     )
@@ -330,7 +332,8 @@ async def look(
         each = shown[place]
         is_new = by_id is None and not has_id
         if (is_new or by_id == each.person_id) and by_slug in (None, each.person_id):
-            owners = zip(each.names, (by_id, by_slug), strict=False)
+            asked = each.names[:1] if each.is_listed else each.names
+            owners = zip(asked, (by_id, by_slug), strict=False)
             new[place] = tuple(name for name, owner in owners if owner is None)
         else:
             unclear.append(each)

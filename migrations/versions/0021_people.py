@@ -197,11 +197,6 @@ _FOLD = (
 )
 
 _CONSTRAIN = (
-    """
-    alter table person_names
-        add constraint person_names_people_fkey foreign key (organization_id, person_id)
-            references people (organization_id, id)
-    """,
     "create index person_names_person on person_names (organization_id, person_id)",
     """
     alter table leads
