@@ -1,6 +1,7 @@
 """One play from the first row to the verdict, in time of its own."""
 
 import asyncio
+import gc
 import hashlib
 import json
 import logging
@@ -55,7 +56,7 @@ from clento_engine.store.campaigns import is_over, resume_campaign
 from clento_engine.store.ids import made_from
 from clento_engine.store.mortal import watching
 from clento_engine.store.replay import replay_walks
-from clento_engine.store.turmoil import draw_by, unsettled
+from clento_engine.store.turmoil import unsettled
 
 SETTLES_WITHIN = timedelta(days=12)
 GRACE = timedelta(seconds=30)  # clocks differ, requests travel
@@ -99,11 +100,13 @@ def play(case: Case, url: str) -> Verdict:
         loop = runner.get_loop()
         assert isinstance(loop, VirtualLoop)  # noqa: S101  it was made so
         before = random.getstate()
+        gc.disable()  # what it finds ends at moments that nothing tells
         random.seed(f"{case.seed}/waits")  # of retries
         try:
             with told_by(loop), made_from(drawn(case.seed, "ids")):
                 findings, leads, actions, digest, counts = runner.run(_play(case, url))
         finally:
+            gc.enable()
             random.setstate(before)
     seconds = time.perf_counter() - began
     return Verdict(case, findings, leads, actions, digest, counts, seconds)
@@ -175,9 +178,7 @@ async def _opened(
             gateway.calm(gateway.ports)
         remote = RemoteSimulator("http://simulator", transport=provider)
         operator = outside.process(drawn(case.seed, "operator"))
-        world = outside.world(operator, clock)
-        async with world.database.connection() as conn:
-            await draw_by(conn, case.seed)
+        world = outside.world(operator, clock, case.seed)
         await register(world.provider, GATEWAY, SECRET)
         stage = await set_stage(case, world.database, remote, f"{GATEWAY}/notices")
         played = Played(
@@ -193,7 +194,7 @@ async def _opened(
         try:
             yield outside, simulated, played, tickers
         finally:
-            for conn in outside.stock:
+            for conn in [*outside.stock, *outside.operators]:
                 await conn.close()
 
 

@@ -56,6 +56,7 @@ class Outside:
     weather: Weather = field(default_factory=Weather)
     counts: Counter[str] = field(default_factory=Counter)
     stock: list[Mortal] = field(default_factory=list)
+    operators: list[Mortal] = field(default_factory=list)  # their stock: sessions that draw
 
     def process(self, chance: random.Random) -> Process:
         """Begin a process."""
@@ -67,12 +68,13 @@ class Outside:
             counts=self.counts,
         )
 
-    def world(self, process: Process, clock: Clock) -> World:
-        """Return what a process works on."""
+    def world(self, process: Process, clock: Clock, seed: int | None = None) -> World:
+        """Return what a process works on; `seed`: of what the server draws for it, if anything."""
         provider = UnipileClient(
             WORKSPACE.dsn, "storm", transport=SlowWire(self.provider, process), clock=clock
         )
-        database = MortalDatabase(self.url, process, self.stock, Steady)
+        stock = self.stock if seed is None else self.operators
+        database = MortalDatabase(self.url, process, stock, Steady, seed)
         return World(database, provider, clock, slots=SLOTS, overlapping=False, workspace=WORKSPACE)
 
 
