@@ -6,6 +6,7 @@ on stdout.  The environment has PYTHONHASHSEED=0: what a set holds comes in the 
 
 import json
 import logging
+import signal
 import sys
 from itertools import count
 from typing import Any
@@ -23,6 +24,7 @@ def main() -> int:
     # connections are lost: that is what is played; psycopg sets its level by itself
     logging.getLogger("psycopg").setLevel(logging.CRITICAL)
     logging.basicConfig(level=logging.CRITICAL)
+    signal.signal(signal.SIGTERM, lambda *_of: sys.exit(1))  # the server ends before
     with template_server(in_memory()) as url:
         for line in sys.stdin:
             told = json.loads(line)

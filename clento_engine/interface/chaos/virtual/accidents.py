@@ -141,7 +141,7 @@ def _kinds() -> Sequence[tuple[str, Happening, float]]:
         ("stores", provider_faults.name_by_slug, 4),
         ("people", member_faults.account_status, 3),
         ("people", people.new_slug, 4),
-        ("people", provider_faults.lag, 4),
+        ("people", provider_faults.lag, 12),
         ("people", people.reply, 5),
         *(
             ("people", partial(people.strange_reply, kind=kind, how=how), 2)

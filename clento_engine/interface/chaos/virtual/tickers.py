@@ -33,6 +33,7 @@ BUDGET = timedelta(minutes=10)
 LONGEST_IDLE = timedelta(hours=24)
 # How late a ticker comes to what is due: the first does most, the others what it left.
 LATE_S = (14_400.0, 86_400.0)
+PROMPT, PROMPT_S = 0.5, 60.0  # for what is doubtful: the sooner, the less there is to be seen
 BEATS = 0.15  # of the times that it comes
 NEWS_WITHIN_S = 60.0  # after a webhook came
 BORN_WITHIN_S = 900.0  # after the death of the one before
@@ -183,7 +184,7 @@ class Tickers:
         )
         outbox, heartbeat = Outbox(client), Heartbeat(world, "run")
         while True:
-            next_at: datetime | None = None
+            due, next_at = None, None
             try:
                 if chance.random() < BEATS:
                     await heartbeat.beat()
@@ -199,7 +200,9 @@ class Tickers:
                 return
             latest = now + LONGEST_IDLE
             until = latest if next_at is None else min(max(next_at, now), latest)
-            wait_s = (until - now).total_seconds() + chance.uniform(1, late_s)
+            is_prompt = due is not None and due.doubtful == next_at and chance.random() < PROMPT
+            wait_s = (until - now).total_seconds()
+            wait_s += chance.uniform(1, PROMPT_S if is_prompt else late_s)
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await ticker.news.wait()
