@@ -33,7 +33,9 @@ BUDGET = timedelta(minutes=10)
 LONGEST_IDLE = timedelta(hours=24)
 # How late a ticker comes to what is due: the first does most, the others what it left.
 LATE_S = (14_400.0, 86_400.0)
-PROMPT, PROMPT_S = 0.5, 60.0  # for what is doubtful: the sooner, the less there is to be seen
+# Now and then it comes at once, as most do: above all for what is doubtful, where the sooner it
+# looks, the less there is to be seen.
+PROMPT, PROMPT_DOUBTFUL, PROMPT_S = 0.25, 0.5, 60.0
 BEATS = 0.15  # of the times that it comes
 NEWS_WITHIN_S = 60.0  # after a webhook came
 BORN_WITHIN_S = 900.0  # after the death of the one before
@@ -200,7 +202,8 @@ class Tickers:
                 return
             latest = now + LONGEST_IDLE
             until = latest if next_at is None else min(max(next_at, now), latest)
-            is_prompt = due is not None and due.doubtful == next_at and chance.random() < PROMPT
+            is_doubtful = due is not None and due.doubtful == next_at
+            is_prompt = chance.random() < (PROMPT_DOUBTFUL if is_doubtful else PROMPT)
             wait_s = (until - now).total_seconds()
             wait_s += chance.uniform(1, PROMPT_S if is_prompt else late_s)
             with suppress(TimeoutError):
