@@ -26,6 +26,8 @@ SEEDS = int(os.environ.get("CLENTO_SEEDS", "20"))
 DAYS, LEADS = int(os.environ.get("CLENTO_DAYS", "12")), 4
 FIRST = 1000
 MOST_SEEDS = 50  # within which each control is found
+# Which seed finds it first, where that is not the first of all: other days, other seeds.
+FINDS: dict[str, int] = {}
 SMALL = Case(7, days=6, leads=2)
 pytestmark = pytest.mark.timeout(1200)
 # Each line is a case that failed once, as `clento chaos --virtual` told it, and why.
@@ -88,22 +90,22 @@ def test_no_seed_that_failed_once_fails_again(played: Play, kept: dict[str, obje
     assert verdict.is_clean, verdict.findings.lines()
 
 
-@pytest.mark.parametrize(("broken", "promise", "finds"), VIRTUAL)
+@pytest.mark.parametrize(("broken", "promise"), VIRTUAL)
 def test_the_storm_sees_what_is_switched_off(
     played: Play,
     monkeypatch: pytest.MonkeyPatch,
     record_property: Note,
     broken: Callable[[pytest.MonkeyPatch], None],
     promise: str,
-    finds: int,
 ) -> None:
     record_property(CONTROL, broken.__name__)
     broken(monkeypatch)
-    first = 1 if "CLENTO_EVERY_CONTROL" in os.environ else finds
+    first = 1 if "CLENTO_EVERY_CONTROL" in os.environ else FINDS.get(broken.__name__, 1)
     for seed in range(first, MOST_SEEDS + 1):
-        verdict = played(Case(seed))
+        case = Case(seed, days=DAYS, leads=LEADS)
+        verdict = played(case)
         if not verdict.is_clean:
-            again = played(Case(seed))
+            again = played(case)
             assert again.findings == verdict.findings
             assert again.digest == verdict.digest
             return
@@ -120,7 +122,8 @@ def test_a_case_that_fails_is_made_small() -> None:
     case = Case(3, days=30, leads=8, chosen=frozenset(FAMILIES))
     small = shrunk(case, fails)
     assert small == Case(3, days=11, leads=2, chosen=frozenset({"tickers", "people"}))
-    assert len(plays) <= 60
+    assert len(plays) == len(set(plays))  # none is played twice
+    assert len(plays) < 40
     assert shrunk(case, lambda _case: False) == case
 
 
