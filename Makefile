@@ -16,7 +16,7 @@ export PIP_NO_INPUT := 1
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: venv
 venv: $(MADE) ## Make .venv from requirements.lock; again only when that or pyproject.toml changed
@@ -49,6 +49,10 @@ demo: $(MADE) ## See the engine work on invented people, with nothing to set up
 .PHONY: chaos
 chaos: $(MADE) ## Kill, stall, cut and crash it for ten minutes, and see that no promise breaks
 	@$(BIN)/clento chaos $(ARGS)
+
+.PHONY: chaos-virtual
+chaos-virtual: $(MADE) ## The same in virtual time: a hundred seeds of a month, each replays to the byte
+	@$(BIN)/clento chaos --virtual --seeds 100 $(ARGS)
 
 .PHONY: bench
 bench: $(MADE) ## Measure it, beside its peers, but for the soak; writes bench/README.md; takes 40 minutes

@@ -18,6 +18,7 @@ from clento_engine.store.rests import mend_rest
 from clento_engine.store.tickers import Ticker, beat, ended
 
 EVERY = timedelta(seconds=30)  # of real time
+MENDED = "lane mended"  # as it is logged
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ async def mend(world: World) -> list[Wrong]:
     mended = await surely(once)
     for each in mended:
         log.warning(
-            "lane mended",
+            MENDED,
             extra={
                 "campaign_id": str(each.campaign_id),
                 "account_id": str(each.account_id),

@@ -1,5 +1,8 @@
 """Databases for plays: made once with our schema, then copied, which takes milliseconds."""
 
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +26,21 @@ THROWAWAY: Mapping[str, str] = {
     "file_copy_method": "clone",
 }
 _TEMPLATE = "clento_template"
+
+# Making the files of a database takes 15 ms of the processor in memory, and 240 ms on ext4.
+_MEMORY = Path("/dev/shm")  # noqa: S108  a folder in it is ours and closed
+_ROOM_BYTES = 2**30
+
+
+def in_memory() -> Path | None:
+    """Make a folder that no disk is behind; None where there is no room for it."""
+    if not _MEMORY.is_dir() or not os.access(_MEMORY, os.W_OK):
+        return None
+    if shutil.disk_usage(_MEMORY).free < _ROOM_BYTES:
+        return None
+    folder = Path(tempfile.mkdtemp(prefix="clento-", dir=_MEMORY))
+    folder.chmod(0o711)  # root's servers run as somebody else
+    return folder
 
 
 @contextmanager

@@ -272,11 +272,20 @@ class MortalDatabase(Database):
     """The connections of one process, out of a stock that outlives it: to connect takes longest."""
 
     def __init__(
-        self, url: str, life: Life, stock: list[Mortal], kind: type[Mortal] = Mortal
+        self,
+        url: str,
+        life: Life,
+        stock: list[Mortal],
+        kind: type[Mortal] = Mortal,
+        seed: int | None = None,
     ) -> None:
-        """Lend `life` connections from `stock`, and more of `kind` where it is empty."""
+        """Lend `life` connections from `stock`, and more of `kind` where it is empty.
+
+        `seed`: of what the server draws in a session.
+        """
         super().__init__(url)
         self._kind = kind
+        self._seed = seed
         self._life = life
         self._stock = stock
 
@@ -305,4 +314,6 @@ class MortalDatabase(Database):
     async def _connected(self) -> Mortal:
         conn = await self._kind.connect(self._conninfo, autocommit=True, prepare_threshold=1)
         await self._configure(conn)
+        if self._seed is not None:
+            await conn.execute("select setseed(%s)", ((self._seed % 9973) / 9973,))
         return conn

@@ -60,11 +60,6 @@ async def commit_lazily(conn: AsyncConnection[Any]) -> None:
     await conn.execute("alter role current_user set synchronous_commit = off")
 
 
-async def draw_by(conn: AsyncConnection[Any], seed: int) -> None:
-    """Let the random choices of this session be told by a seed."""
-    await conn.execute("select setseed(%s)", ((seed % 1_000_003) / 1_000_003,))
-
-
 async def gather_statistics(conn: AsyncConnection[Any]) -> None:
     """Let the planner know what was loaded just now, as autovacuum would in its next minute."""
     for table in (

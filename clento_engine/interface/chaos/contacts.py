@@ -15,22 +15,40 @@ from clento_engine.store.audit import Turned
 
 
 def duplicates(evidence: Evidence) -> Iterator[str]:
-    """Say what landed more often on one person than nodes of the workflow asked for."""
+    """Say what landed more often on one person than nodes of campaigns asked for.
+
+    A person is the member whom it reached, by whatever account and under whatever name: two leads
+    of a campaign that are one person are asked for once.
+    """
     landed: dict[Key, list[Entry]] = defaultdict(list)
     for entry in evidence.ledger.entries:
         if entry.operation is not Effect.VISIT:
             landed[_once(evidence.entry_key(entry), entry.target)].append(entry)
-    nodes: dict[Key, set[tuple[UUID, UUID, str]]] = defaultdict(set)
+    nodes: dict[Key, set[tuple[UUID, str]]] = defaultdict(set)
     for key, actions in evidence.written.items():
         nodes[_once(key, None)].update(
-            (each.campaign_id, each.lead_id, each.node_id)
-            for each in actions
-            if each.state in HAPPENED
+            (each.campaign_id, each.node_id) for each in actions if each.state in HAPPENED
         )
     for key, entries in landed.items():
         most = max(1, len(nodes[key]))
         for entry in entries[most:]:
             yield f"{named(entry)}: {len(entries)} times, {most} asked for"
+    yield from _in_two_campaigns(evidence)
+
+
+def _in_two_campaigns(evidence: Evidence) -> Iterator[str]:
+    """Say who was contacted by two campaigns of one organisation, which all began at once.
+
+    A visit is no contact: the first one tells who somebody is.
+    """
+    campaigns: dict[tuple[UUID, str], set[UUID]] = defaultdict(set)
+    for entry, action in evidence.pairs:
+        if action is not None and entry.operation is not Effect.VISIT:
+            run = evidence.executions[action.campaign_id, action.lead_id]
+            campaigns[run.organization_id, entry.provider_id].add(run.campaign_id)
+    for (organization_id, person), found in campaigns.items():
+        if len(found) > 1:
+            yield f"{person}: contacted by {len(found)} campaigns of {organization_id}"
 
 
 def over_cap(evidence: Evidence) -> Iterator[str]:
@@ -115,7 +133,8 @@ def _is_idle(evidence: Evidence, turns: Sequence[Turned], at: datetime) -> bool:
 
 def _once(key: Key, target: str | None) -> Key:
     """Return what may land once for each node that asks for it: an invitation whatever its note."""
-    person, effect, post, text = key
+    (_, who), effect, post, text = key
+    person = "anybody", who
     match effect:
         case Effect.INVITATION:
             return person, effect, None, None

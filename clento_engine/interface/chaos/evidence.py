@@ -110,16 +110,15 @@ class Evidence:
         lost on its way, and with it whoever had asked.  Where replies stop nothing, they are none.
         """
         person = self.person_of(run)
-        walks = self.known.get(person, ()) if WALKS_KNOW_EACH_OTHER else (run,)
         replies = self._replies.get(person)
-        if not replies or not all(walk.stop_on_reply for walk in walks):
+        walks = self.known.get(person, [run])
+        if replies is None or not all(walk.stop_on_reply for walk in walks):
             return None
-        known_since = [
-            at
-            for walk in walks
-            if (at := self._read_at.get((walk.campaign_id, walk.lead_id))) is not None
-        ]
-        return max(min(replies), min(known_since)) if known_since else min(replies)
+        if len(walks) > 1 and not WALKS_KNOW_EACH_OTHER:
+            return None  # one of them hears it, and that ends there
+        known = (self._read_at.get((walk.campaign_id, walk.lead_id)) for walk in walks)
+        known_since = min((at for at in known if at is not None), default=min(replies))
+        return max(min(replies), known_since)
 
     def _profiles_read_at(self) -> Mapping[tuple[UUID, UUID], datetime]:
         """Return when a profile told us the id by which webhooks call a walk's person.

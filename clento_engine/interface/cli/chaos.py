@@ -11,6 +11,9 @@ from clento_engine.config import read_settings
 from clento_engine.interface.chaos.run import FULL_MINUTES, Glimpse, Outcome, rage
 from clento_engine.interface.chaos.scene import Plan
 from clento_engine.interface.chaos.storm import FAMILIES
+from clento_engine.interface.chaos.virtual.case import DAYS, LEADS, Case
+from clento_engine.interface.chaos.virtual.case import FAMILIES as VIRTUAL
+from clento_engine.interface.cli.chaos_virtual import play_seeds
 from clento_engine.interface.cli.output import Table, answer, note
 from clento_engine.interface.cli.session import json_option, run
 
@@ -32,6 +35,35 @@ PROMISES = (
 
 @click.command()
 @click.option(
+    "--virtual",
+    "is_virtual",
+    is_flag=True,
+    help="In virtual time and one process: the same seed is the same storm, to the byte.",
+)
+@click.option(
+    "--seeds", type=click.IntRange(1), default=1, help="With --virtual: so many, from --seed on."
+)
+@click.option(
+    "--days",
+    type=click.IntRange(1, 365),
+    default=DAYS,
+    show_default=True,
+    help="With --virtual: how long each storm rages.",
+)
+@click.option(
+    "--leads",
+    type=click.IntRange(1, 500),
+    default=LEADS,
+    show_default=True,
+    help="With --virtual: on each of three lists.",
+)
+@click.option(
+    "--small/--no-small",
+    "smaller",
+    default=True,
+    help="With --virtual: whether the first seed that fails is made small.",
+)
+@click.option(
     "--minutes",
     type=click.FloatRange(0.2, 24 * 60),
     default=10.0,
@@ -43,7 +75,7 @@ PROMISES = (
 @click.option(
     "--fault",
     "chosen",
-    type=click.Choice([*FAMILIES, "none"]),
+    type=click.Choice([*dict.fromkeys([*FAMILIES, *VIRTUAL]), "none"]),
     multiple=True,
     help="Only faults of this family; may be given again.  none: a calm day, to compare with.",
 )
@@ -56,6 +88,11 @@ PROMISES = (
 @click.pass_context
 def chaos(
     ctx: click.Context,
+    is_virtual: bool,
+    seeds: int,
+    days: int,
+    leads: int,
+    smaller: bool,
     minutes: float,
     seed: int,
     actions: int | None,
@@ -64,6 +101,11 @@ def chaos(
     as_json: bool,
 ) -> None:
     """See that nobody is contacted twice or lost, by killing it.
+
+    With --virtual a month takes seconds: one process, a real PostgreSQL and the real ticker, its
+    time, its accidents and whose turn it is told by the seed.  Each seed has three quarters of the
+    families of accidents, or those of --fault.  One that fails is told with the command that
+    replays it, and made small: fewer families, leads and days that fail all the same.  Without it:
 
     Real tickers of two organisations, a PostgreSQL of its own and a simulated provider; tickers are
     killed, stalled and started, the database crashes, connections are cut, answers are lost, wrong
@@ -76,7 +118,13 @@ def chaos(
     \b
     Example:
       clento chaos --minutes 1.5 --seed 11
+      clento chaos --virtual --seeds 100
     """
+    if is_virtual:
+        only = frozenset(chosen) - {"none"} if chosen else None
+        cases = [Case(each, days, leads, only) for each in range(seed, seed + seeds)]
+        play_seeds(ctx, cases, PROMISES, smaller=smaller, as_json=as_json)
+        return
     picture = _Silence() if as_json else (_Live() if sys.stderr.isatty() else _Lines())
     families = frozenset(chosen or FAMILIES) - {"none"}
     plan = Plan(minutes, seed, actions, keep, families)

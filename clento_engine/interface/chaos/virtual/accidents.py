@@ -12,7 +12,7 @@ from clento_engine.interface.chaos.proxy import REFUSED, DatabaseCut, ProviderCu
 from clento_engine.interface.chaos.storm import ALWAYS
 from clento_engine.interface.chaos.system import PASSING, Shaken
 from clento_engine.interface.chaos.virtual.case import RESTORES, Case, drawn
-from clento_engine.interface.chaos.virtual.process import Process
+from clento_engine.interface.chaos.virtual.process import Moment, Process
 from clento_engine.interface.chaos.virtual.tickers import JUMPED, Tickers
 from clento_engine.store.mortal import Death
 from clento_engine.store.turmoil import HAND_EDITS
@@ -48,10 +48,12 @@ async def kill(played: Played) -> None:
 
 
 async def stall(played: Played) -> None:
-    """Stop a ticker at its next request, for longer than its lease."""
+    """Stop a ticker at its next transaction or request, for longer than its lease."""
     if (victim := played.victim()) is not None:
-        lasts_s = LEASE.total_seconds() * played.chance.uniform(1.1, 2.6)
-        victim.stall = (lasts_s, played.chance.random() < 0.5)  # noqa: PLR2004
+        shortly_s = LEASE.total_seconds() * played.chance.uniform(1.1, 2.6)
+        as_a_machine_sleeps_s = played.chance.uniform(3600, 86_400)
+        lasts_s = played.chance.choice((shortly_s, as_a_machine_sleeps_s))
+        victim.stall = (lasts_s, played.chance.choice(list(Moment)))
 
 
 async def at_once(played: Played) -> None:
@@ -122,7 +124,7 @@ def _kinds() -> Sequence[tuple[str, Happening, float]]:
     restores: Sequence[Happening] = ()  # of a backup, and what operators do then
     return (
         ("tickers", kill, 16),
-        ("tickers", stall, 8),
+        ("tickers", stall, 16),
         ("tickers", at_once, 20),
         ("clocks", jump_clock, 4),
         *(("database", partial(cut_database, kind=kind), 6) for kind in DatabaseCut),
@@ -139,7 +141,7 @@ def _kinds() -> Sequence[tuple[str, Happening, float]]:
         ("stores", provider_faults.name_by_slug, 4),
         ("people", member_faults.account_status, 3),
         ("people", people.new_slug, 4),
-        ("people", provider_faults.lag, 4),
+        ("people", provider_faults.lag, 12),
         ("people", people.reply, 5),
         *(
             ("people", partial(people.strange_reply, kind=kind, how=how), 2)

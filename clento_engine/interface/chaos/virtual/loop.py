@@ -12,11 +12,11 @@ from collections.abc import Coroutine, Generator, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 AT_ONCE = 1e-6  # seconds: two timers nearer to each other ring together
 
-Tasks = WeakSet["asyncio.Task[Any]"]
+Tasks = WeakKeyDictionary["asyncio.Task[Any]", None]  # in the order in which they began
 of_process: ContextVar[Tasks] = ContextVar("of_process")
 """The tasks of the process that the running one is of: it puts those into it that it begins."""
 
@@ -82,7 +82,7 @@ def _begun(
     task: asyncio.Task[Any] = asyncio.Task(coro, loop=loop, **named)
     tasks = of_process.get(None)
     if tasks is not None:
-        tasks.add(task)
+        tasks[task] = None
     return task
 
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import TypeVar
 
 import httpx
@@ -27,7 +28,15 @@ from clento_engine.store.mortal import Life, Mortal, Steady, ended
 T = TypeVar("T")
 
 LATENCY_S = (0.05, 1.5)  # of an answer
-STALLED = "ticker stalled at a request"
+STALLED = "ticker stalled past its lease"
+
+
+class Moment(Enum):
+    """Where a process is stopped."""
+
+    COMMITTED = auto()  # after a transaction
+    SENDING = auto()  # before a request is written
+    LANDED = auto()  # after its effect, before its answer
 
 
 class Turns:
@@ -93,8 +102,8 @@ class Weather:
 class Process(Life):
     """One process; what is armed happens at its next exchange of the kind.
 
-    `cuts`: how the next exchange with the database ends; `stall`: for how long it stops at its next
-    request, and whether after it landed; `jump_s`: how far its clock is off.
+    `cut`: how the next exchange with the database ends, `lost`: how the next request does; `stall`:
+    for how long it stops, and at which moment; `jump_s`: how far its clock is off.
     """
 
     turns: Turns = field(kw_only=True)
@@ -105,7 +114,7 @@ class Process(Life):
     died: asyncio.Event = field(default_factory=asyncio.Event)
     cut: DatabaseCut | None = None
     lost: ProviderCut | None = None
-    stall: tuple[float, bool] | None = None
+    stall: tuple[float, Moment] | None = None
     wakes_at: float = 0.0
     jump_s: float = 0.0
 
@@ -132,6 +141,8 @@ class Process(Life):
         await self.awake()
         async with self.turns.turn():
             yield
+        self.stop(Moment.COMMITTED)
+        await self.awake()
 
     async def before(self, conn: Mortal) -> None:
         """Begin an exchange with the server, unless the connection is cut now."""
@@ -160,9 +171,9 @@ class Process(Life):
         await ended(self.witness, conn)
         raise Unanswered("the connection was cut")
 
-    def stop(self, *, is_after: bool) -> None:
-        """Stop, where that was armed for this moment of a request."""
-        if self.stall is not None and self.stall[1] is is_after:
+    def stop(self, at: Moment) -> None:
+        """Stop, where that was armed for this moment."""
+        if self.stall is not None and self.stall[1] is at:
             self.wakes_at = asyncio.get_running_loop().time() + self.stall[0]
             self.stall = None
             self.counts[STALLED] += 1
@@ -183,7 +194,7 @@ class SlowWire(Wire):
         began = loop.time()
         if began < process.weather.refusing_until:
             raise httpx.ConnectError("refused, on request")
-        process.stop(is_after=False)
+        process.stop(Moment.SENDING)
         await process.awake()
         if loop.time() - began > CONNECT_TIMEOUT.total_seconds():
             raise httpx.ConnectTimeout("too late to write the request")  # as our transport does
@@ -198,7 +209,7 @@ class SlowWire(Wire):
         except AnswerHeldBack:
             await asyncio.sleep(READ_TIMEOUT.total_seconds())
             raise
-        process.stop(is_after=True)
+        process.stop(Moment.LANDED)
         if lost is ProviderCut.LATE:
             await asyncio.sleep(READ_TIMEOUT.total_seconds())
             raise httpx.ReadTimeout("the answer came too late")

@@ -33,6 +33,9 @@ BUDGET = timedelta(minutes=10)
 LONGEST_IDLE = timedelta(hours=24)
 # How late a ticker comes to what is due: the first does most, the others what it left.
 LATE_S = (14_400.0, 86_400.0)
+# Now and then it comes at once, as most do: above all for what is doubtful, where the sooner it
+# looks, the less there is to be seen.
+PROMPT, PROMPT_DOUBTFUL, PROMPT_S = 0.25, 0.5, 60.0
 BEATS = 0.15  # of the times that it comes
 NEWS_WITHIN_S = 60.0  # after a webhook came
 BORN_WITHIN_S = 900.0  # after the death of the one before
@@ -56,6 +59,7 @@ class Outside:
     weather: Weather = field(default_factory=Weather)
     counts: Counter[str] = field(default_factory=Counter)
     stock: list[Mortal] = field(default_factory=list)
+    operators: list[Mortal] = field(default_factory=list)  # their stock: sessions that draw
 
     def process(self, chance: random.Random) -> Process:
         """Begin a process."""
@@ -67,12 +71,13 @@ class Outside:
             counts=self.counts,
         )
 
-    def world(self, process: Process, clock: Clock) -> World:
-        """Return what a process works on."""
+    def world(self, process: Process, clock: Clock, seed: int | None = None) -> World:
+        """Return what a process works on; `seed`: of what the server draws for it, if anything."""
         provider = UnipileClient(
             WORKSPACE.dsn, "storm", transport=SlowWire(self.provider, process), clock=clock
         )
-        database = MortalDatabase(self.url, process, self.stock, Steady)
+        stock = self.stock if seed is None else self.operators
+        database = MortalDatabase(self.url, process, stock, Steady, seed)
         return World(database, provider, clock, slots=SLOTS, overlapping=False, workspace=WORKSPACE)
 
 
@@ -181,7 +186,7 @@ class Tickers:
         )
         outbox, heartbeat = Outbox(client), Heartbeat(world, "run")
         while True:
-            next_at: datetime | None = None
+            due, next_at = None, None
             try:
                 if chance.random() < BEATS:
                     await heartbeat.beat()
@@ -197,7 +202,10 @@ class Tickers:
                 return
             latest = now + LONGEST_IDLE
             until = latest if next_at is None else min(max(next_at, now), latest)
-            wait_s = (until - now).total_seconds() + chance.uniform(1, late_s)
+            is_doubtful = due is not None and due.doubtful == next_at
+            is_prompt = chance.random() < (PROMPT_DOUBTFUL if is_doubtful else PROMPT)
+            wait_s = (until - now).total_seconds()
+            wait_s += chance.uniform(1, PROMPT_S if is_prompt else late_s)
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await ticker.news.wait()
