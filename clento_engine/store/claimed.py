@@ -20,13 +20,13 @@ from clento_engine.domain.intent import Intent, Person
 from clento_engine.domain.lane import Lane, Spaced, Warmup
 from clento_engine.domain.limits import Caps, Spacing
 from clento_engine.domain.operation import Budget, Operation
-from clento_engine.domain.person import ahead_of, goes_on_in
+from clento_engine.domain.person import goes_on_in
 from clento_engine.domain.picking import Head, Queue, Step, Unreadable, unreadable
 from clento_engine.domain.report import Basis, Ticket
 from clento_engine.domain.schedule import parse_hours, time_zone
 from clento_engine.domain.workflow import Node, Workflow
 from clento_engine.store.rows import execution, rules
-from clento_engine.store.walking import walking_of_json
+from clento_engine.store.walking import ahead_in
 
 T = TypeVar("T")
 
@@ -203,13 +203,8 @@ def _read_head(row: Row, lane: Lane, workflow: Workflow) -> Head:
 
 def _ahead(run: Execution, rows: Sequence[Row] | None) -> str | None:
     """Return why the person goes on in another walk instead, if so; `rows`: all their walks."""
-    walks = [walking_of_json(row) for row in rows or ()]
-    own = (run.campaign_id, run.lead_id)
-    for walk in walks:
-        if (walk.campaign_id, walk.lead_id) == own:
-            ahead = ahead_of(walk, walks)
-            return None if ahead is None else goes_on_in(ahead, walk)
-    return None
+    found = ahead_in(rows, run.campaign_id, run.lead_id)
+    return None if found is None else goes_on_in(found[1], found[0])
 
 
 def _read_person(row: Row, run: Execution, columns: tuple[str, ...]) -> Person | Unreadable:

@@ -192,8 +192,8 @@ def guess(reports: Sequence[Report], now: datetime) -> tuple[list[Guess], list[R
 
 
 def _is_of_its_lead_alone(report: Report) -> bool:
-    """Whether nothing else follows: for account, budget or lane, or for whom replies are told."""
-    if isinstance(report.event, ex.Replied) or report.hold_budget_until is not None:
+    """Whether nothing else counts: account, budget or lane, whom replies are told, another walk."""
+    if isinstance(report.event, ex.Replied | ex.Duplicate) or report.hold_budget_until is not None:
         return False
     if report.errors or report.silence or report.word is not None:
         return False

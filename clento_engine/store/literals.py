@@ -55,3 +55,8 @@ WRITTEN = one_of(
     for each in TRAITS
     if each.traits.is_message or (each.traits.sends_text and not each.traits.on_posts)
 )
+
+
+def post_of(alias: str) -> str:
+    """Return `POST` of the action with this alias."""
+    return f"(CASE WHEN {alias}.operation IN {ON_POSTS} THEN {alias}.target ELSE '' END)"

@@ -38,7 +38,7 @@ from clento_engine.domain.person import (
 from clento_engine.domain.report import Report
 from clento_engine.store.ids import uuid7
 from clento_engine.store.inbox import BEFORE
-from clento_engine.store.literals import HAPPENED, OPEN, POST, RECEIVED, UNFINISHED
+from clento_engine.store.literals import DRAFT, HAPPENED, OPEN, RECEIVED, UNFINISHED, post_of
 from clento_engine.store.rows import recordset
 from clento_engine.store.settle import apply
 from clento_engine.store.walking import LIVING, WALKING, walking
@@ -130,10 +130,11 @@ select e.campaign_id, e.lead_id
 """
 
 _LOCKS = (
-    # a start that is under way has its campaign
+    # a start that is under way has its campaign, which is a draft as others see it
     f"""
     select from campaigns c
-     where c.organization_id = %(organization_id)s and c.status in {UNFINISHED}
+     where c.organization_id = %(organization_id)s
+       and (c.status = {DRAFT} or c.status in {UNFINISHED})
        and c.list_id in (select list_id from leads where organization_id = %(organization_id)s
                             and person_id = any(%(people)s))
      order by c.id
@@ -190,23 +191,34 @@ _OF = "organization_id = %(organization_id)s and person_id = %(loser)s"
 _IS_THEIRS = f"""
   a.organization_id = %(organization_id)s and a.lead_id = any(%(leads)s)
    and a.operation in {RECEIVED}"""
+_OTHERS = f"""
+             from actions b
+            where b.organization_id = a.organization_id and b.campaign_id = a.campaign_id
+              and b.person_id = {{person}} and b.node_id = a.node_id
+              and {post_of("b")} = {post_of("a")}
+              and b.state in {HAPPENED} and b.operation in {RECEIVED}"""
 # Where both had been reached already, history stays true: the loser's are told apart by `twin`.
 _MOVE_ACTIONS = f"""
 update actions a set person_id = %(winner)s,
-       twin = a.twin + (
-           select count(*) from actions b
-            where b.organization_id = a.organization_id and b.campaign_id = a.campaign_id
-              and b.person_id = %(winner)s and b.node_id = a.node_id
-              and {POST.replace("operation", "b.operation").replace("target", "b.target")}
-                  = {POST.replace("operation", "a.operation").replace("target", "a.target")}
-              and b.state in {HAPPENED} and b.operation in {RECEIVED})
+       twin = a.twin + coalesce((select max(b.twin) + 1{_OTHERS.format(person="%(winner)s")}), 0)
  where {_IS_THEIRS} and {{which}}
 """
+_SETTLED = "a.number is not null"
+_UNSETTLED = f"a.state in {OPEN} and a.campaign_id in (select campaign_id from ({_WALKS}) w)"
+# A lead that moves may leave twins without a first behind it, or be one: no second is written
+# beside what is the first.
+_NUMBER_ANEW = f"""
+update actions a set twin = 0
+ where a.organization_id = %(organization_id)s
+   and a.lead_id in (select id from leads where organization_id = %(organization_id)s
+                        and person_id = any(%(people)s))
+   and a.operation in {RECEIVED} and a.state in {HAPPENED} and a.twin > 0 and {{which}}
+   and not exists (select{_OTHERS.format(person="a.person_id")} and b.twin < a.twin)
+"""
+_NUMBER_FIRST = tuple(_NUMBER_ANEW.format(which=which) for which in (_SETTLED, _UNSETTLED))
 _MOVE_LEADS = (
-    _MOVE_ACTIONS.format(which="a.number is not null"),
-    _MOVE_ACTIONS.format(
-        which=f"a.state in {OPEN} and a.campaign_id in (select campaign_id from ({_WALKS}) w)"
-    ),
+    _MOVE_ACTIONS.format(which=_SETTLED),
+    _MOVE_ACTIONS.format(which=_UNSETTLED),
     """
     update leads set person_id = %(winner)s
      where organization_id = %(organization_id)s and id = any(%(leads)s)
@@ -477,8 +489,9 @@ async def _write(
                 merges += 1
                 await _merge(conn, shown, winner, loser, of)
     if any(isinstance(each, Merged | Moved) for each in changes):
-        everybody = [*of["people"], *([anew] if anew is not None else [])]
-        await conn.execute(_TOUCH, {**of, "people": everybody})
+        everybody = {**of, "people": [*of["people"], *([anew] if anew is not None else [])]}
+        for statement in (*_NUMBER_FIRST, _TOUCH):
+            await conn.execute(statement, everybody)
     return merges
 
 

@@ -6,7 +6,8 @@ on as it is, never overwritten.  Most steps of a ticker go the quicker way of `g
 changed rows end here; every other change of an execution comes here at once.
 
 Locks are taken in one order, so that no two transactions wait for each other: actions, executions
-(by key), lanes (by key), budgets and accounts, counters.  A claim never waits for any but the last.
+(by key), people of walks that end for another's sake, lanes (by key), budgets and accounts,
+counters.  A claim never waits for any but the last.
 Out of this order, at the end of a turn, are only lanes that slept when it began and rows that
 changed meanwhile (`guessed.settle_guessed`): should two wait for each other there, PostgreSQL
 undoes one, which runs again.
@@ -31,6 +32,7 @@ from clento_engine.store.moves import Move, count, move
 from clento_engine.store.outbox import tell_late, tell_nodes
 from clento_engine.store.rows import EXECUTION, RULES, execution, recordset, rules
 from clento_engine.store.troubles import write_troubles
+from clento_engine.store.walking import still_behind
 from clento_engine.store.workflows import load_workflows
 from clento_engine.store.writing import (
     COLUMNS,
@@ -215,16 +217,36 @@ async def apply(
         or r.state is None
         or (r.campaign_id, r.lead_id, r.ticket.token) in fenced
     ]
-    settled = await decide_all(conn, held, await locked_rows(locking), now=now, actor=actor)
+    locked = await locked_rows(locking)
+    held = await _without_the_last_walks(conn, held)
+    settled = await decide_all(conn, held, locked, now=now, actor=actor)
     settled.stale += len(reports) - len(held)
     return settled
+
+
+async def _without_the_last_walks(conn: AsyncConnection[Any], held: list[Report]) -> list[Report]:
+    """Leave out what a claim saw of walks that are to end for another one, which does not go on.
+
+    Their rows are locked; what a merge says is decided under all locks already.
+    """
+    ends = [r for r in held if r.stood is not None and isinstance(r.event, ex.Duplicate)]
+    if not ends:
+        return held
+    behind = await still_behind(conn, map(execution_key, ends))
+    go_on = {key for r in ends if (key := (r.campaign_id, r.lead_id)) not in behind}
+    return [
+        r
+        for r in held
+        if (r.campaign_id, r.lead_id) not in go_on or not isinstance(r.event, ex.Duplicate)
+    ]
 
 
 async def lock(
     conn: AsyncConnection[Any], reports: Iterable[Report]
 ) -> AsyncCursor[dict[str, Any]]:
     """Lock the executions that the reports tell of; the answer is their rows."""
-    heard = [execution_key(r) for r in reports if r.event is not None]
+    # what an account learns of a person is written under the lock that whoever merges them takes
+    heard = [execution_key(r) for r in reports if r.event is not None or r.learned is not None]
     rows = conn.cursor(row_factory=dict_row)
     await rows.execute(_LOCK, {"rows": recordset(heard)})
     return rows

@@ -58,6 +58,7 @@ from clento_engine.store.literals import (
     POST,
     RECEIVED,
     UNKNOWN,
+    post_of,
 )
 
 metadata = MetaData(
@@ -999,6 +1000,38 @@ select l.organization_id, l.campaign_id, l.account_id, l.operation, p.problem
                                       else interval '9 days' end)) p
 """
 
+# Who is who, must be empty: what merges and claims leave of it.  Reads the whole ledger.
+PEOPLE_INVARIANTS = f"""
+create view invariants.people with (security_invoker) as
+select a.organization_id, a.campaign_id, a.lead_id, a.person_id,
+       'an action of another person than its lead''s' as problem
+  from actions a
+  left join leads l on l.organization_id = a.organization_id and l.id = a.lead_id
+ where a.person_id is not null and l.person_id is distinct from a.person_id
+union all
+select a.organization_id, a.campaign_id, a.lead_id, a.person_id,
+       'reached, and the schema refuses no second time'
+  from actions a
+ where a.twin > 0 and a.state in {HAPPENED}
+   and not exists (select from actions b
+                    where b.organization_id = a.organization_id
+                      and b.campaign_id = a.campaign_id and b.person_id = a.person_id
+                      and b.node_id = a.node_id
+                      and {post_of("b")} = {post_of("a")}
+                      and b.twin = 0 and b.state in {HAPPENED}
+                      and b.operation in {RECEIVED})
+union all
+select k.organization_id, null, null, k.person_id, 'a contact of nobody'
+  from contacts k
+ where not exists (select from people p
+                    where p.organization_id = k.organization_id and p.id = k.person_id)
+union all
+select l.organization_id, null, l.id, l.person_id, 'a person without a name'
+  from leads l
+ where not exists (select from person_names n
+                    where n.organization_id = l.organization_id and n.person_id = l.person_id)
+"""
+
 # what replicates changes of rows finds them by their keys: the ledger has none
 REPLICATED = "alter table actions replica identity full"
 
@@ -1009,6 +1042,7 @@ def _create_the_rest(_metadata: MetaData, connection: Connection, **_named: obje
     connection.execute(text(REPLICATED))
     connection.execute(text("create schema if not exists invariants"))
     connection.execute(text(INVARIANTS))
+    connection.execute(text(PEOPLE_INVARIANTS))
 
 
 inbox_events = Table(

@@ -1,12 +1,16 @@
 """Where a person walks: the walks that are not over, as columns, and read back as values."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from clento_engine.domain.person import Walking
+from psycopg import AsyncConnection
+from psycopg.rows import dict_row
+
+from clento_engine.domain.person import Walking, ahead_of
 from clento_engine.store.literals import HAPPENED, OPEN, RECEIVED, UNFINISHED
+from clento_engine.store.rows import recordset
 
 # The columns of a Walking, of an execution `e` in its campaign `c`.
 WALKING = f"""e.campaign_id, e.lead_id,
@@ -68,3 +72,52 @@ def walking_of_json(row: Mapping[str, Any]) -> Walking:
             "campaign_at": datetime.fromisoformat(row["campaign_at"]),
         }
     )
+
+
+def ahead_in(
+    rows: Sequence[Mapping[str, Any]] | None, campaign_id: UUID, lead_id: UUID
+) -> tuple[Walking, Walking] | None:
+    """Return a walk, and which of `ALL_WALKS` goes on instead of it; None: it goes on itself."""
+    walks = [walking_of_json(row) for row in rows or ()]
+    for walk in walks:
+        if (walk.campaign_id, walk.lead_id) == (campaign_id, lead_id):
+            ahead = ahead_of(walk, walks)
+            return None if ahead is None else (walk, ahead)
+    return None
+
+
+_LOCK_PEOPLE = """
+select from people p
+ where (p.organization_id, p.id) in (
+         select l.organization_id, l.person_id
+           from json_to_recordset(%(rows)s) as r(organization_id uuid, lead_id uuid)
+           join leads l on l.organization_id = r.organization_id and l.id = r.lead_id)
+ order by p.organization_id, p.id
+   for no key update
+"""
+_WALKS_NOW = f"""
+select e.campaign_id, e.lead_id, {ALL_WALKS} as walks
+  from json_to_recordset(%(rows)s) as r(organization_id uuid, campaign_id uuid, lead_id uuid)
+  join campaign_executions e using (organization_id, campaign_id, lead_id)
+  join leads p on p.organization_id = e.organization_id and p.id = e.lead_id
+"""
+
+
+async def still_behind(
+    conn: AsyncConnection[Any], executions: Iterable[Mapping[str, UUID]]
+) -> set[tuple[UUID, UUID]]:
+    """Return those of some locked executions whose person goes on in another walk as of now.
+
+    What puts a walk first may be over since a claim saw it, as an action that never left.  Of two
+    that each saw the other go on both would end: they are judged one after the other, by the lock
+    of their person.
+    """
+    rows = recordset(executions)
+    await conn.execute(_LOCK_PEOPLE, {"rows": rows})
+    cursor = conn.cursor(row_factory=dict_row)
+    await cursor.execute(_WALKS_NOW, {"rows": rows})
+    return {
+        (row["campaign_id"], row["lead_id"])
+        for row in await cursor.fetchall()
+        if ahead_in(row["walks"], row["campaign_id"], row["lead_id"]) is not None
+    }

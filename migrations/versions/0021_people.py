@@ -219,7 +219,38 @@ _CONSTRAIN = (
     """,
 )
 
+_INVARIANTS = f"""
+create view invariants.people with (security_invoker) as
+select a.organization_id, a.campaign_id, a.lead_id, a.person_id,
+       'an action of another person than its lead''s' as problem
+  from actions a
+  left join leads l on l.organization_id = a.organization_id and l.id = a.lead_id
+ where a.person_id is not null and l.person_id is distinct from a.person_id
+union all
+select a.organization_id, a.campaign_id, a.lead_id, a.person_id,
+       'reached, and the schema refuses no second time'
+  from actions a
+ where a.twin > 0 and a.state in {_HAPPENED}
+   and not exists (select from actions b
+                    where b.organization_id = a.organization_id
+                      and b.campaign_id = a.campaign_id and b.person_id = a.person_id
+                      and b.node_id = a.node_id
+                      and (case when b.operation in {_ON_POSTS} then b.target else '' end) = (case when a.operation in {_ON_POSTS} then a.target else '' end)
+                      and b.twin = 0 and b.state in {_HAPPENED}
+                      and b.operation in {_RECEIVED})
+union all
+select k.organization_id, null, null, k.person_id, 'a contact of nobody'
+  from contacts k
+ where not exists (select from people p
+                    where p.organization_id = k.organization_id and p.id = k.person_id)
+union all
+select l.organization_id, null, l.id, l.person_id, 'a person without a name'
+  from leads l
+ where not exists (select from person_names n
+                    where n.organization_id = l.organization_id and n.person_id = l.person_id)
+"""
+
 
 def upgrade() -> None:
-    for statement in (*_TABLES, *_IDS, *_FILL, *_FOLD, *_CONSTRAIN):
+    for statement in (*_TABLES, *_IDS, *_FILL, *_FOLD, *_CONSTRAIN, _INVARIANTS):
         op.execute(statement)
