@@ -15,6 +15,6 @@ def test_ids_drawn_from_the_same_chance_are_the_same_and_rise() -> None:
 
 def test_ids_are_unlike_any_other_again_afterwards() -> None:
     with made_from(drawn("ids")):
-        drawn = uuid7()
-    assert drawn.version != 7
+        numbered = uuid7()
+    assert numbered.version != 7
     assert (uuid7().version, uuid4().version) == (7, 4)
