@@ -9,8 +9,6 @@ for tests that are marked `direct`.
 import hashlib
 import itertools
 import os
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -26,6 +24,7 @@ from tally import told
 
 from bench.pooling import pgbouncer, program, through
 from clento_engine.store import migrate
+from clento_engine.store.copies import in_memory
 from clento_engine.store.database import OLDEST_SERVER, Database
 from clento_engine.store.schema import migrations_folder
 from clento_engine.store.server import temporary_server
@@ -36,9 +35,7 @@ GIVEN = "given"  # by CLENTO_TEST_DATABASE_URL
 # These servers need not outlive a power cut.
 FAST: Mapping[str, str] = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
-# Making the files of a database takes 15 ms of the processor in memory and 240 ms on ext4; each
-# server holds a few databases at a time.
-IN_MEMORY = Path("/dev/shm")  # noqa: S108  a folder in it is ours and closed
+# Each server holds a few databases at a time.
 ROOM_BYTES = 4 * 2**30  # for two servers of four workers each, ten times over what they hold
 
 POOLED = bool(os.environ.get("CLENTO_TEST_POOLER"))
@@ -120,14 +117,7 @@ class Servers:
 
 def _folder_in_memory() -> Path | None:
     """Make a folder that no disk is behind; None where there is no room for it."""
-    if not IN_MEMORY.is_dir():
-        return None
-    room = min(shutil.disk_usage(IN_MEMORY).free, psutil.virtual_memory().available)
-    if room < ROOM_BYTES or not os.access(IN_MEMORY, os.W_OK):
-        return None
-    folder = Path(tempfile.mkdtemp(prefix="clento-", dir=IN_MEMORY))
-    folder.chmod(0o711)  # root's servers run as somebody else
-    return folder
+    return in_memory(ROOM_BYTES) if psutil.virtual_memory().available >= ROOM_BYTES else None
 
 
 @pytest.fixture(scope="session")

@@ -32,11 +32,11 @@ _MEMORY = Path("/dev/shm")  # noqa: S108  a folder in it is ours and closed
 _ROOM_BYTES = 2**30
 
 
-def in_memory() -> Path | None:
+def in_memory(room_bytes: int = _ROOM_BYTES) -> Path | None:
     """Make a folder that no disk is behind; None where there is no room for it."""
     if not _MEMORY.is_dir() or not os.access(_MEMORY, os.W_OK):
         return None
-    if shutil.disk_usage(_MEMORY).free < _ROOM_BYTES:
+    if shutil.disk_usage(_MEMORY).free < room_bytes:
         return None
     folder = Path(tempfile.mkdtemp(prefix="clento-", dir=_MEMORY))
     folder.chmod(0o711)  # root's servers run as somebody else

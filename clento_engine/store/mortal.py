@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from psycopg import AsyncConnection, waiting
+from psycopg import AsyncConnection, OperationalError, waiting
 from psycopg.abc import PQGen
 from psycopg.pq import TransactionStatus
 from psycopg.rows import Row, TupleRow
@@ -153,7 +153,10 @@ async def watching(url: str) -> AsyncIterator[AsyncConnection[Any]]:
 
 async def ended(witness: AsyncConnection[Any], conn: AsyncConnection[Any]) -> None:
     """Close a connection as if its end had vanished; return when the server's end is gone too."""
-    pid = conn.info.backend_pid
+    try:
+        pid = conn.info.backend_pid
+    except OperationalError:  # it was ended before
+        return
     conn.pgconn.finish()
     while True:
         cursor = await witness.execute(

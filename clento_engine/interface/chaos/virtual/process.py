@@ -68,14 +68,13 @@ class Turns:
         try:
             await mine
         except asyncio.CancelledError:
-            if mine in self._waiting:
-                self._waiting.remove(mine)
-            else:  # it was given to somebody who is gone
+            if not mine.cancelled():  # it was given to somebody who is gone
                 self._is_taken = False
                 self._next()
             raise
 
     def _next(self) -> None:
+        self._waiting = [each for each in self._waiting if not each.done()]
         if self._waiting and not self._is_taken and not self._burials:
             self._is_taken = True
             chosen = self._waiting.pop(self._chance.randrange(len(self._waiting)))

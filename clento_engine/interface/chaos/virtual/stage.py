@@ -44,11 +44,12 @@ OFFICE = "Mon-Fri 09:00-18:00"
 STRETCHES = (60, 240, 480)
 STOPS = 0.8  # of the campaigns end a walk at a reply
 LASTS = 0.7  # of the days: a walk at most
-TIGHT = {  # caps of which some bind
-    Budget.PROFILE: (Caps(hour=2, day=6), Caps(day=3), Caps(hour=1)),
-    Budget.INVITATION: (Caps(day=2), Caps(hour=1, day=3, week=7), Caps(week=5, month=12)),
-    Budget.MESSAGE: (Caps(hour=1), Caps(day=2), Caps(day=3, week=10)),
-    Budget.REACTION: (Caps(day=2), Caps(hour=1)),
+TIGHTENED = 0.7  # of the budgets
+TIGHT = {
+    Budget.PROFILE: (Caps(hour=1), Caps(hour=1, day=5), Caps(day=3)),
+    Budget.INVITATION: (Caps(hour=1), Caps(hour=1, day=3, week=7), Caps(week=5, month=12)),
+    Budget.MESSAGE: (Caps(hour=1), Caps(hour=1, day=3), Caps(day=3, week=10)),
+    Budget.REACTION: (Caps(hour=1), Caps(day=2)),
 }
 CHANCES = Chances(
     connected=0.1,
@@ -91,7 +92,7 @@ async def set_stage(
         placed = await place(conn, simulator, owners, senders, zones)
         for sender in placed:
             for budget, choice in TIGHT.items():
-                if chance.random() < 0.5:  # noqa: PLR2004
+                if chance.random() < TIGHTENED:
                     of = (sender.organization_id, sender.id, budget, chance.choice(choice))
                     await set_limit(conn, *of, now=now)
     leads = 0
