@@ -21,6 +21,7 @@ from clento_engine.runtime.asking import MayGoOn, always, looking
 from clento_engine.runtime.errors import ClockSkew, OutOfTime
 from clento_engine.runtime.guard import require_clock, require_provider
 from clento_engine.runtime.question import NotItsTurn, Question, action_report, is_gone, later
+from clento_engine.runtime.witness import look_at_stamp
 from clento_engine.runtime.world import World, settled
 from clento_engine.store.doubtful import Doubtful, renew, take_doubtful
 
@@ -44,6 +45,7 @@ async def reconcile(world: World, *, most: int = 200, may_go_on: MayGoOn = alway
     `guard.require_provider` does: another one would say "not there"; and ClockSkew.
     """
     await require_provider(world)
+    await look_at_stamp(world)
     await require_clock(world)
     under_way: dict[asyncio.Task[Report | None], Doubtful] = {}
     taken, are_more, silences = 0, True, 0

@@ -24,6 +24,7 @@ from clento_engine.runtime.binding import confirm
 from clento_engine.runtime.errors import OutOfTime, WrongProvider
 from clento_engine.runtime.guard import require_provider
 from clento_engine.runtime.listen import hear
+from clento_engine.runtime.witness import look_at_stamp
 from clento_engine.runtime.world import World, settled, surely
 from clento_engine.store.accounts import pause_account
 from clento_engine.store.budgets import give_back, reserve
@@ -73,6 +74,7 @@ async def sweep(world: World, *, most: int = 50, may_go_on: MayGoOn = always) ->
     comes again when its lease is over.  Raises WrongProvider, as `guard.require_provider` does.
     """
     await require_provider(world)
+    await look_at_stamp(world)
     refusals: list[WrongProvider] = []
 
     async def look() -> None:

@@ -17,6 +17,7 @@ from clento_engine.runtime.act import act, event_report, give_back
 from clento_engine.runtime.errors import ClockSkew, WrongProvider
 from clento_engine.runtime.guard import require_clock, require_provider
 from clento_engine.runtime.listen import LOOK_AGAIN, look_first
+from clento_engine.runtime.witness import look_at_stamp
 from clento_engine.runtime.world import World, surely
 from clento_engine.store.accounts import organizations
 from clento_engine.store.apart import settle_apart
@@ -151,6 +152,7 @@ async def tick(
     WrongProvider, as `guard.require_provider` does, and ClockSkew, in the same order.
     """
     await require_provider(world)
+    await look_at_stamp(world)
     await require_clock(world)
     until = time.monotonic() + budget.total_seconds()
     under_way = _Tick(world, lambda: time.monotonic() < until and not stopping())
@@ -254,6 +256,7 @@ class _Tick:
         if self.refusal is None:
             try:
                 await require_provider(self._world)
+                await look_at_stamp(self._world)
                 await require_clock(self._world)
             except (WrongProvider, ClockSkew) as refusal:
                 self.refusal = refusal

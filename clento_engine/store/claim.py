@@ -206,8 +206,11 @@ async def take(
         await conn.execute(HOLD_LANES, {"now": now, "lanes": recordset(unreadable)})
     if not lanes:
         return Claim([], len(locked))
-    allowances, in_flight = _read_used(await asked.used.fetchall(), lanes.values(), now)
-    fronts = read_fronts(lanes, await asked.heads.fetchall(), now, without)
+    used, heads = await asked.used.fetchall(), await asked.heads.fetchall()
+    if heads and heads[0]["is_quarantined"]:
+        return Claim([], len(locked))  # the lanes stay as they are
+    allowances, in_flight = _read_used(used, lanes.values(), now)
+    fronts = read_fronts(lanes, heads, now, without)
     starting = [
         lane
         for lane in lanes.values()

@@ -35,6 +35,7 @@ from clento_engine.store.literals import (
 )
 from clento_engine.store.rests import IS_RESTING
 from clento_engine.store.rows import EXECUTION, RULES
+from clento_engine.store.stamp import IS_QUARANTINED, MAY_CLAIM
 from clento_engine.store.suppressions import suppressions_of
 
 # leads in flight that no fleet reaches: a campaign that may have more is bound by its senders only
@@ -71,7 +72,7 @@ _READY_LANES = f"""
       join campaigns c on c.organization_id = l.organization_id and c.id = l.campaign_id
       join lead_lists t on t.organization_id = c.organization_id and t.id = c.list_id
      where l.active and l.ready_at <= %(now)s and a.status = {ACTIVE} and c.status = {RUNNING}
-       and not {IS_RESTING}
+       and not {IS_RESTING} and {MAY_CLAIM} and not {IS_QUARANTINED}
 """
 
 # What is asked next in the same flight reads which lanes are ours from the transaction's own
@@ -194,11 +195,13 @@ select k.organization_id, k.account_id, k.budget, k.campaign_id,
 # What the person wrote and nobody has heard: `is_unheard`, it waits in the inbox; `wrote_at`, it
 # came since the walk began, and nobody knew then who they were.  What the account wrote to
 # them, and may be its owner's by hand: `is_unheard_own`, within a day, for of a step that nobody
-# can find out about it stays unclear.
+# can find out about it stays unclear.  `is_quarantined` is read behind the claim's lock of it: a
+# quarantine that was written while the lanes were looked for is seen here.
 READ_HEADS = f"""
-select k.place, h.due_at, e.seen, e.workflow_version_id, {EXECUTION},
-       p.public_identifier, p.provider_id as listed_id, p.first_name, p.last_name, p.company,
-       p.job_title, p.email, p.fields::text as fields, t.chat_id, t.invitation_id,
+select k.place, {IS_QUARANTINED} as is_quarantined, h.due_at, e.seen, e.workflow_version_id,
+       {EXECUTION}, p.public_identifier, p.provider_id as listed_id,
+       p.first_name, p.last_name, p.company, p.job_title, p.email,
+       p.fields::text as fields, t.chat_id, t.invitation_id,
        (select x.kind || ': ' || x.reason
           from ({suppressions_of("p", "e.provider_id")}) x
          limit 1) as suppressed,

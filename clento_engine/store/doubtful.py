@@ -22,6 +22,7 @@ from clento_engine.domain.report import Progress, Ticket
 from clento_engine.store.literals import COMMENT, DONE, FOLLOWUP, MESSAGES, OPEN, STOPPED, UNKNOWN
 from clento_engine.store.rests import IS_RESTING
 from clento_engine.store.rows import recordset
+from clento_engine.store.stamp import IS_QUARANTINED
 
 MOST_COMMENTS = 300  # of an account that a question may meet: two weeks of the highest cap
 MOST_CHATS = 5  # of other people in which the store is tested
@@ -72,7 +73,7 @@ _TAKE = f"""
 with due as materialized (  -- joined as a subquery it might be run again for each row
     select organization_id, campaign_id, lead_id from actions
      where state in {OPEN} and check_at <= %(now)s
-       and not {IS_RESTING}
+       and not {IS_RESTING} and not {IS_QUARANTINED}
      order by check_at
      limit %(most)s
        for no key update skip locked),

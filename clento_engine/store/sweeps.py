@@ -11,6 +11,7 @@ from psycopg.rows import TupleRow
 from clento_engine.domain.account import PausedBy
 from clento_engine.store.literals import BY_PROVIDER, UNFINISHED
 from clento_engine.store.rests import IS_RESTING
+from clento_engine.store.stamp import IS_QUARANTINED
 
 LONGEST_REASON = 300  # characters of why a sweep failed
 
@@ -40,7 +41,7 @@ async def take_sweeps(
         f"""
         with due as materialized (
             select organization_id, id from connected_accounts
-             where next_sweep_at <= %(now)s and not {IS_RESTING}
+             where next_sweep_at <= %(now)s and not {IS_RESTING} and not {IS_QUARANTINED}
              order by next_sweep_at, id
              limit %(most)s
                for no key update skip locked)
