@@ -43,6 +43,7 @@ class Progress(Struct, frozen=True, omit_defaults=True):
     question, `cursor` is the provider's of the page to read next (None: the first), and `is_known`
     tells whether a page showed something that the ledger knows.  `is_searching`: the profile was
     asked, and the pending invitations are; `slug` is the public identifier that the profile gave.
+    `never_left`: it was not sent under this action, only perhaps before a restore.
     """
 
     absent_since: datetime | None = None
@@ -50,6 +51,11 @@ class Progress(Struct, frozen=True, omit_defaults=True):
     is_known: bool = False
     is_searching: bool = False
     slug: str | None = None
+    never_left: bool = False
+
+    def anew(self, absent_since: datetime | None = None) -> "Progress":
+        """Return the progress of a search that begins anew."""
+        return Progress(absent_since or self.absent_since, never_left=self.never_left)
 
 
 FORGOTTEN = ""  # as a chat's id: it is gone, and what was known of it with it
@@ -81,6 +87,7 @@ class Findings(TypedDict, total=False):
     silence: int
     word: str | None
     hold_budget_until: datetime | None
+    gives_back: bool
 
 
 class Report(Struct, frozen=True):
@@ -94,7 +101,8 @@ class Report(Struct, frozen=True):
     ask the provider; `word`: its refusal, where a run of them holds the lane.
     `hold_budget_until`: the provider said that the allowance is nearly used up.  `recovering`:
     whether account, budget, lane or workspace had troubles that a success now ends.  `basis`: what
-    the step was begun on, if it may be decided on while its row is still that.
+    the step was begun on, if it may be decided on while its row is still that.  `gives_back`: its
+    units, for nothing left under the ticket.
     """
 
     organization_id: UUID
@@ -116,6 +124,7 @@ class Report(Struct, frozen=True):
     hold_budget_until: datetime | None = None
     recovering: bool = True
     basis: Basis | None = None
+    gives_back: bool = False
 
     @classmethod
     def of_step(

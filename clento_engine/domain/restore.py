@@ -5,7 +5,11 @@ And how it is lived with: what nobody knows is taken to have happened.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
 from enum import StrEnum
+
+from clento_engine.domain.limits import BUCKET, DAY, HOUR, MONTH, WEEK, Caps, bucket_at
+from clento_engine.domain.operation import Budget
 
 
 class Cause(StrEnum):
@@ -44,3 +48,67 @@ def difference(stamped: Stamp, found: Stamp) -> Cause | None:
         if before is not None and now is not None and before != now:
             return _CAUSES[each.name]
     return None
+
+
+# Ours, no source gives a figure: by how much the provider's stamps may be off.
+STAMPS = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """From the backup to the restore: what was done in it is not in the ledger."""
+
+    since: datetime
+    until: datetime
+
+    def holds(self, at: datetime) -> bool:
+        """Whether what the provider stamps with `at` may have happened in it."""
+        return self.since - STAMPS <= at <= self.until + STAMPS
+
+
+def spent_at_most(caps: Caps, since: datetime, now: datetime) -> list[tuple[datetime, int]]:
+    """Return the most that may have been spent from `since` to `now`, as (bucket, units).
+
+    As late as the caps allow, so that whatever was really spent, no window holds more: within any
+    last stretch of the gap each cap once, and once more for every window that it has room for.
+    """
+    windows = [
+        (cap, window)
+        for cap, window in (
+            (caps.hour, HOUR),
+            (caps.day, DAY),
+            (caps.week, WEEK),
+            (caps.month, MONTH),
+        )
+        if cap is not None
+    ]
+    if not windows:
+        return []
+    spent, buckets = 0, []
+    start, first = bucket_at(now), bucket_at(max(since, now - MONTH - DAY))
+    while start >= first:
+        stretch = now - start
+        most = min(cap * (stretch // window + 1) for cap, window in windows)
+        if most > spent:
+            buckets.append((start, most - spent))
+            spent = most
+        start -= BUCKET
+    return buckets
+
+
+def narrower(one: Caps, other: Caps) -> Caps:
+    """Return the caps of what is spent under both."""
+
+    def least(first: int | None, second: int | None) -> int | None:
+        return min((cap for cap in (first, second) if cap is not None), default=None)
+
+    return Caps(
+        least(one.hour, other.hour),
+        least(one.day, other.day),
+        least(one.week, other.week),
+        least(one.month, other.month),
+    )
+
+
+# A unit of these is spent only together with one of the other.
+SPENT_WITH: Mapping[Budget, Budget] = {Budget.NOTE: Budget.INVITATION}

@@ -50,6 +50,7 @@ from clento_engine.store.members import young_store
 from clento_engine.store.opt_outs import opt_out_phrases
 from clento_engine.store.outbox import News, tell
 from clento_engine.store.settle import apply
+from clento_engine.store.stamp import gap
 from clento_engine.store.suppressions import suppress
 from clento_engine.store.sweeps import sweep_by
 
@@ -349,6 +350,8 @@ async def _own_message(
             running = [walk for walk in running if walk.connected]
         if running:
             whose = author(message.ids, message.text_digest, at, ledger)
+            if whose is Author.OWNER and (lost := await gap(conn)) is not None and lost.holds(at):
+                whose = Author.ENGINE  # as far as anybody can tell: the ledger lacks what was sent
             if is_owners := whose is Author.OWNER:
                 heard.news += [_news(row, Notice.TAKEN_OVER, [walk], message) for walk in running]
             if whose is Author.UNCLEAR:

@@ -35,12 +35,17 @@ log = logging.getLogger(__name__)
 
 
 async def hear(
-    world: World, organization_id: UUID, account: str, messages: Sequence[Message]
+    world: World,
+    organization_id: UUID,
+    account: str,
+    messages: Sequence[Message],
+    *,
+    most_chats: int | None = MOST_NEW_CHATS,
 ) -> Failure | None:
     """Hear those of an account's messages that were not heard before; or say why it cannot be.
 
-    A group's are nobody's.  Whose a chat is, is asked of those with something new; the answers of
-    people come first.
+    A group's are nobody's.  Whose a chat is, is asked of those with something new, `most_chats` of
+    them (None: all); the answers of people come first.
     """
     keys = {
         message_key(account, message): message
@@ -53,7 +58,7 @@ async def hear(
     if not news:
         return None
     chat_ids = list(dict.fromkeys(message.chat_id for message in news.values()))
-    if len(chat_ids) > MOST_NEW_CHATS:
+    if most_chats is not None and len(chat_ids) > most_chats:
         log.warning("more chats with news than one sweep asks about", extra={"account": account})
     gate = asyncio.Semaphore(AT_ONCE)
 
@@ -61,7 +66,7 @@ async def hear(
         async with gate:
             return await world.provider.chat(account, chat_id)
 
-    asked = chat_ids[:MOST_NEW_CHATS]
+    asked = chat_ids[:most_chats]
     chats = dict(zip(asked, await asyncio.gather(*map(ask, asked)), strict=True))
     for chat in chats.values():
         if isinstance(chat, Retry | Wait | Pause):

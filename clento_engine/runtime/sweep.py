@@ -18,6 +18,7 @@ from clento_engine.domain.failure import Fail, Failure, Means, Pause, Retry, Ski
 from clento_engine.domain.limits import MOST_PENDING, PENDING_WARNED, Spacing, spacing_after
 from clento_engine.domain.operation import Budget
 from clento_engine.domain.report import Learned, Report
+from clento_engine.domain.restore import STAMPS
 from clento_engine.provider.port import Invitation, Message, Page, Relation
 from clento_engine.runtime.asking import MayGoOn, always, looking
 from clento_engine.runtime.binding import confirm
@@ -33,6 +34,7 @@ from clento_engine.store.pending import Pending, count_on, counted, pending
 from clento_engine.store.rests import note_silence, wake_up
 from clento_engine.store.sweeps import (
     SweepRow,
+    heard_again,
     sweep_failed,
     sweep_succeeded,
     swept,
@@ -117,6 +119,9 @@ async def _sweep(world: World, row: SweepRow) -> None:
         if failure is not None:
             await _try_later(world, row, failure, ACCOUNT_AGAIN)
             return
+    if row.hear_since is not None and (failure := await _hear_again(world, row, row.hear_since)):
+        await _try_later(world, row, failure, NOT_SENT_AGAIN)
+        return
     if row.messages_since is not None and now - row.messages_since < LEAST:
         # its lists were read lately: what is asked is the account, or the rest of a count
         async with world.database.connection() as conn:
@@ -141,6 +146,22 @@ async def _sweep(world: World, row: SweepRow) -> None:
         await _try_later(world, row, failure, LISTS_AGAIN)
         return
     await _done(world, row, now, now)
+
+
+async def _hear_again(world: World, row: SweepRow, since: datetime) -> Failure | None:
+    """Hear, before the account acts, what was written to it in the time that a restore lost.
+
+    A read of the provider's own store, which LinkedIn does not see: it waits for no unit.
+    """
+    account = row.unipile_account_id
+    messages = await world.provider.messages(account, after=since - STAMPS)
+    if isinstance(messages, Retry | Wait | Skip | Fail | Pause):
+        return messages
+    failure = await hear(world, row.organization_id, account, messages, most_chats=None)
+    if failure is None:
+        async with world.database.connection() as conn:
+            await heard_again(conn, row, world.clock())
+    return failure
 
 
 async def _turn(world: World, row: SweepRow) -> datetime | None:

@@ -217,7 +217,7 @@ class _Tick:
                     ticked.steps.update(item.run.operation.value for item in batch)
                     reports = [event_report(item) for item in batch if item.intent is None]
                     for number, item in enumerate(batch, start=1):
-                        if item.intent is not None:
+                        if item.intent is not None and not item.is_doubtful:
                             in_flight.start(item)
                         if number % AT_ONCE == 0:
                             await asyncio.sleep(0)

@@ -427,7 +427,7 @@ async def _write_starts(conn: AsyncConnection[Any], room: Room, picked: Picked) 
 def _intended(item: Claimed) -> dict[str, Any]:
     assert item.intent is not None  # noqa: S101  the caller's filter
     assert item.ticket is not None  # noqa: S101
-    return {
+    intended = {
         "organization_id": item.organization_id,
         "campaign_id": item.run.campaign_id,
         "lead_id": item.run.lead_id,
@@ -439,3 +439,4 @@ def _intended(item: Claimed) -> dict[str, Any]:
         "text": item.intent.text,
         "subject": item.intent.subject,
     }
+    return {**intended, "doubtful": True} if item.is_doubtful else intended

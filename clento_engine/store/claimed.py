@@ -34,7 +34,8 @@ Row = Mapping[str, Any]
 class Claimed(Struct, frozen=True):
     """One step that is ours: an intent to act on before `act_before`, or an event to settle.
 
-    `replied_at`: when the person wrote, of which the event tells.
+    `replied_at`: when the person wrote, of which the event tells.  `is_doubtful`: it may have been
+    done before a restore, so that it is asked about and not acted on.
     """
 
     organization_id: UUID
@@ -47,6 +48,7 @@ class Claimed(Struct, frozen=True):
     ticket: Ticket | None = None
     event: ex.Event | None = None
     replied_at: datetime | None = None
+    is_doubtful: bool = False
 
 
 def claimed(step: Step, token: UUID, bucket: datetime) -> Claimed:
@@ -58,7 +60,7 @@ def claimed(step: Step, token: UUID, bucket: datetime) -> Claimed:
         return Claimed(*ours, event=step.next, replied_at=head.wrote_at)
     assert step.node is not None  # noqa: S101  an intent is of a node
     ticket = Ticket(token, step.node.id, run.operation, step.next.budgets, bucket)
-    return Claimed(*ours, intent=step.next, ticket=ticket)
+    return Claimed(*ours, intent=step.next, ticket=ticket, is_doubtful=step.is_doubtful)
 
 
 def read_lane(row: Row) -> Lane | Unreadable:
@@ -182,7 +184,14 @@ def _read_head(row: Row, lane: Lane, workflow: Workflow) -> Head:
     run = execution(row, lane.rules)
     person = _read_person(row, run, lane.columns)
     return Head(
-        run, row["next_run_at"], workflow, person, row["seen"], row["wrote_at"], row["done_to"]
+        run,
+        row["next_run_at"],
+        workflow,
+        person,
+        row["seen"],
+        row["wrote_at"],
+        row["done_to"],
+        row["absent_from"],
     )
 
 

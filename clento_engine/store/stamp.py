@@ -19,7 +19,7 @@ from psycopg.errors import (
     UndefinedFunction,
 )
 
-from clento_engine.domain.restore import Cause, Stamp
+from clento_engine.domain.restore import Cause, Gap, Stamp
 
 # Read once by a statement.  The row's own table tells of itself: what a restore made anew is seen
 # by every statement, before anybody has looked at the stamp.
@@ -32,7 +32,6 @@ IS_QUARANTINED = (
 # who writes a quarantine holds it alone.  So no claim that did not see it commits after it.
 _QUARANTINE_LOCK = 5_020_015
 MAY_CLAIM = f"(select pg_try_advisory_xact_lock_shared({_QUARANTINE_LOCK}))"
-_LOCK_ALONE = f"select pg_advisory_xact_lock({_QUARANTINE_LOCK})"
 
 # What a host of others may keep to itself: then the rest is compared.
 _UNTOLD = (
@@ -129,10 +128,39 @@ async def quarantine(conn: AsyncConnection[Any], cause: Cause, now: datetime) ->
     Waits for the claims that are open.  Those that commit later have seen it, and took nothing.
     """
     async with conn.transaction():
-        await conn.execute(_LOCK_ALONE)
+        await lock_alone(conn)
         cursor = await conn.execute(
             "update database_stamp set quarantined_at = %s, quarantine_cause = %s"
             " where quarantined_at is null",
             (now, cause),
         )
         return cursor.rowcount > 0
+
+
+async def lock_alone(conn: AsyncConnection[Any]) -> None:
+    """Wait for the claims that are open, and let none begin, inside the caller's transaction."""
+    await conn.execute(f"select pg_advisory_xact_lock({_QUARANTINE_LOCK})")
+
+
+async def stamp_anew(conn: AsyncConnection[Any], *, lost_since: datetime, now: datetime) -> None:
+    """Stamp the database as what it is now, under another id: what hosts remember is of the old.
+
+    It is out of quarantine by this, and knows since when its ledger lacks what was done until now.
+    """
+    found = (await read_stamp(conn)).found
+    await conn.execute(
+        "update database_stamp set id = gen_random_uuid(), stamped_at = null,"
+        " table_oid = null, database_oid = null, quarantined_at = null, quarantine_cause = null,"
+        " lost_since = %s, restored_at = %s",
+        (lost_since, now),
+    )
+    await write_stamp(conn, found)
+
+
+async def gap(conn: AsyncConnection[Any]) -> Gap | None:
+    """Return the time of which the ledger lacks what was done, since a restore; None: none."""
+    cursor = await conn.execute(
+        "select lost_since, restored_at from database_stamp where restored_at is not null"
+    )
+    row = await cursor.fetchone()
+    return None if row is None else Gap(*row)

@@ -3,6 +3,7 @@
 Before the database knew where it was written, all of 30 people were written to again.
 """
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,11 +12,14 @@ from typing import Any
 import pytest
 from backups import dump
 from play import BUSY, Play, set_up
-from test_accidents import MESSAGE, times_reached
+from test_accidents import MESSAGE, TWO_MESSAGES, times_reached
 
 from clento_engine.runtime import witness
 from clento_engine.simulator.ledger import Effect
+from clento_engine.simulator.people import Chances
+from clento_engine.simulator.world import Reliability
 from clento_engine.store.database import Database
+from clento_engine.store.restored import Restored, heal
 
 START = datetime(2026, 1, 5, 6, 0, tzinfo=UTC)
 PEOPLE = [f"person-{number}" for number in range(30)]
@@ -79,3 +83,76 @@ async def test_a_backup_that_is_restored_in_mid_campaign_writes_to_nobody_again(
     else:
         again = [slug for slug, times in times_reached(play, Effect.MESSAGE).items() if times == 2]
         assert len(again) >= len(PEOPLE) - 1  # one was open at the backup, and is asked about
+
+
+async def healed(play: Play) -> Restored:
+    """Do what an operator does after a restore."""
+    async with play.database.connection() as conn:
+        return await heal(conn, play.clock())
+
+
+async def unhealthy(play: Play) -> list[dict[str, Any]]:
+    """Return the walks that did not come to their end by themselves."""
+    return await play.rows("select * from campaign_executions where outcome is null")
+
+
+@guard
+async def test_after_a_restore_leads_go_on_where_they_really_were(
+    database: Database, dsn: str, tmp_path: Path, is_on: bool
+) -> None:
+    play = await play_of(database, TWO_MESSAGES)
+    await play.run(days=0.02)
+    backup = dump(dsn, tmp_path)
+    await play.run(days=0.3)
+    assert len(play.entries(Effect.MESSAGE)) > len(PEOPLE)
+
+    backup.restore()
+    await play.run(days=0.1)
+    await healed(play)
+    if not is_on:
+        async with database.connection() as conn:
+            await conn.execute("update campaign_executions set doubted_since = null")
+    assert await play.run(days=30)
+
+    once_each = times_reached(play, Effect.MESSAGE) == dict.fromkeys(PEOPLE, 2)
+    assert once_each is is_on
+    assert await unhealthy(play) == []
+    assert (await play.verdict()).is_clean is is_on
+
+
+TREE: dict[str, Any] = json.loads(
+    (
+        Path(__file__).parents[1] / "domain/test_editor_samples/02_accepted_not_accepted_tree.json"
+    ).read_text(encoding="utf-8")
+)
+
+
+@pytest.mark.parametrize(("days", "lost_days"), [(0.34, 1.6), (3.3, 7)], ids=["early", "late"])
+async def test_a_whole_campaign_goes_on_by_itself_after_a_restore(
+    database: Database, dsn: str, tmp_path: Path, days: float, lost_days: float
+) -> None:
+    """Comments and invitations are lost, or acceptances, replies and messages."""
+    play = await set_up(
+        database,
+        TREE,
+        slugs=[f"person-{number:04}" for number in range(30)],
+        start=START,
+        senders=2,
+        pace=BUSY,
+        chances=Chances(),
+        reliability=Reliability(),
+    )
+    await play.run(days=days)
+    backup = dump(dsn, tmp_path)
+    at_backup = len(play.entries())
+    await play.run(days=lost_days)
+    assert len(play.entries()) - at_backup > len(PEOPLE) / 2
+
+    backup.restore()
+    await play.run(days=0.1)
+    await healed(play)
+    assert await play.run(days=120)
+
+    verdict = await play.verdict()
+    assert verdict.is_clean, verdict
+    assert await unhealthy(play) == []

@@ -41,6 +41,9 @@ COMMANDS: Mapping[str, Command | Group] = {
             "check": Command("db:check", "Compare the database with what this version expects."),
             "recount": Command("db:recount", "Count anew what `clento campaign status` adds up."),
             "mend": Command("db:mend", "Make lanes right that would leave leads waiting for ever."),
+            "restored": Command(
+                "restored:restored", "Go on from a restored backup, or a promoted standby."
+            ),
             "start": Command("server:start", "Start the embedded PostgreSQL."),
             "stop": Command("server:stop", "Stop the embedded PostgreSQL."),
         },
