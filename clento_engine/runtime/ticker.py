@@ -17,7 +17,7 @@ from clento_engine.runtime.act import act, event_report, give_back
 from clento_engine.runtime.errors import ClockSkew, WrongProvider
 from clento_engine.runtime.guard import require_clock, require_provider
 from clento_engine.runtime.listen import LOOK_AGAIN, look_first
-from clento_engine.runtime.witness import look_at_stamp
+from clento_engine.runtime.witness import look_at_stamp, remember
 from clento_engine.runtime.world import World, surely
 from clento_engine.store.accounts import organizations
 from clento_engine.store.apart import settle_apart
@@ -307,6 +307,7 @@ async def _turn(
         if not reports:
             raise
         turned = await _apart(conn, reports, error, now)
+    await remember(conn, world, reports)
     ticked.batches += bool(reports)
     ticked.stale += turned.settled.stale
     ticked.finished += turned.settled.finished

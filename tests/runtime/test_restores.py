@@ -5,6 +5,7 @@ Before the database knew where it was written, all of 30 people were written to 
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from play import BUSY, Play, set_up
 from test_accidents import MESSAGE, TWO_MESSAGES, times_reached
 
 from clento_engine.runtime import witness
+from clento_engine.runtime.marks import Marks
+from clento_engine.runtime.witness import _looks, remember_last
 from clento_engine.simulator.ledger import Effect
 from clento_engine.simulator.people import Chances
 from clento_engine.simulator.world import Reliability
@@ -83,6 +86,42 @@ async def test_a_backup_that_is_restored_in_mid_campaign_writes_to_nobody_again(
     else:
         again = [slug for slug, times in times_reached(play, Effect.MESSAGE).items() if times == 2]
         assert len(again) >= len(PEOPLE) - 1  # one was open at the backup, and is asked about
+
+
+@guard
+async def test_what_takes_its_stamp_back_with_it_is_known_by_what_the_host_remembers(
+    database: Database, dsn: str, tmp_path: Path, is_on: bool
+) -> None:
+    """As a copy of the stopped data folder does: the same server, database and tables."""
+    play = await play_of(database, MESSAGE)
+    if is_on:
+        play.world = replace(play.world, marks=Marks(tmp_path / "state"))
+    await play.run(days=0.001)
+    backup = dump(dsn, tmp_path)
+    await play.run(days=1)
+    await remember_last(play.world)
+    before = times_reached(play, Effect.MESSAGE)
+
+    backup.restore()
+    await stamp_as_it_is(play)
+    _looks.clear()  # another process
+    await play.run(days=2)
+
+    if is_on:
+        assert times_reached(play, Effect.MESSAGE) == before
+        assert await play.rows("select quarantine_cause from database_stamp") == [
+            {"quarantine_cause": "ledger"}
+        ]
+        await healed(play)
+        assert await play.run(days=10)
+        assert times_reached(play, Effect.MESSAGE) == before
+    else:
+        assert times_reached(play, Effect.MESSAGE) != before
+
+
+async def stamp_as_it_is(play: Play) -> None:
+    async with play.database.connection() as conn:
+        await conn.execute("update database_stamp set table_oid = tableoid::bigint")
 
 
 async def healed(play: Play) -> Restored:

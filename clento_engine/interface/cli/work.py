@@ -31,8 +31,10 @@ from clento_engine.runtime.clock import (
 from clento_engine.runtime.errors import NotRegistered
 from clento_engine.runtime.guard import require_provider
 from clento_engine.runtime.heartbeat import Heartbeat
+from clento_engine.runtime.marks import Marks
 from clento_engine.runtime.outbox import Outbox, posting
 from clento_engine.runtime.registration import register
+from clento_engine.runtime.witness import look_at_stamp
 from clento_engine.runtime.work import Worked, attend, housekeeping
 from clento_engine.runtime.world import SLOTS, World
 from clento_engine.store.database import PATIENCE, Database, server_time, unsafe_settings
@@ -217,8 +219,10 @@ async def _working(settings: Settings) -> AsyncIterator[tuple[World, Outbox, asy
             await _require_agreement(settings, database, clock)
             slots = settings.requests_at_once or SLOTS
             place = workspace(settings, is_simulated=is_simulated)
-            world = World(database, provider, clock, slots=slots, workspace=place)
+            marks = None if settings.state_dir is None else Marks(settings.state_dir)
+            world = World(database, provider, clock, slots=slots, workspace=place, marks=marks)
             await require_provider(world)
+            await look_at_stamp(world)
             yield world, outbox, stop
 
 
