@@ -59,7 +59,7 @@ async def look_at_stamp(world: World) -> None:
             look.mark_at = now
             cause = await _mark_cause(conn, world, stamped.id)
         if cause is not None and stamped.quarantine is None:
-            await quarantine_for(conn, world, cause)
+            await quarantine_for(world, cause)
     _looks[database] = look
 
 
@@ -78,9 +78,11 @@ async def _mark_cause(conn: Conn, world: World, database_id: UUID) -> Cause | No
     return None if mark is None or await is_there(conn, mark) else Cause.LEDGER
 
 
-async def quarantine_for(conn: Conn, world: World, cause: Cause) -> None:
+async def quarantine_for(world: World, cause: Cause) -> None:
     """Quarantine the database, and say so."""
-    if await quarantine(conn, cause, world.clock()):
+    async with world.database.connection() as conn:
+        is_first = await quarantine(conn, cause, world.clock())
+    if is_first:
         log.error(
             "database quarantined: nothing is sent", extra={"cause": cause.value, "alert": True}
         )

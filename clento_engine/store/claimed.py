@@ -198,17 +198,10 @@ def _read_head(row: Row, lane: Lane, workflow: Workflow) -> Head:
 def _read_person(row: Row, run: Execution, columns: tuple[str, ...]) -> Person | Unreadable:
     fields: dict[str, str | None] = {}
     if run.operation.traits.sends_text:
-        stored = _read_fields(row["fields"])
-        if isinstance(stored, Unreadable):
-            return stored
-        fields = {
-            **stored,
-            "first_name": row["first_name"],
-            "last_name": row["last_name"],
-            "company": row["company"],
-            "job_title": row["job_title"],
-            "email": row["email"],
-        }
+        read = fields_of(row)
+        if isinstance(read, Unreadable):
+            return read
+        fields = read
     return Person(
         public_identifier=row["public_identifier"],
         provider_id=row["listed_id"],
@@ -218,6 +211,21 @@ def _read_person(row: Row, run: Execution, columns: tuple[str, ...]) -> Person |
         invitation_id=row["invitation_id"],
         suppressed=row["suppressed"],
     )
+
+
+def fields_of(row: Row) -> dict[str, str | None] | Unreadable:
+    """Return what templates may say of a lead."""
+    stored = _read_fields(row["fields"])
+    if isinstance(stored, Unreadable):
+        return stored
+    return {
+        **stored,
+        "first_name": row["first_name"],
+        "last_name": row["last_name"],
+        "company": row["company"],
+        "job_title": row["job_title"],
+        "email": row["email"],
+    }
 
 
 def _read_fields(stored: str) -> dict[str, str] | Unreadable:

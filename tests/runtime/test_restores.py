@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from backups import dump
 from play import BUSY, Play, set_up
-from test_accidents import MESSAGE, TWO_MESSAGES, times_reached
+from test_accidents import MESSAGE, TWO_MESSAGES, line, times_reached
 
 from clento_engine.runtime import witness
 from clento_engine.runtime.marks import Marks
@@ -21,6 +21,7 @@ from clento_engine.runtime.witness import _looks, remember_last
 from clento_engine.simulator.ledger import Effect
 from clento_engine.simulator.people import Chances
 from clento_engine.simulator.world import Reliability
+from clento_engine.store import words
 from clento_engine.store.database import Database
 from clento_engine.store.restored import Restored, heal
 
@@ -122,6 +123,48 @@ async def test_what_takes_its_stamp_back_with_it_is_known_by_what_the_host_remem
 async def stamp_as_it_is(play: Play) -> None:
     async with play.database.connection() as conn:
         await conn.execute("update database_stamp set table_oid = tableoid::bigint")
+
+
+@guard
+async def test_a_message_in_a_nodes_words_that_the_ledger_lacks_is_noticed(
+    database: Database,
+    dsn: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_on: bool,
+) -> None:
+    """A whole machine was taken back: its stamp fits, and what it remembered went back with it."""
+    play = await play_of(database, LONG_MESSAGE)
+    await play.run(days=0.001)
+    backup = dump(dsn, tmp_path)
+    await play.run(days=1)
+    before = times_reached(play, Effect.MESSAGE)
+
+    backup.restore()
+    await stamp_as_it_is(play)
+    if not is_on:
+        monkeypatch.setattr(words, "SHORTEST", 10_000)
+    await play.run(days=2)
+
+    if is_on:
+        assert times_reached(play, Effect.MESSAGE) == before
+        assert await play.rows("select quarantine_cause from database_stamp") == [
+            {"quarantine_cause": "words"}
+        ]
+        async with database.connection() as conn:
+            await heal(conn, play.clock(), since=START)
+        assert await play.run(days=10)
+        assert times_reached(play, Effect.MESSAGE) == before
+    else:
+        assert times_reached(play, Effect.MESSAGE) != before
+
+
+LONG_MESSAGE = line(
+    (
+        "send_followup",
+        {"customMessage": "Hello {{first_name}}, may I ask how your team plans its outreach?"},
+    )
+)
 
 
 async def healed(play: Play) -> Restored:

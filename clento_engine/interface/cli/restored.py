@@ -6,11 +6,13 @@ from datetime import datetime
 import click
 
 from clento_engine.config import clock_for, read_settings
+from clento_engine.domain.restore import Cause
 from clento_engine.interface.cli.failures import Refused
 from clento_engine.interface.cli.output import answer, moment, note
 from clento_engine.interface.cli.session import json_option, opened, run
 from clento_engine.interface.cli.values import INSTANT
 from clento_engine.store.restored import Restored, heal, known
+from clento_engine.store.stamp import read_stamp
 
 
 @click.command()
@@ -38,6 +40,13 @@ def restored(since: datetime | None, yes: bool, as_json: bool) -> None:
 
     async def work() -> Restored:
         async with opened(settings) as database, database.connection() as conn:
+            seen = (await read_stamp(conn)).quarantine
+            if since is None and seen is not None and seen.cause is Cause.WORDS:
+                raise Refused(
+                    "the database worked on after the restore, so that it cannot tell when the"
+                    " backup was made",
+                    "say it with --since",
+                )
             clock = await asyncio.to_thread(clock_for, settings)
             if not yes:
                 await asyncio.to_thread(_ask, await known(conn, clock(), since=since), as_json)
