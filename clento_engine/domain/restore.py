@@ -8,7 +8,17 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from clento_engine.domain.limits import BUCKET, DAY, HOUR, MONTH, WEEK, Caps, bucket_at
+from clento_engine.domain.limits import (
+    BUCKET,
+    DAY,
+    HOUR,
+    MONTH,
+    WEEK,
+    Caps,
+    Limit,
+    Spacing,
+    bucket_at,
+)
 from clento_engine.domain.operation import Budget
 
 
@@ -66,28 +76,31 @@ class Gap:
         return self.since - STAMPS <= at <= self.until + STAMPS
 
 
-def spent_at_most(caps: Caps, since: datetime, now: datetime) -> list[tuple[datetime, int]]:
+def spent_at_most(limit: Limit, since: datetime, now: datetime) -> list[tuple[datetime, int]]:
     """Return the most that may have been spent from `since` to `now`, as (bucket, units).
 
-    As late as the caps allow, so that whatever was really spent, no window holds more: within any
-    last stretch of the gap each cap once, and once more for every window that it has room for.
+    As late as caps and spacing allow, so that whatever was really spent, no window holds more:
+    within any last stretch of the gap each cap once, and once more for every window that it has
+    room for.
     """
+    caps = limit.caps
     windows = [
-        (cap, window)
-        for cap, window in (
+        (most, window)
+        for most, window in (
             (caps.hour, HOUR),
             (caps.day, DAY),
             (caps.week, WEEK),
             (caps.month, MONTH),
+            (1, limit.spacing.shortest),
         )
-        if cap is not None
+        if most is not None and window
     ]
     if not windows:
         return []
     spent, buckets = 0, []
     start, first = bucket_at(now), bucket_at(max(since, now - MONTH - DAY))
     while start >= first:
-        stretch = now - start
+        stretch = now - max(start, since)
         most = min(cap * (stretch // window + 1) for cap, window in windows)
         if most > spent:
             buckets.append((start, most - spent))
@@ -96,18 +109,19 @@ def spent_at_most(caps: Caps, since: datetime, now: datetime) -> list[tuple[date
     return buckets
 
 
-def narrower(one: Caps, other: Caps) -> Caps:
-    """Return the caps of what is spent under both."""
+def narrower(one: Limit, other: Limit) -> Limit:
+    """Return the limit of what is spent under both."""
 
     def least(first: int | None, second: int | None) -> int | None:
         return min((cap for cap in (first, second) if cap is not None), default=None)
 
-    return Caps(
-        least(one.hour, other.hour),
-        least(one.day, other.day),
-        least(one.week, other.week),
-        least(one.month, other.month),
+    caps = Caps(
+        least(one.caps.hour, other.caps.hour),
+        least(one.caps.day, other.caps.day),
+        least(one.caps.week, other.caps.week),
+        least(one.caps.month, other.caps.month),
     )
+    return Limit(caps, Spacing(max(one.spacing.shortest, other.spacing.shortest)))
 
 
 # A unit of these is spent only together with one of the other.

@@ -14,7 +14,7 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
-from clento_engine.domain.limits import MONTH, Caps
+from clento_engine.domain.limits import MONTH, Caps, Limit, Spacing
 from clento_engine.domain.operation import Budget
 from clento_engine.domain.restore import SPENT_WITH, Gap, narrower, spent_at_most
 from clento_engine.store.literals import OPEN, RUNNING
@@ -123,7 +123,7 @@ async def heal(
         await conn.execute(_DEAFEN, of)
         await conn.execute(_SPACE, of)
         await conn.execute(_RECOUNT)
-        spent = _spent(await _caps(conn), Gap(restored.since, now))
+        spent = _spent(await _limits(conn), Gap(restored.since, now))
         await conn.execute(_SPEND, {"rows": recordset(spent)})
         await stamp_anew(conn, lost_since=restored.since, now=now)
     return restored
@@ -136,24 +136,29 @@ async def _newest(conn: AsyncConnection[Any], now: datetime) -> datetime:
     return now - MONTH if newest is None else newest
 
 
-async def _caps(conn: AsyncConnection[Any]) -> Mapping[AccountKey, Mapping[Budget, Caps]]:
-    caps: defaultdict[AccountKey, dict[Budget, Caps]] = defaultdict(dict)
+async def _limits(conn: AsyncConnection[Any]) -> Mapping[AccountKey, Mapping[Budget, Limit]]:
+    found: defaultdict[AccountKey, dict[Budget, Limit]] = defaultdict(dict)
     cursor = await conn.execute(
-        "select organization_id, account_id, operation, per_hour, per_day, per_week, per_month"
-        " from rate_limits"
+        "select organization_id, account_id, operation, per_hour, per_day, per_week, per_month,"
+        " spacing_shortest, spacing_longest from rate_limits"
     )
-    for organization_id, account_id, budget, *of in await cursor.fetchall():
-        caps[organization_id, account_id][Budget(budget)] = Caps(*of)
-    return caps
+    for organization_id, account_id, budget, *caps, shortest, longest in await cursor.fetchall():
+        limit = Limit(Caps(*caps), Spacing(shortest, longest))
+        found[organization_id, account_id][Budget(budget)] = limit
+    return found
 
 
-def _spent(caps: Mapping[AccountKey, Mapping[Budget, Caps]], gap: Gap) -> Iterator[dict[str, Any]]:
+def _spent(
+    limits: Mapping[AccountKey, Mapping[Budget, Limit]], gap: Gap
+) -> Iterator[dict[str, Any]]:
     """Yield the units that every budget counts as used over the gap."""
-    for (organization_id, account_id), budgets in caps.items():
+    for (organization_id, account_id), budgets in limits.items():
         for budget, own in budgets.items():
+            if budget is Budget.NONE:
+                continue
             other = SPENT_WITH.get(budget)
-            bound = own if other is None else narrower(own, budgets.get(other, Caps()))
-            for start, units in spent_at_most(bound, gap.since, gap.until):
+            limit = own if other is None else narrower(own, budgets.get(other, Limit()))
+            for start, units in spent_at_most(limit, gap.since, gap.until):
                 yield {
                     "organization_id": organization_id,
                     "account_id": account_id,
