@@ -64,6 +64,7 @@ class Settings:
     trust_storage: bool = False  # that a commit is kept though `fsync` is off
     schema: str = SCHEMA  # of the database, that our tables stand in
     pooler: Pooler | None = None  # before the database; None: it is found out
+    state_dir: Path | None = None  # what this host remembers of its databases; None: nowhere
     clock_jump: str | None = None  # of `clento chaos`; heard only where Unipile is simulated
 
     @property
@@ -116,6 +117,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         trust_storage=_trust_storage(value("CLENTO_TRUST_STORAGE")),
         schema=_schema(value("CLENTO_SCHEMA")),
         pooler=_pooler(value("CLENTO_POOLER")),
+        state_dir=_state_dir(environment),
         clock_jump=value("CLENTO_CHAOS_CLOCK_JUMP"),
     )
 
@@ -168,13 +170,20 @@ def _trust_storage(given: str | None) -> bool:
 
 
 def _data_dir(environment: Mapping[str, str]) -> Path:
-    if given := environment.get("CLENTO_DATA_DIR", "").strip():
+    return _folder(environment, "CLENTO_DATA_DIR", "XDG_DATA_HOME", Path(".local/share"))
+
+
+def _state_dir(environment: Mapping[str, str]) -> Path:
+    """Return where this host remembers its databases: never where one is, or restored with it."""
+    return _folder(environment, "CLENTO_STATE_DIR", "XDG_STATE_HOME", Path(".local/state"))
+
+
+def _folder(environment: Mapping[str, str], ours: str, standard: str, in_home: Path) -> Path:
+    if given := environment.get(ours, "").strip():
         return Path(given).expanduser()
-    if (data_home := environment.get("XDG_DATA_HOME", "").strip()) and Path(
-        data_home
-    ).is_absolute():
-        return Path(data_home) / "clento"  # the standard says to pass over a relative path
-    return Path.home() / ".local" / "share" / "clento"
+    if (given := environment.get(standard, "").strip()) and Path(given).is_absolute():
+        return Path(given) / "clento"  # the standard says to pass over a relative path
+    return Path.home() / in_home / "clento"
 
 
 def clock_for(settings: Settings) -> Clock:

@@ -6,9 +6,12 @@ installed.  `CLENTO_TEST_DATABASE_URL` names a server to use instead; its role n
 for tests that are marked `direct`.
 """
 
+import atexit
 import hashlib
 import itertools
 import os
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -41,6 +44,10 @@ ROOM_BYTES = 4 * 2**30  # for two servers of four workers each, ten times over w
 POOLED = bool(os.environ.get("CLENTO_TEST_POOLER"))
 
 STORE_TESTS = Path(__file__).parent / "store"
+
+# No process of a test remembers its database where those of the host do.
+os.environ["CLENTO_STATE_DIR"] = tempfile.mkdtemp(prefix="clento-state-")
+atexit.register(shutil.rmtree, os.environ["CLENTO_STATE_DIR"], ignore_errors=True)
 
 _numbers = itertools.count(1)
 

@@ -99,6 +99,23 @@ def message(
     return Absent()
 
 
+def unknown(shown: Sequence[Shown], known: Iterable[Known]) -> Shown | None:
+    """Return the first (oldest) of `shown`, newest first, that the ledger does not know at all."""
+    listed = list(known)
+    references = {each.reference for each in listed if each.reference is not None}
+    nameless = Counter(collapsed(each.text) for each in listed if each.reference is None)
+    found = None
+    for each in shown:
+        if each.id in references:
+            continue
+        words = collapsed(each.text)
+        if nameless[words] > 0:
+            nameless[words] -= 1
+        else:
+            found = each
+    return found
+
+
 def _are_lacking(
     shown: Iterable[Shown], unshown: Iterable[Known], references: Collection[str | None]
 ) -> bool:

@@ -52,6 +52,8 @@ class Head(Struct, frozen=True):
     `row_version`: of the row it was read from, given back with the step; `wrote_at`: when the
     person wrote and nobody knew who they were; `done_to`: the posts that the node has done this to
     already, "" where it is about the person; `ahead`: why another walk goes on with the person.
+    `absent_from`: of a walk that may have gone on before a restore, whom it was found not to have
+    reached; None where nothing is doubted.
     """
 
     run: Execution
@@ -63,6 +65,7 @@ class Head(Struct, frozen=True):
     done_to: Sequence[str] = ()
     ahead: str | None = None
     person_id: UUID | None = None
+    absent_from: Sequence[str] | None = None
 
 
 class Queue(Struct, frozen=True):
@@ -115,13 +118,17 @@ class Room:
 
 
 class Step(Struct, frozen=True):
-    """What runs now: what is to be sent before `act_before`, or the event that happens instead."""
+    """What runs now: what is to be sent before `act_before`, or the event that happens instead.
+
+    `is_doubtful`: it may have been sent before a restore, and is asked about first.
+    """
 
     lane: Lane
     head: Head
     node: Node | None
     next: Intent | ex.Event
     act_before: datetime
+    is_doubtful: bool = False
 
 
 @dataclass(slots=True)
@@ -395,7 +402,8 @@ class _Taking:
         node = None if run.node_id is None else head.workflow.nodes.get(run.node_id)
         next_step = self._next_step(head, node)
         picker.slots -= 1
-        picker.steps.append(Step(lane, head, node, next_step, self._terms.act_before))
+        is_doubtful = head.absent_from is not None and _may_have_reached(head, next_step)
+        picker.steps.append(Step(lane, head, node, next_step, self._terms.act_before, is_doubtful))
         if isinstance(next_step, Intent):
             self._spend(next_step)
             return
@@ -461,6 +469,15 @@ class _Taking:
         for key in left:  # the number is the campaign's, over all its senders
             if key[:2] == lane.key[:2]:
                 left[key] -= 1
+
+
+def _may_have_reached(head: Head, next_step: Intent | ex.Event) -> bool:
+    """Whether it reaches a person, and nobody has asked yet whether it did before a restore."""
+    return (
+        isinstance(next_step, Intent)
+        and next_step.operation.traits.is_received
+        and next_step.target not in (head.absent_from or ())
+    )
 
 
 def unreadable(error: Exception) -> Unreadable:

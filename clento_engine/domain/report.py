@@ -44,6 +44,7 @@ class Progress(Struct, frozen=True, omit_defaults=True):
     question, `cursor` is the provider's of the page to read next (None: the first), and `is_known`
     tells whether a page showed something that the ledger knows.  `is_searching`: the profile was
     asked, and the pending invitations are; `slug` is the public identifier that the profile gave.
+    `never_left`: it was not sent under this action, only perhaps before a restore.
     """
 
     absent_since: datetime | None = None
@@ -51,6 +52,11 @@ class Progress(Struct, frozen=True, omit_defaults=True):
     is_known: bool = False
     is_searching: bool = False
     slug: str | None = None
+    never_left: bool = False
+
+    def anew(self, absent_since: datetime | None = None) -> "Progress":
+        """Return the progress of a search that begins anew."""
+        return Progress(absent_since or self.absent_since, never_left=self.never_left)
 
 
 FORGOTTEN = ""  # as a chat's id: it is gone, and what was known of it with it
@@ -83,6 +89,7 @@ class Findings(TypedDict, total=False):
     word: str | None
     hold_budget_until: datetime | None
     shown: Shown | None
+    gives_back: bool
 
 
 class Report(Struct, frozen=True):
@@ -99,6 +106,7 @@ class Report(Struct, frozen=True):
     that nobody has, to be written with it.
     `recovering`: whether account, budget, lane or workspace had troubles that a success now ends.
     `basis`: what the step was begun on, if it may be decided on while its row is still that.
+    `gives_back`: its units, for nothing left under the ticket.
     """
 
     organization_id: UUID
@@ -122,6 +130,7 @@ class Report(Struct, frozen=True):
     new_names: tuple[str, ...] = ()
     recovering: bool = True
     basis: Basis | None = None
+    gives_back: bool = False
 
     @classmethod
     def of_step(

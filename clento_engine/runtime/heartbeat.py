@@ -10,6 +10,7 @@ from datetime import timedelta
 from importlib.metadata import version
 from typing import Literal
 
+from clento_engine.runtime.witness import look_at_stamp
 from clento_engine.runtime.world import World, surely
 from clento_engine.store.database import Lost
 from clento_engine.store.errors import DatabaseUnavailable
@@ -47,6 +48,7 @@ class Heartbeat:
             return
         self._next = time.monotonic() + EVERY.total_seconds()
         world, ticker = self._world, replace(self._ticker, seen_at=self._world.clock())
+        await look_at_stamp(world)
         async with world.database.connection() as conn:
             is_to_look = await beat(conn, ticker)
         if is_to_look:

@@ -19,6 +19,7 @@ from clento_engine.domain.notice import Notice
 from clento_engine.domain.opt_out import is_opt_out
 from clento_engine.domain.person import Shown
 from clento_engine.domain.report import Learned, Report
+from clento_engine.domain.restore import Cause
 from clento_engine.domain.suppression import Kind
 from clento_engine.provider.webhooks import (
     NewRelation,
@@ -33,6 +34,7 @@ from clento_engine.provider.webhooks import (
 )
 from clento_engine.runtime.asking import MayGoOn, always
 from clento_engine.runtime.names import learn_shown
+from clento_engine.runtime.witness import quarantine_for
 from clento_engine.runtime.world import World, surely
 from clento_engine.store.accounts import pause_account
 from clento_engine.store.database import Conn, Lost
@@ -54,8 +56,10 @@ from clento_engine.store.opt_outs import opt_out_phrases
 from clento_engine.store.outbox import News, tell
 from clento_engine.store.people import known_of
 from clento_engine.store.settle import apply
+from clento_engine.store.stamp import gap
 from clento_engine.store.suppressions import suppress
 from clento_engine.store.sweeps import sweep_by
+from clento_engine.store.words import is_of_a_node
 
 PAUSING = frozenset({"CREDENTIALS", "ERROR", "STOPPED", "PERMISSIONS", "DELETED"})
 RESUMING = frozenset({"OK", "RECONNECTED", "CREATION_SUCCESS", "SYNC_SUCCESS"})
@@ -140,9 +144,12 @@ async def _apply_batch(world: World, *, is_learned: bool = False) -> int:
         rows = await lock_webhooks(conn, most=BATCH, now=world.clock())
         # Read once they are locked: what was begun before anybody could see them is begun before
         # the walk ends, however long the way here took.
-        if is_learned or not (shown := await _unlearned(conn, rows)):
-            await apply_rows(conn, rows, world.clock())
-            return len(rows)
+        is_applied = is_learned or not (shown := await _unlearned(conn, rows))
+        lacks = is_applied and await apply_rows(conn, rows, world.clock())
+    if lacks:
+        await quarantine_for(world, Cause.WORDS)
+    if is_applied:
+        return len(rows)
     # before any walk hears of it, and not in a transaction that locks in another order
     await learn_shown(world, shown)
     return await _apply_batch(world, is_learned=True)
@@ -166,13 +173,15 @@ async def _unlearned(conn: Conn, rows: Sequence[InboxRow]) -> list[Shown]:
 
 async def apply_rows(
     conn: Conn, rows: Sequence[InboxRow], now: datetime, *, sending: UUID | None = None
-) -> None:
+) -> bool:
     """Turn webhooks that are locked into events, and mark them, in the caller's transaction.
 
-    `sending`: the token of a step that waits for this, so that nothing was sent by it.
+    `sending`: the token of a step that waits for this, so that nothing was sent by it.  Returns
+    whether they show that the ledger lacks what was sent: then the caller, once this is committed,
+    lets nothing more be sent (`witness.quarantine_for`).
     """
     if not rows:
-        return
+        return False
     heard = await _apply(conn, rows, now, sending)
     undecided = heard.strangers | heard.unclear
     if applied := [row for row in rows if row.id not in undecided]:
@@ -183,6 +192,7 @@ async def apply_rows(
         if row.id in heard.unclear:
             shortest, longest = WAITS
             await put_off(conn, row, now + min(max(now - row.received_at, shortest), longest))
+    return heard.lacks
 
 
 async def _apply_one(world: World, after: int) -> tuple[int, bool] | None:
@@ -195,7 +205,7 @@ async def _apply_one(world: World, after: int) -> tuple[int, bool] | None:
         told = {"organization_id": str(row.organization_id), "webhook": row.id}
         try:
             async with conn.transaction():  # undone alone: the lock is kept, for the mark
-                await apply_rows(conn, rows, now)
+                lacks = await apply_rows(conn, rows, now)
         except Lost:  # or only a lock or a time limit, which say nothing about the webhook
             if conn.broken:
                 raise
@@ -204,6 +214,9 @@ async def _apply_one(world: World, after: int) -> tuple[int, bool] | None:
         except Exception as error:
             log.exception("webhook cannot be applied", extra={**told, "alert": True})
             await mark_applied(conn, rows, now, result=f"failed: {type(error).__name__}")
+            lacks = False
+    if lacks:
+        await quarantine_for(world, Cause.WORDS)
     return row.id, True
 
 
@@ -213,6 +226,7 @@ class _Heard:
 
     `strangers` are the ids of messages whose writer nobody is known to be, `unclear` those of ours
     of which nobody can tell yet whether the owner wrote them.  `news`: what endpoints may be told.
+    `lacks`: a message is in a node's words, and not in the ledger.
     """
 
     reports: list[tuple[bool, Report]] = field(default_factory=list)  # whether a read showed it
@@ -220,6 +234,7 @@ class _Heard:
     unclear: set[int] = field(default_factory=set)
     opted_out: dict[tuple[UUID, str], None] = field(default_factory=dict)  # in order
     news: list[News] = field(default_factory=list)
+    lacks: bool = False
 
 
 async def _apply(
@@ -365,17 +380,18 @@ async def _own_message(
     walks = _each(await walks_with(conn, row.organization_id, account_id, names=people))
     running = [walk for walk in walks if walk.is_under_way(at)]
     is_owners = False
-    if running and message.may_be_by_hand:
+    if message.may_be_by_hand and any(not walk.finished for walk in walks):
         leads = [walk.lead_id for walk in walks]
         ledger = await written_to(conn, row.organization_id, leads, but=sending)
         if may_echo(ledger) and not message.is_inmail:
             running = [walk for walk in running if walk.connected]
-        if running:
-            whose = author(message.ids, message.text_digest, at, ledger)
-            if is_owners := whose is Author.OWNER:
-                heard.news += [_news(row, Notice.TAKEN_OVER, [walk], message) for walk in running]
-            if whose is Author.UNCLEAR:
-                heard.unclear.add(row.id)
+        whose = author(message.ids, message.text_digest, at, ledger)
+        if whose is Author.OWNER and await _is_lost(conn, row, message, walks, heard):
+            whose = Author.ENGINE
+        if is_owners := bool(running) and whose is Author.OWNER:
+            heard.news += [_news(row, Notice.TAKEN_OVER, [walk], message) for walk in running]
+        if running and whose is Author.UNCLEAR:
+            heard.unclear.add(row.id)
     reports = []
     for walk in walks:
         learned = Learned(chat_id=message.chat_id)
@@ -390,6 +406,23 @@ async def _own_message(
         elif not accepts:
             reports.append(_report(walk, None, learned))
     return reports
+
+
+async def _is_lost(
+    conn: Conn, row: InboxRow, message: OwnMessage, walks: Sequence[Walk], heard: _Heard
+) -> bool:
+    """Whether a message that the ledger lacks may be, or is, the engine's own.
+
+    One from before a restore may; one in the words of a node is, and this database is not the one
+    that knows of it.
+    """
+    lost = await gap(conn)
+    if lost is not None and lost.holds(message.sent_at):
+        return True
+    if await is_of_a_node(conn, row.organization_id, walks, message.text_digest):
+        heard.lacks = True
+        return True
+    return False
 
 
 def _news(

@@ -11,10 +11,12 @@ from uuid import UUID
 
 from clento_engine.domain.failure import Fail, Failure, Pause, Retry, Skip, Wait
 from clento_engine.domain.report import Report
+from clento_engine.domain.restore import Cause
 from clento_engine.provider.port import Chat, Message
 from clento_engine.provider.webhooks import message_key, of_message, recipient
 from clento_engine.runtime.act import give_back
 from clento_engine.runtime.inbox import apply_rows
+from clento_engine.runtime.witness import quarantine_for
 from clento_engine.runtime.world import World, surely
 from clento_engine.store.claimed import Claimed
 from clento_engine.store.database import Lost
@@ -35,12 +37,17 @@ log = logging.getLogger(__name__)
 
 
 async def hear(
-    world: World, organization_id: UUID, account: str, messages: Sequence[Message]
+    world: World,
+    organization_id: UUID,
+    account: str,
+    messages: Sequence[Message],
+    *,
+    most_chats: int | None = MOST_NEW_CHATS,
 ) -> Failure | None:
     """Hear those of an account's messages that were not heard before; or say why it cannot be.
 
-    A group's are nobody's.  Whose a chat is, is asked of those with something new; the answers of
-    people come first.
+    A group's are nobody's.  Whose a chat is, is asked of those with something new, `most_chats` of
+    them (None: all); the answers of people come first.
     """
     keys = {
         message_key(account, message): message
@@ -53,7 +60,7 @@ async def hear(
     if not news:
         return None
     chat_ids = list(dict.fromkeys(message.chat_id for message in news.values()))
-    if len(chat_ids) > MOST_NEW_CHATS:
+    if most_chats is not None and len(chat_ids) > most_chats:
         log.warning("more chats with news than one sweep asks about", extra={"account": account})
     gate = asyncio.Semaphore(AT_ONCE)
 
@@ -61,7 +68,7 @@ async def hear(
         async with gate:
             return await world.provider.chat(account, chat_id)
 
-    asked = chat_ids[:MOST_NEW_CHATS]
+    asked = chat_ids[:most_chats]
     chats = dict(zip(asked, await asyncio.gather(*map(ask, asked)), strict=True))
     for chat in chats.values():
         if isinstance(chat, Retry | Wait | Pause):
@@ -86,8 +93,8 @@ async def _hear(
     news: dict[str, Message],
     people: dict[str, str | None],
     sending: UUID | None = None,
-) -> None:
-    """Store what no webhook told, and turn it into events."""
+) -> bool:
+    """Store what no webhook told, and turn it into events; whether the ledger lacks some of it."""
     async with world.database.transaction() as conn:
         now = world.clock()
         phrases = await opt_out_phrases(conn, organization_id)
@@ -99,7 +106,10 @@ async def _hear(
                 conn, organization_id, key, payload, now, recipient=recipient(payload)
             )
         rows = await lock_keys(conn, organization_id, list(news))
-        await apply_rows(conn, rows, world.clock(), sending=sending)
+        lacks = await apply_rows(conn, rows, world.clock(), sending=sending)
+    if lacks:
+        await quarantine_for(world, Cause.WORDS)
+    return lacks
 
 
 async def look_first(world: World, item: Claimed) -> Report | None:
@@ -140,9 +150,10 @@ async def look_first(world: World, item: Claimed) -> Report | None:
         news = {key: message for key, message in news.items() if key in new}
         if not news:
             return None
-        await surely(
+        if await surely(
             lambda: _hear(world, item.organization_id, account, news, people, ticket.token)
-        )
+        ):
+            return give_back(item, Wait("the ledger lacks a message", LOOK_AGAIN, LOOK_AGAIN))
         async with world.database.connection() as conn:
             leave = await is_left_alone(
                 conn, item.organization_id, item.run.campaign_id, item.run.lead_id

@@ -165,8 +165,8 @@ class Question:
     def _search(self, profile: Profile) -> Report:
         """Look into the list of pending invitations at the next question."""
         action, now = self.action, self.world.clock()
-        onward = Progress(
-            absent_since=action.progress.absent_since or now,
+        onward = replace(
+            action.progress.anew(action.progress.absent_since or now),
             is_searching=True,
             slug=profile.public_identifier,
         )
@@ -201,6 +201,8 @@ class Question:
             chat_ids[action.chat_id] = None
         shown: list[absence.Shown] = []
         chats_of: dict[str | None, str] = {}
+        stamps: dict[str | None, datetime] = {}
+        answers: list[datetime] = []
         is_whole = True
         for chat_id in chat_ids:
             messages = await provider.chat_messages(account, chat_id, back_to=back_to)
@@ -211,8 +213,25 @@ class Question:
             ours = [each for each in messages.items if _is_ours(each, inmail=inmail)]
             shown += [absence.Shown(each.id, each.text) for each in ours]
             chats_of |= {each.id: chat_id for each in ours}
+            stamps |= {each.id: each.sent_at for each in ours}
+            answers += [
+                each.sent_at for each in messages.items if not (each.from_us or each.is_event)
+            ]
             is_whole = is_whole and messages.is_whole
-        match absence.message(shown, known, text, is_whole=is_whole):
+        verdict = absence.message(shown, known, text, is_whole=is_whole)
+        if (gap := action.gap) is not None and not isinstance(verdict, absence.Found):
+            # in the gap its words may have been others: any that the ledger lacks counts
+            lost = [each for each in shown if gap.holds(stamps[each.id])]
+            if (any_of_ours := absence.unknown(lost, known)) is not None:
+                verdict = absence.Found(any_of_ours)
+        match verdict:
+            case absence.Found(message) if (
+                gap is not None
+                and not action.is_replied
+                and (later_answers := [at for at in answers if at > stamps[message.id]])
+            ):
+                where = None if inmail else chats_of[message.id]
+                return self._answered(message.id, where, max(later_answers))
             case absence.Found(message):
                 # an InMail's chat takes no message of ours
                 learned = None if inmail else Learned(chat_id=chats_of[message.id])
@@ -221,6 +240,14 @@ class Question:
                 return Retry(reason)
             case absence.Absent():
                 return await self._absent_message(is_empty=not shown)
+
+    def _answered(self, reference: str | None, chat_id: str | None, at: datetime) -> Report:
+        """What was sent before a restore was answered, when nobody knew any more who that is."""
+        now = self.world.clock()
+        learned = Learned(chat_id=chat_id, replied_at=min(at, now))
+        return action_report(
+            self.action, ActionState.DONE, ex.Replied(), now, learned=learned, reference=reference
+        )
 
     async def _absent_message(self, *, is_empty: bool) -> Report | Failure:
         """Believe that it is not there only while the provider's store of the account is whole."""
@@ -287,9 +314,17 @@ class Question:
         )
         if isinstance(page, Retry | Wait | Pause | Skip | Fail):
             return page
+        shown = [absence.Shown(each.id, each.text, _places(each)) for each in page.items]
+        known = self._known(Operation.COMMENT_POST)
+        if action.gap is not None:
+            here = [each for each in shown if action.target in each.places]
+            if (any_of_ours := absence.unknown(here, known)) is not None:
+                return self._done(any_of_ours.id)
+            if progress.never_left and page.cursor is None:
+                return await self._absent()  # whatever it shows: nothing was sent just now
         verdict = absence.comment(
-            [absence.Shown(each.id, each.text, _places(each)) for each in page.items],
-            self._known(Operation.COMMENT_POST),
+            shown,
+            known,
             action.target,
             action.text or "",
             is_known=progress.is_known,
@@ -363,14 +398,35 @@ class Question:
         """
         action, now = self.action, self.world.clock()
         settles = SETTLES[action.ticket.operation]
+        if action.progress.never_left and action.gap is not None:
+            return self._not_before(action.gap.until + settles, learned)
         settles_at = action.intended_at + settles
         since = action.progress.absent_since
         if since is not None and now >= settles_at:
             return action_report(action, ActionState.ABSENT, ex.Absent(), now, learned=learned)
-        anew = Progress(absent_since=since or now)
+        anew = action.progress.anew(since or now)
         if now < settles_at:
             return later(action, now, min(ASK_AGAIN, settles_at - now), "not there yet", anew)
         return later(action, now, min(ASK_AGAIN, settles), "asked only once", anew)
+
+    def _not_before(self, settles_at: datetime, learned: Learned | None) -> Report:
+        """Nothing was sent before the restore, nor under this action: it may be sent now."""
+        action, now = self.action, self.world.clock()
+        if now < settles_at:
+            progress = action.progress.anew(now)
+            return later(action, now, settles_at - now, "not there yet", progress)
+        reason = "not sent before the restore"
+        wait = ex.Failed(Wait(reason, timedelta(0), timedelta(0)))
+        return action_report(
+            action,
+            ActionState.ABSENT,
+            wait,
+            now,
+            recovering=False,
+            learned=learned,
+            reason=reason,
+            gives_back=True,
+        )
 
 
 def _of_person(

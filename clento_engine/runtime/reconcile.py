@@ -16,11 +16,12 @@ from clento_engine.domain.action import ActionState
 from clento_engine.domain.failure import SILENCES_IN_A_ROW, Failure, Retry, Wait
 from clento_engine.domain.limits import MONTH
 from clento_engine.domain.operation import Operation
-from clento_engine.domain.report import Progress, Report
+from clento_engine.domain.report import Report
 from clento_engine.runtime.asking import MayGoOn, always, looking
 from clento_engine.runtime.errors import ClockSkew, OutOfTime
 from clento_engine.runtime.guard import require_clock, require_provider
 from clento_engine.runtime.question import NotItsTurn, Question, action_report, is_gone, later
+from clento_engine.runtime.witness import look_at_stamp
 from clento_engine.runtime.world import World, settled
 from clento_engine.store.doubtful import Doubtful, renew, take_doubtful
 
@@ -44,6 +45,7 @@ async def reconcile(world: World, *, most: int = 200, may_go_on: MayGoOn = alway
     `guard.require_provider` does: another one would say "not there"; and ClockSkew.
     """
     await require_provider(world)
+    await look_at_stamp(world)
     await require_clock(world)
     under_way: dict[asyncio.Task[Report | None], Doubtful] = {}
     taken, are_more, silences = 0, True, 0
@@ -162,7 +164,7 @@ def _out_of_order(action: Doubtful, failure: Failure, now: datetime) -> Report:
     age = now - action.intended_at
     wait = max(ASK_LATER, min(age / 4, ASK_LATEST))
     silence = failure.silence if isinstance(failure, Retry) else 0
-    progress = Progress(action.progress.absent_since)  # a search begins anew
+    progress = action.progress.anew()
     if isinstance(failure, Wait):
         wait, progress = min(failure.delay, MONTH), action.progress
     put_off = later(action, now, wait, failure.reason, progress, silence=silence)

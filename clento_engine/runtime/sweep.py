@@ -19,6 +19,7 @@ from clento_engine.domain.limits import MOST_PENDING, PENDING_WARNED, Spacing, s
 from clento_engine.domain.operation import Budget
 from clento_engine.domain.person import Shown, slug_of
 from clento_engine.domain.report import Learned, Report
+from clento_engine.domain.restore import STAMPS
 from clento_engine.provider.port import Invitation, Message, Page, Relation
 from clento_engine.runtime.asking import MayGoOn, always, looking
 from clento_engine.runtime.binding import confirm
@@ -26,6 +27,7 @@ from clento_engine.runtime.errors import OutOfTime, WrongProvider
 from clento_engine.runtime.guard import require_provider
 from clento_engine.runtime.listen import hear
 from clento_engine.runtime.names import learn_relations
+from clento_engine.runtime.witness import look_at_stamp
 from clento_engine.runtime.world import World, settled, surely
 from clento_engine.store.accounts import pause_account
 from clento_engine.store.budgets import give_back, reserve
@@ -34,6 +36,7 @@ from clento_engine.store.pending import Pending, count_on, counted, pending
 from clento_engine.store.rests import note_silence, wake_up
 from clento_engine.store.sweeps import (
     SweepRow,
+    heard_again,
     sweep_failed,
     sweep_succeeded,
     swept,
@@ -75,6 +78,7 @@ async def sweep(world: World, *, most: int = 50, may_go_on: MayGoOn = always) ->
     comes again when its lease is over.  Raises WrongProvider, as `guard.require_provider` does.
     """
     await require_provider(world)
+    await look_at_stamp(world)
     refusals: list[WrongProvider] = []
 
     async def look() -> None:
@@ -117,6 +121,9 @@ async def _sweep(world: World, row: SweepRow) -> None:
         if failure is not None:
             await _try_later(world, row, failure, ACCOUNT_AGAIN)
             return
+    if row.hear_since is not None and (failure := await _hear_again(world, row, row.hear_since)):
+        await _try_later(world, row, failure, NOT_SENT_AGAIN)
+        return
     if row.messages_since is not None and now - row.messages_since < LEAST:
         # its lists were read lately: what is asked is the account, or the rest of a count
         async with world.database.connection() as conn:
@@ -141,6 +148,22 @@ async def _sweep(world: World, row: SweepRow) -> None:
         await _try_later(world, row, failure, LISTS_AGAIN)
         return
     await _done(world, row, now, now)
+
+
+async def _hear_again(world: World, row: SweepRow, since: datetime) -> Failure | None:
+    """Hear, before the account acts, what was written to it in the time that a restore lost.
+
+    A read of the provider's own store, which LinkedIn does not see: it waits for no unit.
+    """
+    account = row.unipile_account_id
+    messages = await world.provider.messages(account, after=since - STAMPS)
+    if isinstance(messages, Retry | Wait | Skip | Fail | Pause):
+        return messages
+    failure = await hear(world, row.organization_id, account, messages, most_chats=None)
+    if failure is None:
+        async with world.database.connection() as conn:
+            await heard_again(conn, row, world.clock())
+    return failure
 
 
 async def _turn(world: World, row: SweepRow) -> datetime | None:

@@ -18,6 +18,7 @@ from clento_engine.runtime.errors import ClockSkew, WrongProvider
 from clento_engine.runtime.guard import require_clock, require_provider
 from clento_engine.runtime.listen import LOOK_AGAIN, look_first
 from clento_engine.runtime.names import learn_first, look_up
+from clento_engine.runtime.witness import look_at_stamp, remember
 from clento_engine.runtime.world import World, surely
 from clento_engine.store.accounts import organizations
 from clento_engine.store.apart import settle_apart
@@ -153,6 +154,7 @@ async def tick(
     WrongProvider, as `guard.require_provider` does, and ClockSkew, in the same order.
     """
     await require_provider(world)
+    await look_at_stamp(world)
     await require_clock(world)
     until = time.monotonic() + budget.total_seconds()
     under_way = _Tick(world, lambda: time.monotonic() < until and not stopping())
@@ -217,7 +219,7 @@ class _Tick:
                     ticked.steps.update(item.run.operation.value for item in batch)
                     reports = [event_report(item) for item in batch if item.intent is None]
                     for number, item in enumerate(batch, start=1):
-                        if item.intent is not None:
+                        if item.intent is not None and not item.is_doubtful:
                             in_flight.start(item)
                         if number % AT_ONCE == 0:
                             await asyncio.sleep(0)
@@ -256,6 +258,7 @@ class _Tick:
         if self.refusal is None:
             try:
                 await require_provider(self._world)
+                await look_at_stamp(self._world)
                 await require_clock(self._world)
             except (WrongProvider, ClockSkew) as refusal:
                 self.refusal = refusal
@@ -310,6 +313,7 @@ async def _turn(
         if not reports:
             raise
         turned = await _apart(conn, await learn_first(conn, reports, now), error, now)
+    await remember(conn, world, reports)
     ticked.batches += bool(reports)
     ticked.stale += turned.settled.stale
     ticked.finished += turned.settled.finished

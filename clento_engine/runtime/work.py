@@ -16,6 +16,7 @@ from clento_engine.runtime.reconcile import reconcile
 from clento_engine.runtime.rest import probe
 from clento_engine.runtime.sweep import sweep
 from clento_engine.runtime.ticker import Ticked, tick
+from clento_engine.runtime.witness import look_at_stamp, remember_last
 from clento_engine.runtime.world import World
 from clento_engine.store.campaigns import complete_campaigns
 from clento_engine.store.due import Due, due
@@ -64,6 +65,7 @@ async def work(
     found: Due | None = None
     while True:
         now = world.clock()
+        await look_at_stamp(world)
         if found is None:
             async with world.database.connection() as conn:
                 found = await due(conn)
@@ -147,6 +149,7 @@ async def attend(
         total.posted += more.posted
         total.completed += more.completed
         total.due = more.due
+    await remember_last(world)
     return total
 
 

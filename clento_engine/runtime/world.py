@@ -11,6 +11,7 @@ from clento_engine.domain.limits import LEASE
 from clento_engine.domain.report import Report
 from clento_engine.provider.port import Provider
 from clento_engine.runtime.clock import Clock
+from clento_engine.runtime.marks import Marks
 from clento_engine.runtime.workspace import Workspace
 from clento_engine.store.apart import settle_apart
 from clento_engine.store.database import Database, Undone
@@ -31,6 +32,7 @@ class World:
     must end inside `lease`, the time that a claimed step is ours.  `overlapping`: whether a tick
     with much to do may have two turns under way; which step comes first is then left to chance.
     `workspace`: which provider it is, held against what the database is bound to; None: nothing is.
+    `marks`: what this host remembers of the database, held against it; None: nothing.
     """
 
     database: Database
@@ -41,6 +43,7 @@ class World:
     request_limit: timedelta = timedelta(seconds=110)
     overlapping: bool = True
     workspace: Workspace | None = None
+    marks: Marks | None = None
 
     def __post_init__(self) -> None:
         """Refuse a lease for which the sliding windows make no room: caps would be passed."""

@@ -287,11 +287,16 @@ select distinct on (e.account_id, l.person_id)
     on conflict do nothing
 """
 
+# A campaign that a restore lost may be made again: its leads are asked about first, too.
+_LOST_FOR = "interval '60 days'"
+
 _ENROLL = f"""
 insert into campaign_executions (organization_id, campaign_id, lead_id, account_id,
-       workflow_version_id, status, operation, next_run_at, provider_id, connected, replied)
+       workflow_version_id, status, operation, next_run_at, provider_id, connected, replied,
+       doubted_since)
 select p.organization_id, c.id, p.id, s.account_id, c.workflow_version_id, 'waiting', {STARTS},
-       %(start_at)s, t.provider_id, t.connected_at is not null, t.replied_at is not null
+       %(start_at)s, t.provider_id, t.connected_at is not null, t.replied_at is not null,
+       (select lost_since from database_stamp where restored_at > %(now)s - {_LOST_FOR})
   from campaigns c
   join {CONTACTABLE} p
     on p.organization_id = c.organization_id and p.list_id = c.list_id

@@ -206,8 +206,11 @@ async def take(
         await conn.execute(HOLD_LANES, {"now": now, "lanes": recordset(unreadable)})
     if not lanes:
         return Claim([], len(locked))
-    allowances, in_flight = _read_used(await asked.used.fetchall(), lanes.values(), now)
-    fronts = read_fronts(lanes, await asked.heads.fetchall(), now, without)
+    used, heads = await asked.used.fetchall(), await asked.heads.fetchall()
+    if heads and heads[0]["is_quarantined"]:
+        return Claim([], len(locked))  # the lanes stay as they are
+    allowances, in_flight = _read_used(used, lanes.values(), now)
+    fronts = read_fronts(lanes, heads, now, without)
     starting = [
         lane
         for lane in lanes.values()
@@ -424,7 +427,7 @@ async def _write_starts(conn: AsyncConnection[Any], room: Room, picked: Picked) 
 def _intended(item: Claimed) -> dict[str, Any]:
     assert item.intent is not None  # noqa: S101  the caller's filter
     assert item.ticket is not None  # noqa: S101
-    return {
+    intended = {
         "organization_id": item.organization_id,
         "campaign_id": item.run.campaign_id,
         "lead_id": item.run.lead_id,
@@ -437,3 +440,4 @@ def _intended(item: Claimed) -> dict[str, Any]:
         "subject": item.intent.subject,
         "person_id": item.person_id if item.run.operation.traits.is_received else None,
     }
+    return {**intended, "doubtful": True} if item.is_doubtful else intended

@@ -23,6 +23,7 @@ from uuid import UUID
 from clento_engine.domain.operation import TRAITS, Budget
 from clento_engine.store.inbox import NOBODY_KNOWN
 from clento_engine.store.literals import (
+    ABSENT,
     ACTIVE,
     HAPPENED,
     INTENDED,
@@ -31,13 +32,18 @@ from clento_engine.store.literals import (
     RECEIVED,
     RUNNING,
     STARTS,
+    UNKNOWN,
     WEBHOOK,
     literal,
 )
 from clento_engine.store.rests import IS_RESTING
 from clento_engine.store.rows import EXECUTION, RULES
+from clento_engine.store.stamp import IS_QUARANTINED, MAY_CLAIM
 from clento_engine.store.suppressions import suppressions_of
 from clento_engine.store.walking import ALL_WALKS
+
+# After a restore an account hears first what was written to it; its lanes are woken then.
+HEARS_FIRST = "interval '5 minutes'"
 
 # leads in flight that no fleet reaches: a campaign that may have more is bound by its senders only
 MANY_LEADS = 10_000
@@ -55,7 +61,10 @@ _READY_LANES = f"""
            a.unipile_account_id, a.tier, a.time_zone, a.provider_id, a.warmup_days,
            a.warmup_started_at, a.spacing_shortest as account_shortest,
            a.spacing_longest as account_longest, a.next_free_at as account_free_at,
-           a.blocked_until as account_blocked_until, a.heard_at,
+           case when a.hear_since is null then a.blocked_until
+                else greatest(a.blocked_until, %(now)s + {HEARS_FIRST})
+            end as account_blocked_until,
+           a.heard_at,
            a.errors_in_a_row > 0 or a.throttles > 0 or b.throttles > 0 or l.refusals > 0
                or (select silences > 0 or failures > 0 from provider_rest) is true as troubled,
            b.per_hour, b.per_day, b.per_week, b.per_month, b.spacing_shortest, b.spacing_longest,
@@ -73,7 +82,7 @@ _READY_LANES = f"""
       join campaigns c on c.organization_id = l.organization_id and c.id = l.campaign_id
       join lead_lists t on t.organization_id = c.organization_id and t.id = c.list_id
      where l.active and l.ready_at <= %(now)s and a.status = {ACTIVE} and c.status = {RUNNING}
-       and not {IS_RESTING}
+       and not {IS_RESTING} and {MAY_CLAIM} and not {IS_QUARANTINED}
 """
 
 # What is asked next in the same flight reads which lanes are ours from the transaction's own
@@ -194,16 +203,19 @@ select k.organization_id, k.account_id, k.budget, k.campaign_id,
 # commits, but nobody does when it is rolled back.  So does one that was changed since this snapshot
 # (`row_version`): what was read beside it may be older than that, as when two people were merged.
 # `done_to` is the ledger's word on what the node has done to the person already, whichever lead it
-# was for; `walks`, all of the person, where there are several; `seen` tells settle whether the row
-# is still the one that was decided on.
+# was for; `walks`, all of the person, where there are several; `absent_from`, of a walk that may
+# have gone on before a restore, whom it was found not to have reached; `seen` tells settle whether
+# the row is still the one that was decided on.
 # What the person wrote and nobody has heard: `is_unheard`, it waits in the inbox; `wrote_at`, it
 # came since the walk began, and nobody knew then who they were.  What the account wrote to
 # them, and may be its owner's by hand: `is_unheard_own`, within a day, for of a step that nobody
-# can find out about it stays unclear.
+# can find out about it stays unclear.  `is_quarantined` is read behind the claim's lock of it: a
+# quarantine that was written while the lanes were looked for is seen here.
 READ_HEADS = f"""
-select k.place, h.due_at, e.seen, e.workflow_version_id, {EXECUTION},
-       p.public_identifier, p.provider_id as listed_id, p.first_name, p.last_name, p.company,
-       p.job_title, p.email, p.fields::text as fields, t.chat_id, t.invitation_id,
+select k.place, {IS_QUARANTINED} as is_quarantined, h.due_at, e.seen, e.workflow_version_id,
+       {EXECUTION}, p.public_identifier, p.provider_id as listed_id,
+       p.first_name, p.last_name, p.company, p.job_title, p.email,
+       p.fields::text as fields, t.chat_id, t.invitation_id,
        (select x.kind || ': ' || x.reason
           from ({suppressions_of("p")}) x
          limit 1) as suppressed,
@@ -215,6 +227,12 @@ select k.place, h.due_at, e.seen, e.workflow_version_id, {EXECUTION},
                 and x.state in {HAPPENED}
                 and x.operation in {RECEIVED}) as done_to,
        {ALL_WALKS} as walks,
+       case when e.doubted_since is not null then array(
+            select x.target from actions x
+             where x.organization_id = e.organization_id and x.campaign_id = e.campaign_id
+               and x.lead_id = e.lead_id and x.node_id = e.node_id
+               and x.operation = e.operation and x.number is not null and x.state = {ABSENT}
+               and x.intended_at >= (select restored_at from database_stamp)) end as absent_from,
        i.is_unheard, i.wrote_at,
        exists (select from inbox_events o
                 where o.organization_id = e.organization_id and o.recipient = e.provider_id
@@ -324,13 +342,15 @@ WRITE_CLAIMED = f"""
 with intended as (
     insert into actions (organization_id, campaign_id, lead_id, account_id, node_id, operation,
                          budgets, bucket_at, state, token, check_at, target, text, subject,
-                         person_id, intended_at)
+                         person_id, intended_at, progress)
     select r.organization_id, r.campaign_id, r.lead_id, r.account_id, r.node_id, r.operation,
-           r.budgets, %(bucket)s, {INTENDED}, %(token)s, %(check_at)s, r.target, r.text, r.subject,
-           r.person_id, %(now)s
+           r.budgets, %(bucket)s, case when r.doubtful then {UNKNOWN} else {INTENDED} end,
+           %(token)s, case when r.doubtful then %(now)s else %(check_at)s end, r.target, r.text,
+           r.subject, r.person_id, %(now)s,
+           case when r.doubtful then '{{"never_left": true}}'::jsonb end
       from json_to_recordset(%(intents)s) as r(organization_id uuid, campaign_id uuid,
            lead_id uuid, account_id uuid, node_id text, operation text, budgets text[],
-           target text, text text, subject text, person_id uuid)),
+           target text, text text, subject text, person_id uuid, doubtful boolean)),
 met as (
     insert into contacts as k (organization_id, account_id, person_id, provider_id)
     select distinct on (r.account_id, r.person_id)

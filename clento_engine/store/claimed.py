@@ -37,7 +37,8 @@ class Claimed(Struct, frozen=True):
     """One step that is ours: an intent to act on before `act_before`, or an event to settle.
 
     `person_id`: whom it is about, and `names`, those that the list and an answer gave them;
-    `replied_at`: when the person wrote, of which the event tells.
+    `replied_at`: when the person wrote, of which the event tells.  `is_doubtful`: it may have been
+    done before a restore, so that it is asked about and not acted on.
     """
 
     organization_id: UUID
@@ -52,6 +53,7 @@ class Claimed(Struct, frozen=True):
     replied_at: datetime | None = None
     person_id: UUID | None = None
     names: tuple[str | None, ...] = ()
+    is_doubtful: bool = False
 
 
 def claimed(step: Step, token: UUID, bucket: datetime) -> Claimed:
@@ -65,7 +67,14 @@ def claimed(step: Step, token: UUID, bucket: datetime) -> Claimed:
     assert not isinstance(head.person, Unreadable)  # noqa: S101  such a head gives an event
     ticket = Ticket(token, step.node.id, run.operation, step.next.budgets, bucket)
     names = (head.person.public_identifier, head.person.provider_id, run.provider_id)
-    return Claimed(*ours, intent=step.next, ticket=ticket, person_id=head.person_id, names=names)
+    return Claimed(
+        *ours,
+        intent=step.next,
+        ticket=ticket,
+        person_id=head.person_id,
+        names=names,
+        is_doubtful=step.is_doubtful,
+    )
 
 
 def read_lane(row: Row) -> Lane | Unreadable:
@@ -198,6 +207,7 @@ def _read_head(row: Row, lane: Lane, workflow: Workflow) -> Head:
         row["done_to"],
         _ahead(run, row["walks"]),
         row["person_id"],
+        row["absent_from"],
     )
 
 
@@ -210,17 +220,10 @@ def _ahead(run: Execution, rows: Sequence[Row] | None) -> str | None:
 def _read_person(row: Row, run: Execution, columns: tuple[str, ...]) -> Person | Unreadable:
     fields: dict[str, str | None] = {}
     if run.operation.traits.sends_text:
-        stored = _read_fields(row["fields"])
-        if isinstance(stored, Unreadable):
-            return stored
-        fields = {
-            **stored,
-            "first_name": row["first_name"],
-            "last_name": row["last_name"],
-            "company": row["company"],
-            "job_title": row["job_title"],
-            "email": row["email"],
-        }
+        read = fields_of(row)
+        if isinstance(read, Unreadable):
+            return read
+        fields = read
     return Person(
         public_identifier=row["public_identifier"],
         provider_id=row["listed_id"],
@@ -230,6 +233,21 @@ def _read_person(row: Row, run: Execution, columns: tuple[str, ...]) -> Person |
         invitation_id=row["invitation_id"],
         suppressed=row["suppressed"],
     )
+
+
+def fields_of(row: Row) -> dict[str, str | None] | Unreadable:
+    """Return what templates may say of a lead."""
+    stored = _read_fields(row["fields"])
+    if isinstance(stored, Unreadable):
+        return stored
+    return {
+        **stored,
+        "first_name": row["first_name"],
+        "last_name": row["last_name"],
+        "company": row["company"],
+        "job_title": row["job_title"],
+        "email": row["email"],
+    }
 
 
 def _read_fields(stored: str) -> dict[str, str] | Unreadable:

@@ -166,6 +166,7 @@ class Database:
         self._patience = patience
         self._wait = wait
         self._lent_at = WeakKeyDictionary[AsyncConnection[TupleRow], float]()
+        self.made = 0  # connections: another may be to another server of the URL
         self._pool = AsyncConnectionPool(
             self._conninfo,
             connection_class=PinnedConnection[TupleRow],
@@ -260,6 +261,7 @@ class Database:
 
     async def _configure(self, conn: PinnedConnection[TupleRow]) -> None:
         await conn.pin(self._pins, commit_timeout=self._commit_timeout, pooler=self._pooler)
+        self.made += 1
 
 
 def connect(

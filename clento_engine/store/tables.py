@@ -45,6 +45,7 @@ from clento_engine.domain.execution import FINAL, OnMissing, Outcome, Result, St
 from clento_engine.domain.notice import Notice
 from clento_engine.domain.operation import Budget, Operation
 from clento_engine.domain.person import NameKind
+from clento_engine.domain.restore import Cause
 from clento_engine.store.lanes import LANE_RUNS
 from clento_engine.store.literals import (
     ACCOUNT_PAUSED,
@@ -168,6 +169,33 @@ provider_rest = Table(
     _readable("until"),
 )
 
+database_stamp = Table(
+    "database_stamp",
+    metadata,
+    # one row: where this database was written, to see that it was restored, copied or promoted.
+    # A stamp that does not match is quarantined: nothing is claimed from it.
+    Column("is_only", Boolean, primary_key=True, server_default=text("true")),
+    Column("id", Uuid, nullable=False),  # by which hosts remember it; another after a restore
+    Column("system_identifier", BigInteger),  # what cannot be read is not compared
+    Column("database_oid", BigInteger),
+    Column("table_oid", BigInteger),  # of this very table
+    Column("timeline", Integer),
+    _at("stamped_at"),  # by its first ticker
+    _at("quarantined_at"),
+    Column("quarantine_cause", Text),
+    _at("lost_since"),  # what was done from here to `restored_at` is not in the ledger
+    _at("restored_at"),
+    CheckConstraint("is_only", name="is_only"),
+    CheckConstraint(
+        "(stamped_at IS NULL) = (table_oid IS NULL)"
+        " AND (stamped_at IS NULL) = (database_oid IS NULL)",
+        name="stamped_at",
+    ),
+    CheckConstraint("(quarantined_at IS NULL) = (quarantine_cause IS NULL)", name="quarantine"),
+    _one_of("quarantine_cause", Cause),
+    CheckConstraint("(restored_at IS NULL) = (lost_since IS NULL)", name="lost"),
+)
+
 unrouted_webhooks = Table(
     "unrouted_webhooks",
     metadata,
@@ -252,6 +280,7 @@ connected_accounts = Table(
     _at("store_since"),  # since when Unipile's store of its chats may be incomplete
     _at("removed_at"),  # its member was let go: it stays for the history of what it did
     _created(),
+    _at("hear_since"),  # after a restore: its messages are heard since then before it acts
     PrimaryKeyConstraint("organization_id", "id"),
     Index(
         "connected_accounts_unipile_account_id_key",
@@ -664,6 +693,7 @@ campaign_executions = Table(
     Column("outcome", Text),
     Column("reason", Text),
     _at("finished_at"),
+    _at("doubted_since"),  # it may have gone on since then, and a restore lost what it did
     PrimaryKeyConstraint("organization_id", "campaign_id", "lead_id"),
     ForeignKeyConstraint(
         ["organization_id", "campaign_id"], ["campaigns.organization_id", "campaigns.id"]

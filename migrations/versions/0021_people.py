@@ -9,7 +9,7 @@ the claim comes to them.
 from alembic import op
 
 revision = "0021"
-down_revision = "0019"
+down_revision = "0020"
 
 _RECEIVED = (
     "('comment_post', 'like_post', 'send_connection_request', 'send_followup', 'send_inmail')"

@@ -41,6 +41,9 @@ COMMANDS: Mapping[str, Command | Group] = {
             "check": Command("db:check", "Compare the database with what this version expects."),
             "recount": Command("db:recount", "Count anew what `clento campaign status` adds up."),
             "mend": Command("db:mend", "Make lanes right that would leave leads waiting for ever."),
+            "restored": Command(
+                "restored:restored", "Go on from a restored backup, or a promoted standby."
+            ),
             "start": Command("server:start", "Start the embedded PostgreSQL."),
             "stop": Command("server:stop", "Stop the embedded PostgreSQL."),
         },
@@ -220,6 +223,7 @@ cli = click.version_option(package_name="clento-engine", prog_name="clento")(
             "  clento run\n\n"
             "Environment: DATABASE_URL (without it a PostgreSQL of our own is started in "
             "CLENTO_DATA_DIR), UNIPILE_DSN, UNIPILE_ACCESS_TOKEN, CLENTO_ORG, CLENTO_LOG_FORMAT, "
+            "CLENTO_STATE_DIR (what this host knows of the database, outside it), "
             "CLENTO_SCHEMA (where our tables stand in the database; clento), "
             "CLENTO_POOLER (transaction, prepared or session: what stands before the database, "
             "where it is not to be found out), "
@@ -227,7 +231,7 @@ cli = click.version_option(package_name="clento-engine", prog_name="clento")(
             "CLENTO_TRUST_STORAGE (1: though fsync is off), CLENTO_WEBHOOKS_MAY_REACH (hosts and "
             "networks that notices may go to though they are not public).\n\n"
             "Exit status: 0 done, 1 failed or refused, 2 misused, 3 done with warnings (`tick`, "
-            "`status`)."
+            "`status`), 4 the database is not the one it was (`tick`)."
         ),
     )
 )

@@ -30,6 +30,7 @@ from clento_engine.store.database import (
 from clento_engine.store.installation import binding
 from clento_engine.store.schema import require_schema, schema_revision
 from clento_engine.store.server import embedded_server
+from clento_engine.store.stamp import stamp_new
 
 TERMINATED = 128 + signal.SIGTERM  # the status that shells give to what a signal ended
 PATIENCE = timedelta(seconds=10)  # with a database that is down, while a person waits
@@ -136,6 +137,7 @@ async def opened(
             if settings.database_url is None and await schema_revision(conn) is None:
                 await asyncio.to_thread(_set_up, url, settings)
             await require_schema(conn)
+            await stamp_new(conn)
             if not of_any_provider:
                 await _require_kind(conn, settings)
             bound = await binding(conn)

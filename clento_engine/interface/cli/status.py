@@ -7,9 +7,11 @@ import click
 
 from clento_engine.domain.limits import MOST_PENDING
 from clento_engine.interface.cli.output import Table, answer, moment
+from clento_engine.interface.cli.quarantine import quarantine_line
 from clento_engine.interface.cli.session import Here, json_option, org_option, within
 from clento_engine.store.lanes import Wrong, wrong_lanes
 from clento_engine.store.pending import Crowded, crowded
+from clento_engine.store.stamp import Quarantine, read_stamp
 from clento_engine.store.tickers import (
     FailingSweep,
     Ticker,
@@ -31,8 +33,8 @@ def status(ctx: click.Context, org: str | None, as_json: bool) -> None:
 
     Every host's tickers with when they last looked; a warning when none has for a quarter of an
     hour while a campaign runs, when a sender's lists could not be read or many of its invitations
-    are pending, and for lanes that would leave leads waiting for ever.  Exit status 3 when there is
-    a warning.
+    are pending, for lanes that would leave leads waiting for ever, and for a database that is not
+    the one it was.  Exit status 3 when there is a warning.
 
     \b
     Example:
@@ -41,9 +43,18 @@ def status(ctx: click.Context, org: str | None, as_json: bool) -> None:
 
     async def work(
         here: Here,
-    ) -> tuple[list[Ticker], list[FailingSweep], list[Crowded], list[Wrong], bool, datetime]:
+    ) -> tuple[
+        Quarantine | None,
+        list[Ticker],
+        list[FailingSweep],
+        list[Crowded],
+        list[Wrong],
+        bool,
+        datetime,
+    ]:
         now = here.clock()
         return (
+            (await read_stamp(here.conn)).quarantine,
             await tickers(here.conn),
             await failing_sweeps(here.conn, organization_id=here.organization_id),
             await crowded(here.conn, here.organization_id),
@@ -56,8 +67,9 @@ def status(ctx: click.Context, org: str | None, as_json: bool) -> None:
             now,
         )
 
-    seen, failing, full, wrong, is_running, now = within(org, work)
+    quarantine, seen, failing, full, wrong, is_running, now = within(org, work)
     warnings = [
+        *([] if quarantine is None else [quarantine_line(quarantine)]),
         *silence(seen, now, is_running=is_running),
         *map(sweep_warning, failing),
         *map(_pending_warning, full),
@@ -74,6 +86,7 @@ def status(ctx: click.Context, org: str | None, as_json: bool) -> None:
         empty="no ticker was ever seen: `clento tick` or `clento run`",
     )
     data = {
+        "quarantine": quarantine,
         "tickers": seen,
         "sweeps_failed": failing,
         "pending_invitations": full,

@@ -14,6 +14,7 @@ from clento_engine.interface.api import create_app, serve
 from clento_engine.interface.cli.asked import unipile, workspace
 from clento_engine.interface.cli.failures import Refused
 from clento_engine.interface.cli.output import answer, moment, note
+from clento_engine.interface.cli.quarantine import QUARANTINED, quarantine_line
 from clento_engine.interface.cli.session import json_option, opened
 from clento_engine.interface.cli.session import run as run_async
 from clento_engine.interface.cli.status import WARNED, sweep_warning
@@ -30,11 +31,14 @@ from clento_engine.runtime.clock import (
 from clento_engine.runtime.errors import NotRegistered
 from clento_engine.runtime.guard import require_provider
 from clento_engine.runtime.heartbeat import Heartbeat
+from clento_engine.runtime.marks import Marks
 from clento_engine.runtime.outbox import Outbox, posting
 from clento_engine.runtime.registration import register
+from clento_engine.runtime.witness import look_at_stamp
 from clento_engine.runtime.work import Worked, attend, housekeeping
 from clento_engine.runtime.world import SLOTS, World
 from clento_engine.store.database import PATIENCE, Database, server_time, unsafe_settings
+from clento_engine.store.stamp import Quarantine, read_stamp
 from clento_engine.store.tickers import FailingSweep, failing_sweeps
 
 log = logging.getLogger(__name__)
@@ -58,7 +62,8 @@ def tick(ctx: click.Context, budget: timedelta, as_json: bool) -> None:
     host or many: none takes a step of another.  SIGTERM ends it early and in order.
 
     Exit status 3: all else was done, but senders could not be swept for news.  Each is named, and
-    tried again within minutes where no connection came about, else within hours.
+    tried again within minutes where no connection came about, else within hours.  Exit status 4:
+    the database is not the one it was (restored, copied, promoted); nothing is sent.
 
     \b
     Example, every minute in a crontab:
@@ -66,16 +71,17 @@ def tick(ctx: click.Context, budget: timedelta, as_json: bool) -> None:
     """
     settings = read_settings()
 
-    async def ticked() -> tuple[Worked, list[FailingSweep]]:
+    async def ticked() -> tuple[Worked, list[FailingSweep], Quarantine | None]:
         async with _working(settings) as (world, outbox, stop):
             began = world.clock()
             heartbeat = Heartbeat(world, "tick")
             worked = await attend(world, outbox, budget, stop=stop, heartbeat=heartbeat)
             worked.completed += await housekeeping(world)
             async with world.database.connection() as conn:
-                return worked, await failing_sweeps(conn, since=began)
+                failing = await failing_sweeps(conn, since=began)
+                return worked, failing, (await read_stamp(conn)).quarantine
 
-    worked, failing = run_async(ticked(), settings, level=logging.INFO)
+    worked, failing, quarantine = run_async(ticked(), settings, level=logging.INFO)
     worked.swept = max(0, worked.swept - len(failing))
     data = {
         "steps": worked.ticked.total,
@@ -90,10 +96,14 @@ def tick(ctx: click.Context, budget: timedelta, as_json: bool) -> None:
         "posted": worked.posted,
         "completed": worked.completed,
         "next_at": worked.next_at,
+        "quarantine": quarantine,
     }
     answer(as_json, data, _said(worked, len(failing)))
     for each in failing:
         note(sweep_warning(each))
+    if quarantine is not None:
+        note(quarantine_line(quarantine))
+        ctx.exit(QUARANTINED)
     if failing:
         ctx.exit(WARNED)
 
@@ -209,8 +219,10 @@ async def _working(settings: Settings) -> AsyncIterator[tuple[World, Outbox, asy
             await _require_agreement(settings, database, clock)
             slots = settings.requests_at_once or SLOTS
             place = workspace(settings, is_simulated=is_simulated)
-            world = World(database, provider, clock, slots=slots, workspace=place)
+            marks = None if settings.state_dir is None else Marks(settings.state_dir)
+            world = World(database, provider, clock, slots=slots, workspace=place, marks=marks)
             await require_provider(world)
+            await look_at_stamp(world)
             yield world, outbox, stop
 
 
