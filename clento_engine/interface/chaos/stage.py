@@ -43,6 +43,7 @@ NOTICES = "notices"  # the id of the webhook that nodes name
 SUBJECT = "A short question, {{first_name}}"
 _FIRST_NAMES = ("Lea", "Noah", "Mia", "Luis", "Ines", "Omar", "Ana", "Zoe", "Emil", "Nora")
 _COMPANIES = ("Acme", "Northwind", "Globex", "Initech", "Umbra", "Hooli")
+TWICE_EVERY = 12  # so many of a list's people one is listed by their id as well
 _FORCED_AT_ONCE = 40
 
 
@@ -118,8 +119,9 @@ async def set_stage(
         count = leads_each * len(placed) // QUARTERS if number < CAMPAIGNS else leads_of_small
         organization_id = own[0].organization_id
         name = f"{make.__name__.strip('_')}-{number}"
-        slugs = [f"storm-{number}-{lead}" for lead in range(count)]
-        people = list(lead_rows(slugs))
+        slugs = [_slug(number, lead) for lead in range(count)]
+        again = await _named_again(simulator, number, slugs)
+        people = list(lead_rows([*slugs, *again]))
         async with database.connection() as conn:
             imported = await import_leads(conn, organization_id, name, people, now)
             version_id = await save_workflow(
@@ -139,8 +141,7 @@ async def set_stage(
             )
         if make is _befriended:
             friends += [
-                (row.identity.key, own[place % len(own)].unipile_id)
-                for place, row in enumerate(people)
+                (slug, own[place % len(own)].unipile_id) for place, slug in enumerate(slugs)
             ]
         campaigns.append((Campaign(organization_id, campaign_id, name), workflow, version_id))
     await befriend(simulator, friends)
@@ -213,6 +214,22 @@ async def start(
                 now=await simulator.now(),
             )
     return leads
+
+
+def _slug(campaign: int, lead: int) -> str:
+    return f"storm-{campaign}-{lead}"
+
+
+async def _named_again(
+    simulator: RemoteSimulator, number: int, slugs: Sequence[str]
+) -> Sequence[str]:
+    """Return the ids by which a large campaign lists some people of its own, and of another."""
+    if number >= CAMPAIGNS:
+        return []
+    twice = list(slugs[::TWICE_EVERY])
+    if number and not _is_of_second(number) and not _is_of_second(number - 1):
+        twice += [_slug(number - 1, lead) for lead in range(1, len(slugs), TWICE_EVERY)]
+    return [await simulator.provider_id(slug) for slug in twice]
 
 
 def _is_of_second(number: int) -> bool:
