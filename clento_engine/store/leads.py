@@ -102,14 +102,16 @@ async def import_leads(
 async def _add(conn: AsyncConnection[Any], cur: AsyncCursor[Any], given: dict[str, Any]) -> int:
     """Add those who are not in the list, each the person whom it is known to be; return how many.
 
-    Names are written last, so that nobody who learns one waits for a whole import; and who is who
-    is read again where a merge took one of these people meanwhile.
+    Names are written last, so that nobody who learns one waits for a whole import, and behind the
+    locks of people, as whoever merges them does.  Who is who is read again where a merge took one
+    of these people meanwhile.
     """
     await cur.execute(_FIND_NEW, given, prepare=False)
     await cur.execute("analyze new_leads")
     for _ in range(MOST_TRIES):
         await cur.execute(_FIND_PEOPLE, given, prepare=False)
         await cur.execute(_ADD_PEOPLE, given, prepare=False)
+        await cur.execute(_LOCK_PEOPLE, given, prepare=False)
         await cur.execute(_ADD_NAMES, given, prepare=False)
         await cur.execute(_FIND_PEOPLE, given, prepare=False)  # who lost a race is the other's
         try:
@@ -389,16 +391,18 @@ update new_leads l set person_id = l.id
 where l.person_id is null and not exists (select from theirs t where t.id = l.id)
 """
 
-# A public identifier beside an id is stored only where nobody has it.  Who was known before is
-# locked: nobody merges them until the names are there.
-_ADD_NAMES = """
-with kept as materialized (
-  select p.id from people p
+_LOCK_PEOPLE = """
+select count(*) from (
+  select from people p
   where p.organization_id = %(organization_id)s
-    and p.id in (select l.person_id from new_leads l where l.person_id <> l.id)
+    and p.id in (select person_id from new_leads where person_id <> id)
   order by p.id
   for key share
-)
+) locked
+"""
+
+# A public identifier beside an id is stored only where nobody has it.
+_ADD_NAMES = """
 insert into person_names (organization_id, name, kind, person_id, learned_at)
 select distinct on (x.name) %(organization_id)s, x.name, x.kind, l.person_id, %(now)s
 from new_leads l
@@ -407,9 +411,10 @@ cross join lateral (
   union all
   select l.slug, 'slug' where l.slug <> l.name
 ) x(name, kind)
-where not exists (select from person_names n
+where exists (select from people p  -- who was merged just now is found anew
+              where p.organization_id = %(organization_id)s and p.id = l.person_id)
+  and not exists (select from person_names n
                   where n.organization_id = %(organization_id)s and n.name = x.name)
-  and (l.person_id = l.id or l.person_id in (select id from kept))
 order by x.name, l.id
 on conflict (organization_id, name) do nothing
 """

@@ -48,8 +48,9 @@ log = logging.getLogger(__name__)
 MOST_TRIES = 20  # of one change, whose people others merge at this moment
 
 # What is new and nobody else's is added at once, in one statement a batch; returned are the places
-# of answers that say more than that.  The names are inserted in order: two who learn the same wait
-# for each other, never in a circle.
+# of answers that say more than that.  People are locked before a name of theirs is written, as
+# whoever merges them does, and the names are inserted in order: two who learn the same wait for
+# each other, never in a circle.  Of somebody who was merged meanwhile nothing is added.
 _LEARN = """
 with shown as materialized (
     select r.*, l.person_id,
@@ -66,18 +67,27 @@ known as materialized (
       from shown s
       left join person_names i on i.organization_id = s.organization_id and i.name = s.provider_id
       left join person_names g on g.organization_id = s.organization_id and g.name = s.slug),
-added as (
-    insert into person_names (organization_id, name, kind, person_id, learned_at)
-    select distinct on (k.organization_id, x.name)
-           k.organization_id, x.name, x.kind, k.person_id, %(now)s
+unknown as materialized (
+    select k.organization_id, x.name, x.kind, k.person_id
       from known k
      cross join lateral (
            select k.provider_id, 'id' where k.id_person is null and not k.has_id
             union all
            select k.slug, 'slug' where k.slug is not null and k.slug_person is null
               and (k.id_person = k.person_id or (k.id_person is null and not k.has_id))
-           ) x(name, kind)
-     order by k.organization_id, x.name, k.person_id
+           ) x(name, kind)),
+locked as materialized (
+    select p.organization_id, p.id from people p
+     where (p.organization_id, p.id) in (select organization_id, person_id from unknown)
+     order by p.organization_id, p.id
+       for key share),
+added as (
+    insert into person_names (organization_id, name, kind, person_id, learned_at)
+    select distinct on (u.organization_id, u.name)
+           u.organization_id, u.name, u.kind, u.person_id, %(now)s
+      from unknown u
+      join locked p on p.organization_id = u.organization_id and p.id = u.person_id
+     order by u.organization_id, u.name, u.person_id
         on conflict (organization_id, name) do nothing
     returning organization_id, name, person_id)
 select k.place

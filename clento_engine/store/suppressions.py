@@ -88,7 +88,7 @@ _IS_ABOUT = {Kind.PERSON.value: _IS_OF_PERSON} | {
 }
 
 
-def _walks(kind: str) -> str:
+def _from_walks(kind: str) -> str:
     """Return from where the walks are read that a suppression is about, of any campaign.
 
     To few leads by a key, and from each by the campaigns of its list.
@@ -99,6 +99,15 @@ def _walks(kind: str) -> str:
   join campaign_executions e on e.organization_id = p.organization_id
                             and e.campaign_id = c.id and e.lead_id = p.id
  where p.organization_id = %(organization_id)s and {_IS_ABOUT[kind]}"""
+
+
+_LOCK_PERSON = """
+select from people p
+  join person_names n on n.organization_id = p.organization_id and n.person_id = p.id
+ where n.organization_id = %(organization_id)s and n.name = %(value)s
+   for key share of p
+"""
+MOST_TRIES = 20  # of one, whose person others merge at this moment
 
 
 async def suppress(
@@ -126,19 +135,44 @@ async def suppress(
         "expires_at": expires_at,
         "now": now,
     }
-    async with conn.transaction():
-        added = await conn.execute(_ADD, of)
-        cursor = await conn.execute(
-            f"select e.campaign_id, e.lead_id, e.account_id {_walks(kind)} and e.outcome is null",
-            of,
-        )
-        event = ex.Suppressed(f"{kind}: {reason}")
-        reports = [
-            Report.of_news(organization_id, campaign_id, lead_id, account_id, event)
-            for campaign_id, lead_id, account_id in await cursor.fetchall()
-        ]
-        settled = await apply(conn, reports, now=now, actor=actor)
+    for _ in range(MOST_TRIES):
+        try:
+            async with conn.transaction():
+                return await _suppress(conn, of, actor)
+        except _MergedMeanwhile:
+            continue
+    raise RuntimeError("whom it is about was merged with others at every try")
+
+
+class _MergedMeanwhile(Exception):
+    """The suppression is about walks that nobody could see before."""
+
+
+async def _suppress(conn: AsyncConnection[Any], of: dict[str, Any], actor: str) -> Recorded:
+    """Add a suppression and end the walks that it is about.
+
+    Who was made one with whom it is about, by somebody who looked before us, has walks that we
+    could not see: the person is locked last, behind their walks, and those are looked at again.
+    """
+    added = await conn.execute(_ADD, of)
+    walks = await _walks(conn, of)
+    event = ex.Suppressed(f"{of['kind']}: {of['reason']}")
+    reports = [Report.of_news(of["organization_id"], *walk, event) for walk in walks]
+    settled = await apply(conn, reports, now=of["now"], actor=actor)
+    if of["kind"] == "person":
+        await conn.execute(_LOCK_PERSON, of)
+        if await _walks(conn, of):
+            raise _MergedMeanwhile
     return Recorded(is_new=added.rowcount > 0, ended=settled.finished)
+
+
+async def _walks(conn: AsyncConnection[Any], of: dict[str, Any]) -> list[tuple[UUID, UUID, UUID]]:
+    cursor = await conn.execute(
+        f"select e.campaign_id, e.lead_id, e.account_id {_from_walks(of['kind'])}"
+        " and e.outcome is null",
+        of,
+    )
+    return await cursor.fetchall()
 
 
 async def in_flight(
@@ -147,7 +181,7 @@ async def in_flight(
     """Count the actions that a living ticker may be performing right now on whom it is about."""
     cursor = await conn.execute(
         f"select count(*) from actions a where (a.organization_id, a.campaign_id, a.lead_id) in"
-        f" (select e.organization_id, e.campaign_id, e.lead_id {_walks(kind)})"
+        f" (select e.organization_id, e.campaign_id, e.lead_id {_from_walks(kind)})"
         f" and a.state = {INTENDED} and a.check_at > %(now)s",
         {"organization_id": organization_id, "kind": kind, "value": value, "now": now},
     )

@@ -12,7 +12,7 @@ from clento_engine.store.campaigns import _ENROLL
 from clento_engine.store.claim import Wanted, ask
 from clento_engine.store.claim_statements import READ_HEADS
 from clento_engine.store.database import Conn, Database
-from clento_engine.store.suppressions import _walks
+from clento_engine.store.suppressions import _from_walks
 
 pytestmark = pytest.mark.direct  # what is prepared by hand stays in its session
 
@@ -98,7 +98,7 @@ async def test_of_the_leads_only_those_that_a_suppression_is_about_are_read(
             (stage.leads[0],),
         )
         await learn(conn, known == "now")
-        query = f"select e.lead_id {_walks(kind)}"
+        query = f"select e.lead_id {_from_walks(kind)}"
         of = {"organization_id": f"'{stage.organization_id}'", "value": f"'{value}'"}
         await conn.execute(f"prepare asked (timestamptz) as {query % of}".encode())
         nodes = await reads(conn)
