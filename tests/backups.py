@@ -46,6 +46,13 @@ def standby(
         yield server
 
 
+def wait_for_standby(server: EmbeddedServer) -> None:
+    """Let each commit of a primary be its standby's too before it is answered."""
+    with psycopg.connect(server.admin_url, autocommit=True) as conn:
+        conn.execute("alter system set synchronous_standby_names = '*'")
+        conn.execute("select pg_reload_conf()")
+
+
 def cut_off(server: EmbeddedServer) -> None:
     """Let a standby receive nothing any more: what its primary commits from now on is lost."""
     with psycopg.connect(server.admin_url, autocommit=True) as conn:

@@ -59,9 +59,7 @@ with shown as materialized (
                       and n.kind = 'id') as has_id
       from json_to_recordset(%(shown)s) as r(place int, organization_id uuid, lead_id uuid,
            provider_id text, slug text)
-      join leads l on l.organization_id = r.organization_id and l.id = r.lead_id
-      join people p on p.organization_id = l.organization_id and p.id = l.person_id
-       for key share of p),
+      join leads l on l.organization_id = r.organization_id and l.id = r.lead_id),
 known as materialized (
     select s.*, i.person_id as id_person, g.person_id as slug_person
       from shown s
