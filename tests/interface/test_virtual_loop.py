@@ -2,14 +2,16 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+import httpx
 import pytest
 
 from clento_engine.interface.chaos.virtual.case import drawn
 from clento_engine.interface.chaos.virtual.loop import NothingLeft, VirtualLoop, told_by
-from clento_engine.interface.chaos.virtual.process import Turns
+from clento_engine.interface.chaos.virtual.process import Process, SlowWire, Turns, Weather
 
 T = TypeVar("T")
 MONTH_S = 30 * 86_400.0
@@ -132,3 +134,36 @@ def test_a_turn_that_was_given_to_somebody_cancelled_goes_on() -> None:
 async def _have(turns: Turns) -> None:
     async with turns.turn():
         await asyncio.sleep(1)
+
+
+def test_a_request_of_a_process_that_slept_before_it_is_not_written() -> None:
+    """As our transport does: what was looked at before the sleep holds no more."""
+
+    async def sent() -> list[str]:
+        wire, process, reached = _wire()
+        process.wakes_at = 1000.0
+        with pytest.raises(httpx.ConnectTimeout):
+            await wire.handle_async_request(httpx.Request("GET", "http://provider/"))
+        assert time.monotonic() >= 1000
+        await wire.handle_async_request(httpx.Request("GET", "http://provider/again"))
+        return reached
+
+    assert run(sent()) == ["/again"]
+
+
+def _wire() -> tuple[SlowWire, Process, list[str]]:
+    reached: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        reached.append(request.url.path)
+        return httpx.Response(200)
+
+    nobody: Any = None  # no database is talked to
+    process = Process(
+        turns=Turns(drawn("turns")),
+        chance=drawn("latency"),
+        witness=nobody,
+        weather=Weather(),
+        counts=Counter(),
+    )
+    return SlowWire(httpx.MockTransport(answer), process), process, reached

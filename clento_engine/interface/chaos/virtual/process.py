@@ -189,9 +189,9 @@ class SlowWire(Wire):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request and wait for its answer."""
         process, loop = self._process, asyncio.get_running_loop()
-        await process.awake()
         began = loop.time()
-        if began < process.weather.refusing_until:
+        await process.awake()
+        if loop.time() < process.weather.refusing_until:
             raise httpx.ConnectError("refused, on request")
         process.stop(Moment.SENDING)
         await process.awake()
