@@ -5,6 +5,7 @@ To play it, the rows are put back, a new LinkedIn is made and asked the same thi
 take over, one after the other, until the last of them lives.
 """
 
+import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from json import dumps, loads
 from typing import Any
 
 import httpx
+import pytest
 from builders import NOW, Stage, add_sender, member_of, set_stage
 from psycopg import AsyncConnection
 
@@ -26,6 +28,7 @@ from clento_engine.interface.chaos.findings import Findings
 from clento_engine.interface.chaos.judge import judged
 from clento_engine.interface.chaos.wire import Wire
 from clento_engine.provider.unipile import UnipileClient
+from clento_engine.runtime import witness as stamps
 from clento_engine.runtime.clock import VirtualClock
 from clento_engine.runtime.drive import drive
 from clento_engine.runtime.inbox import receive
@@ -430,7 +433,19 @@ async def _put_back(conn: AsyncConnection[Any]) -> str:
 
 @asynccontextmanager
 async def scene(url: str, scenario: Scenario, outcome: Outcome) -> AsyncIterator[Scene]:
-    """Set a scene up in an empty database of our schema."""
+    """Set a scene up in an empty database of our schema.
+
+    A process looks at the stamp when it begins, and no second time by the real time that passes:
+    each life has the same exchanges.
+    """
+    with pytest.MonkeyPatch.context() as patching:
+        patching.setattr(stamps, "CHECKED_S", math.inf)
+        async with _scene(url, scenario, outcome) as stage:
+            yield stage
+
+
+@asynccontextmanager
+async def _scene(url: str, scenario: Scenario, outcome: Outcome) -> AsyncIterator[Scene]:
     async with await AsyncConnection.connect(url, autocommit=True) as witness:
         organization_id = await create_organization(witness, "Acme")
         senders = [
