@@ -46,8 +46,9 @@ POOLED = bool(os.environ.get("CLENTO_TEST_POOLER"))
 STORE_TESTS = Path(__file__).parent / "store"
 
 # No process of a test remembers its database where those of the host do.
-os.environ["CLENTO_STATE_DIR"] = tempfile.mkdtemp(prefix="clento-state-")
-atexit.register(shutil.rmtree, os.environ["CLENTO_STATE_DIR"], ignore_errors=True)
+STATE_DIR = tempfile.mkdtemp(prefix="clento-state-")
+os.environ["CLENTO_STATE_DIR"] = STATE_DIR
+atexit.register(shutil.rmtree, STATE_DIR, ignore_errors=True)
 
 _numbers = itertools.count(1)
 
@@ -208,6 +209,8 @@ def _database(server: str, template: str) -> Iterator[str]:
                 sql.Identifier(name)
             )
         )
+        # copies of one template have one installation's id, and nothing to do with each other
+        os.environ["CLENTO_STATE_DIR"] = str(Path(STATE_DIR) / name)
         try:
             yield beside(server, name)
         finally:

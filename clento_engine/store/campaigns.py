@@ -24,7 +24,7 @@ from clento_engine.domain.execution import OnMissing
 from clento_engine.domain.failure import REFUSALS_IN_A_ROW
 from clento_engine.domain.schedule import WorkingHours
 from clento_engine.domain.workflow import Workflow
-from clento_engine.store.contactable import CONTACTABLE
+from clento_engine.store.contactable import CONTACTABLE, left_out
 from clento_engine.store.errors import (
     AlreadyExists,
     NobodyToContact,
@@ -209,7 +209,7 @@ async def start_campaign(
         cursor = await conn.execute(_ENROLL, of)
         enrolled = cursor.rowcount
         if enrolled == 0:
-            raise NobodyToContact
+            raise NobodyToContact(await left_out(conn, organization_id, campaign_id, now))
         await count_enrolled(conn, organization_id, campaign_id, enrolled)
         await conn.execute(_DEALT, of)
         await conn.execute(_TELL_KNOWN, of)

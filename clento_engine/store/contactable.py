@@ -5,13 +5,13 @@ another campaign of the organisation that is not over, or whom somebody contacte
 that the campaign wants.  What is found out later, the claim sees to (`domain/person.py`).
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from psycopg import AsyncConnection
 
+from clento_engine.store.errors import LeftOut
 from clento_engine.store.literals import HAPPENED, RECEIVED, UNFINISHED
 from clento_engine.store.suppressions import suppressions_of
 
@@ -60,20 +60,6 @@ CONTACTABLE = f"""
          where l.nth = 1 and l.elsewhere is null
            and not exists (select from ({suppressions_of("l")}) x)
            and not {_IS_RESTED})"""
-
-
-@dataclass(frozen=True, slots=True)
-class LeftOut:
-    """How many leads of a list a start left out, and why.
-
-    `repeated`: the list has the person before; `suppressed`; `rested`: contacted too lately;
-    `elsewhere`: by the campaign in which the person walks.
-    """
-
-    repeated: int
-    suppressed: int
-    rested: int
-    elsewhere: dict[str, int]
 
 
 async def left_out(

@@ -4,6 +4,7 @@ What people read, and what they can do about it, is worded where they read it: i
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -61,8 +62,26 @@ class WrongState(CannotDo):
         self.allowed = tuple(allowed)
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """How many leads of a list a start left out, and why.
+
+    `repeated`: the list has the person before; `suppressed`; `rested`: contacted too lately;
+    `elsewhere`: by the campaign in which the person walks.
+    """
+
+    repeated: int
+    suppressed: int
+    rested: int
+    elsewhere: dict[str, int]
+
+
 class NobodyToContact(CannotDo):
-    """A campaign's list has no lead who may be contacted."""
+    """A campaign's list has no lead who may be contacted: why those of it are `left_out`."""
+
+    def __init__(self, left_out: LeftOut) -> None:
+        super().__init__("its list has no lead that may be contacted")
+        self.left_out = left_out
 
 
 class StillWalked(CannotDo):

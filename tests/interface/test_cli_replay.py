@@ -113,7 +113,7 @@ def test_what_an_account_knew_before_is_where_a_walk_begins(clento: Clento) -> N
         " from campaign_executions e join leads p on p.id = e.lead_id where p.identity = %s",
         PEOPLE[0],
     )
-    clento.draft(VISIT, "summer", "--hours", "always")
+    clento.draft(VISIT, "summer", "--hours", "always", "--allow-overlap")
     clento("campaign", "start", "summer")
     tamper(clento, "delete from contacts")
     hear(clento, PEOPLE[0], ex.Began(), campaign="summer")

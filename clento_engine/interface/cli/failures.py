@@ -9,7 +9,13 @@ from clento_engine.config import BadSetting
 from clento_engine.domain.execution import IllegalTransition
 from clento_engine.interface.cli.database_failures import of_database
 from clento_engine.interface.cli.failure import Failure
-from clento_engine.interface.cli.output import Unprinted, finding_lines, plain, printable
+from clento_engine.interface.cli.output import (
+    Unprinted,
+    finding_lines,
+    left_out_lines,
+    plain,
+    printable,
+)
 from clento_engine.interface.leads.source import UnreadableFile
 from clento_engine.runtime.errors import (
     ClockSkew,
@@ -169,7 +175,9 @@ def _cannot(error: CannotDo) -> Failure:
             allowed = " or ".join(error.allowed)
             return Failure(f"the {error.noun} is {error.state}", f"it must be {allowed}")
         case NobodyToContact():
-            return Failure("its list has no lead that may be contacted", "import leads first")
+            why = left_out_lines(error.left_out)
+            fix = "name another list" if why else "import leads first"
+            return Failure("\n  ".join(["its list has no lead that may be contacted", *why]), fix)
         case StillWalked():
             return Failure(
                 f"{error.leads:,} leads are to be walked by it",

@@ -17,7 +17,7 @@ from clento_engine.domain.schedule import parse_hours
 from clento_engine.interface.cli.allowing import allow_options, allowed
 from clento_engine.interface.cli.document import name_of, read_document
 from clento_engine.interface.cli.lead import found_leads
-from clento_engine.interface.cli.output import answer, finding_lines, moment, note
+from clento_engine.interface.cli.output import answer, finding_lines, left_out_lines, moment, note
 from clento_engine.interface.cli.session import Here, json_option, org_option, within
 from clento_engine.interface.cli.values import (
     A_DAY,
@@ -32,7 +32,6 @@ from clento_engine.runtime import launch
 from clento_engine.runtime.errors import Over
 from clento_engine.runtime.previewing import LeadPreview
 from clento_engine.runtime.previewing import preview as previewed
-from clento_engine.store.contactable import LeftOut
 
 
 @click.command()
@@ -353,22 +352,6 @@ def start(
         started,
         *finding_lines(warnings),
         *told,
-        *_left_out(started.left_out),
+        *(f"  {line}" for line in left_out_lines(started.left_out)),
         f"{started.name} runs with {started.leads:,} leads, from {moment(started.start_at)} on",
     )
-
-
-def _left_out(left_out: LeftOut) -> list[str]:
-    """Say how many of the list are not enrolled, and why."""
-    lines = [
-        f"{leads:,} walk in {campaign}, which is not over (--allow-overlap at `create` takes them)"
-        for campaign, leads in left_out.elsewhere.items()
-    ]
-    for leads, why in (
-        (left_out.repeated, "are on the list before, under another name"),
-        (left_out.suppressed, "are to be left alone"),
-        (left_out.rested, "were contacted too lately"),
-    ):
-        if leads:
-            lines.append(f"{leads:,} {why}")
-    return [f"  left out: {line}" for line in lines]

@@ -19,6 +19,7 @@ import click
 from clento_engine.domain.finding import Finding
 from clento_engine.domain.workflow import duration
 from clento_engine.interface.cli.allowing import option_for
+from clento_engine.store.errors import LeftOut
 
 WIDTH_OF_A_FILE = 200  # columns, where no terminal says how many it has
 
@@ -162,3 +163,19 @@ def _print(table: Table) -> None:
     elif console.no_color:
         console = plainly(color_system=None)  # not even bold
     console.print(drawn)
+
+
+def left_out_lines(left_out: LeftOut) -> list[str]:
+    """Say how many of the list are not enrolled, and why."""
+    lines = [
+        f"{leads:,} walk in {campaign}, which is not over (--allow-overlap at `create` takes them)"
+        for campaign, leads in left_out.elsewhere.items()
+    ]
+    for leads, why in (
+        (left_out.repeated, "are on the list before, under another name"),
+        (left_out.suppressed, "are to be left alone"),
+        (left_out.rested, "were contacted too lately"),
+    ):
+        if leads:
+            lines.append(f"{leads:,} {why}")
+    return [f"left out: {line}" for line in lines]
