@@ -28,9 +28,9 @@ from clento_engine.store.campaigns import (
     find_campaign,
     start_campaign,
 )
-from clento_engine.store.contactable import LeftOut, left_out
+from clento_engine.store.contactable import left_out
 from clento_engine.store.database import Conn
-from clento_engine.store.errors import Noun, WrongState
+from clento_engine.store.errors import LeftOut, Noun, WrongState
 from clento_engine.store.lists import find_list, list_columns
 from clento_engine.store.outbox import endpoints
 from clento_engine.store.senders import senders

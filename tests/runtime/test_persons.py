@@ -16,8 +16,9 @@ from clento_engine.runtime import names
 from clento_engine.simulator.ledger import Effect
 from clento_engine.simulator.people import provider_id
 from clento_engine.store.campaigns import create_campaign, start_campaign
-from clento_engine.store.contactable import LeftOut, left_out
+from clento_engine.store.contactable import left_out
 from clento_engine.store.database import Database
+from clento_engine.store.errors import LeftOut
 from clento_engine.store.leads import import_leads
 from clento_engine.store.suppressions import suppress
 from clento_engine.store.workflows import save_workflow
