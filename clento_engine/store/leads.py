@@ -411,8 +411,9 @@ cross join lateral (
   union all
   select l.slug, 'slug' where l.slug <> l.name
 ) x(name, kind)
-where exists (select from people p  -- who was merged just now is found anew
-              where p.organization_id = %(organization_id)s and p.id = l.person_id)
+where (l.person_id = l.id  -- who was merged just now is found anew
+       or exists (select from people p
+                  where p.organization_id = %(organization_id)s and p.id = l.person_id))
   and not exists (select from person_names n
                   where n.organization_id = %(organization_id)s and n.name = x.name)
 order by x.name, l.id

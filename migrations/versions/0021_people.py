@@ -86,11 +86,42 @@ _IDS = (
     """
     create temporary table lead_people on commit drop as
     select l.organization_id, l.id as lead_id, l.public_identifier as slug,
-           coalesce(l.provider_id, k.provider_id) as provider_id, k.provider_ids, l.created_at
+           coalesce(l.provider_id, k.provider_id) as provider_id,
+           array(select unnest(k.provider_ids) union select l.provider_id
+                  where l.provider_id is not null) as provider_ids, l.created_at
       from leads l
       left join learned_ids k on k.organization_id = l.organization_id and k.lead_id = l.id
     """,
     "analyze lead_people",
+    # Ids that one lead had, of its list and of several accounts, are one person's, and so are those
+    # of another lead that had one of them: each takes the least, until nothing is less.
+    """
+    create temporary table same_ids on commit drop as
+    select organization_id, lead_id, id, id as least
+      from lead_people cross join lateral unnest(provider_ids) id
+     where cardinality(provider_ids) > 1
+    """,
+    """
+    do $$ declare found bigint;
+    begin
+        loop
+            update same_ids s set least = m.least
+              from (select x.organization_id, x.lead_id, x.id,
+                           least(min(x.least) over (partition by x.organization_id, x.lead_id),
+                                 min(x.least) over (partition by x.organization_id, x.id)) as least
+                      from same_ids x) m
+             where m.organization_id = s.organization_id and m.lead_id = s.lead_id and m.id = s.id
+               and m.least < s.least;
+            get diagnostics found = row_count;
+            exit when found = 0;
+        end loop;
+    end $$
+    """,
+    """
+    update lead_people p set provider_id = s.least
+      from (select distinct organization_id, id, least from same_ids) s
+     where s.organization_id = p.organization_id and s.id = p.provider_id
+    """,
     """
     update lead_people p set provider_id = s.provider_id
       from (select organization_id, slug, min(provider_id) as provider_id from lead_people

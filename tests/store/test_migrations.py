@@ -391,6 +391,87 @@ async def test_the_code_knows_which_revision_a_database_is_at(
         assert await schema_revision(conn) is None
 
 
+# Of 0018: one member listed by slug, by id, and by another id that is known to be the same; and a
+# slug that two members had.  Two accounts act; the first two leads were reached at one node.
+OF_0018 = """
+alter table campaign_executions
+    drop constraint campaign_executions_leads_fkey,
+    drop constraint campaign_executions_campaigns_fkey,
+    drop constraint campaign_executions_connected_accounts_fkey,
+    drop constraint campaign_executions_workflow_versions_fkey;
+create function pg_temp.uid(kind text, name text) returns uuid language sql
+    return md5(kind || name)::uuid;
+insert into organizations (id, name) values (pg_temp.uid('o', ''), 'Org');
+insert into lead_lists (organization_id, id, name)
+select pg_temp.uid('o', ''), pg_temp.uid('l', n::text), 'list ' || n from generate_series(1, 2) n;
+insert into leads (organization_id, id, list_id, identity, public_identifier, provider_id,
+       row_number, created_at)
+select pg_temp.uid('o', ''), pg_temp.uid('lead', name), pg_temp.uid('l', list::text),
+       coalesce(slug, id), slug, id, row_number() over (), now()
+  from (values ('slug', 1, 'ada', null), ('id', 2, null, 'ACoAA1'), ('sales', 1, null, 'ADoAA2'),
+               ('both', 2, 'bert', 'ACoAA3'), ('given', 1, 'bert', 'ACoAA4'),
+               ('nobody', 1, 'cleo', null), ('again', 2, 'cleo', null)) v(name, list, slug, id);
+insert into campaign_executions (organization_id, campaign_id, lead_id, account_id,
+       workflow_version_id, status, node_id, operation, next_run_at, provider_id)
+select organization_id, pg_temp.uid('c', ''), id, pg_temp.uid('a', '1'), id, 'waiting', 'n1',
+       'send_followup', now(), case identity when 'ada' then 'ACoAA1' end
+  from leads where list_id = pg_temp.uid('l', '1');
+insert into contacts (organization_id, account_id, lead_id, provider_id, chat_id, connected_at,
+       replied_at)
+select pg_temp.uid('o', ''), pg_temp.uid('a', account), pg_temp.uid('lead', lead), id, chat,
+       at::timestamptz, at::timestamptz
+  from (values ('1', 'slug', 'ACoAA1', 'chat', '2026-03-01Z'),
+               ('1', 'id', 'ACoAA1', null, '2026-03-02Z'),
+               ('2', 'slug', 'ADoAA2', null, null)) v(account, lead, id, chat, at);
+insert into actions (organization_id, campaign_id, lead_id, account_id, node_id, operation, budgets,
+       bucket_at, state, token, target, text, intended_at, settled_at, number)
+select pg_temp.uid('o', ''), pg_temp.uid('c', ''), pg_temp.uid('lead', lead),
+       pg_temp.uid('a', '1'), 'n0', operation, '{message}', now(), 'done', gen_random_uuid(), 'x',
+       'Hello', at::timestamptz, at::timestamptz, nextval('events_id_seq')
+  from (values ('slug', 'send_followup', '2026-03-02Z'), ('id', 'send_followup', '2026-03-01Z'),
+               ('id', 'profile_visit', '2026-03-01Z'), ('both', 'send_followup', '2026-03-01Z'))
+         v(lead, operation, at)
+"""
+
+
+def test_who_is_the_same_is_one_person_from_the_start(empty_dsn: str) -> None:
+    migrate.upgrade(empty_dsn, "0018")
+    with connect(empty_dsn) as conn:
+        conn.execute(OF_0018)
+
+        migrate.upgrade(empty_dsn)
+
+        named = conn.execute(
+            "select array_agg(name order by name) from person_names group by person_id order by 1"
+        ).fetchall()
+        assert [row[0] for row in named] == [
+            ["ACoAA1", "ADoAA2", "ada"],
+            ["ACoAA3"],
+            ["ACoAA4", "bert"],
+            ["cleo"],
+        ]
+        leads = conn.execute(
+            "select count(*)::int, count(distinct person_id)::int from leads"
+        ).fetchone()
+        assert leads == (7, 4)
+        reached = conn.execute(
+            "select l.identity, a.operation, a.twin, a.person_id = l.person_id from actions a"
+            " join leads l on l.id = a.lead_id order by 1, 2"
+        ).fetchall()
+        assert reached == [
+            ("ACoAA1", "profile_visit", 0, None),
+            ("ACoAA1", "send_followup", 0, True),
+            ("ada", "send_followup", 1, True),
+            ("bert", "send_followup", 0, True),
+        ]
+        known = conn.execute(
+            "select provider_id, chat_id, connected_at, replied_at from contacts order by 1"
+        ).fetchall()
+        first, second = datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 2, tzinfo=UTC)
+        assert known == [("ACoAA1", "chat", first, second), ("ADoAA2", None, None, None)]
+        assert conn.execute("select * from invariants.people").fetchall() == []
+
+
 # --- beside tickers ------------------------------------------------------------------------------
 
 LATER = "9999"
