@@ -31,9 +31,6 @@ _ON_POSTS = frozenset({Effect.LIKE, Effect.COMMENT})
 _TEXTS = frozenset({Effect.COMMENT, Effect.INVITATION, Effect.MESSAGE, Effect.INMAIL})
 _READS = frozenset({Operation.PROFILE_VISIT, Operation.PROFILE_LOOKUP})  # tell who somebody is
 _NEVER = datetime.max.replace(tzinfo=UTC)
-# Whether what one walk of a person learns is known to the others that the same account has with
-# them: once the engine knows that the leads of several lists are one person.
-WALKS_KNOW_EACH_OTHER = True
 _PENDING = {Effect.INVITATION: 1, Effect.WITHDRAW: -1}  # invitations that stand open
 
 
@@ -114,8 +111,6 @@ class Evidence:
         walks = self.known.get(person, [run])
         if replies is None or not all(walk.stop_on_reply for walk in walks):
             return None
-        if len(walks) > 1 and not WALKS_KNOW_EACH_OTHER:
-            return None  # one of them hears it, and that ends there
         known = (self._read_at.get((walk.campaign_id, walk.lead_id)) for walk in walks)
         known_since = min((at for at in known if at is not None), default=min(replies))
         return max(min(replies), known_since)

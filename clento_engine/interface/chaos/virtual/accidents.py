@@ -19,6 +19,7 @@ from clento_engine.store.turmoil import HAND_EDITS
 
 MONTH_S = 30 * 86_400.0
 SOON = 40  # exchanges within which a death comes
+LONGEST_REFUSAL_S = 43_200.0
 KILLED = "ticker killed"
 AT_ONCE = "two ticks at once"
 
@@ -88,7 +89,9 @@ async def cut_provider(played: Played, kind: ProviderCut) -> None:
 async def refuse(played: Played) -> None:
     """Have the provider refuse connections for a while."""
     loop = asyncio.get_running_loop()
-    played.tickers.weather.refusing_until = loop.time() + played.chance.uniform(10, 3600)
+    played.tickers.weather.refusing_until = loop.time() + played.chance.uniform(
+        10, LONGEST_REFUSAL_S
+    )
     played.done.faults[REFUSED] += 1
 
 
@@ -129,7 +132,7 @@ def _kinds() -> Sequence[tuple[str, Happening, float]]:
         ("clocks", jump_clock, 4),
         *(("database", partial(cut_database, kind=kind), 6) for kind in DatabaseCut),
         *(("provider", partial(cut_provider, kind=kind), 5) for kind in ProviderCut),
-        ("provider", refuse, 4),
+        ("provider", refuse, 6),
         ("provider", provider_faults.gateway_s_moment, 4),
         ("answers", provider_faults.wrong, 60),
         ("webhooks", provider_faults.stranger, 6),

@@ -6,17 +6,10 @@ from datetime import timedelta
 
 from clento_engine.interface.chaos.storm import FAMILIES as OF_STORMS
 
-# One member listed by slug and by id: on once the engine knows that the two are one person.
-MERGES_NAMES = True
-
-NAMES, OVERLAP, RESTORES = "names", "overlap", "restores"
-# Not "elsewhere": another provider is another process's.  RESTORES has no accidents yet.
-FAMILIES = (
-    *(family for family in OF_STORMS if family != "elsewhere"),
-    *((NAMES,) if MERGES_NAMES else ()),
-    OVERLAP,
-    RESTORES,
-)
+# One member listed by slug and by id; people whom two campaigns of an organisation list.
+NAMES, OVERLAP = "names", "overlap"
+# Not "elsewhere": another provider is another process's.
+FAMILIES = (*(family for family in OF_STORMS if family != "elsewhere"), NAMES, OVERLAP)
 DAYS, LEADS = 30, 8
 CHOSEN = 0.75  # of the families in a seed: what one accident hides, another seed shows
 
