@@ -11,7 +11,7 @@ from clento_engine.interface.chaos import member_faults, operators, people, prov
 from clento_engine.interface.chaos.proxy import REFUSED, DatabaseCut, ProviderCut
 from clento_engine.interface.chaos.storm import ALWAYS
 from clento_engine.interface.chaos.system import PASSING, Shaken
-from clento_engine.interface.chaos.virtual.case import RESTORES, Case, drawn
+from clento_engine.interface.chaos.virtual.case import Case, drawn
 from clento_engine.interface.chaos.virtual.process import Moment, Process
 from clento_engine.interface.chaos.virtual.tickers import JUMPED, Tickers
 from clento_engine.store.mortal import Death
@@ -124,7 +124,6 @@ async def _now_and_then(case: Case, played: Played, what: Happening, gap_s: floa
 
 def _kinds() -> Sequence[tuple[str, Happening, float]]:
     """Return what is done, of which family, and how often in a month."""
-    restores: Sequence[Happening] = ()  # of a backup, and what operators do then
     return (
         ("tickers", kill, 16),
         ("tickers", stall, 16),
@@ -157,6 +156,5 @@ def _kinds() -> Sequence[tuple[str, Happening, float]]:
         ("operators", operators.stop, 0.3),
         ("operators", operators.suppress, 3),
         *(("hands", partial(operators.edit, edit=edit), 2) for edit in HAND_EDITS),
-        *((RESTORES, restore, 1) for restore in restores),
         (ALWAYS, operators.repair, 60),
     )
