@@ -110,7 +110,7 @@ class Books:
     caps: Sequence[Capped]
     turns: Sequence[Turned]
     waiting_webhooks: int  # stored, and not applied yet
-    miscounted: Sequence[str]  # what a status would tell wrongly
+    miscounted: Sequence[str]  # what a status would tell wrongly, and what is wrong of people
 
 
 async def books(database: Database) -> Books:
@@ -137,7 +137,11 @@ async def books(database: Database) -> Books:
             turns = await turned.fetchall()
         cursor = await conn.execute("select count(*) from inbox_events where applied_at is null")
         row = await cursor.fetchone()
-        wrong = await miscounted(conn)
+        cursor = await conn.execute(
+            "select problem, count(*) from invariants.people group by 1 order by 1"
+        )
+        people = [f"{problem}: {count}" for problem, count in await cursor.fetchall()]
+        wrong = [*await miscounted(conn), *people]
     waiting = 0 if row is None else int(row[0])
     return Books(actions, executions, counters, caps, turns, waiting, wrong)
 

@@ -1056,6 +1056,11 @@ select k.organization_id, null, null, k.person_id, 'a contact of nobody'
  where not exists (select from people p
                     where p.organization_id = k.organization_id and p.id = k.person_id)
 union all
+select n.organization_id, null, null, n.person_id, 'a name of nobody'
+  from person_names n
+ where not exists (select from people p
+                    where p.organization_id = n.organization_id and p.id = n.person_id)
+union all
 select l.organization_id, null, l.id, l.person_id, 'a person without a name'
   from leads l
  where not exists (select from person_names n

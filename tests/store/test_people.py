@@ -240,6 +240,12 @@ async def test_no_lead_is_who_was_merged(conn: Conn) -> None:
     await tell(stage, 0, "ada", ID, "ada")
     with pytest.raises(ForeignKeyViolation):
         await conn.execute("update leads set person_id = %s", (loser,))
+    await conn.execute(
+        "insert into person_names values (%s, 'x', 'slug', %s, now())",
+        (stage.organization_id, loser),
+    )
+    [wrong] = await stage.rows("select person_id, problem from invariants.people")
+    assert wrong == {"person_id": loser, "problem": "a name of nobody"}
 
 
 async def test_of_two_walks_of_one_list_the_one_that_was_contacted_more_goes_on(conn: Conn) -> None:
