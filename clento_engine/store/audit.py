@@ -149,14 +149,16 @@ async def books(database: Database) -> Books:
 async def digest_of(conn: Conn) -> str:
     """Return a digest of every row of ours: equal where all was the same, ids and order included.
 
-    But for when rows were made by the server's clock, and which processes there were.
+    But for when rows were made by the server's clock, which processes there were, and where on a
+    server the database lies.
     """
     cursor = await conn.execute(_DIGEST.encode())
     row = await cursor.fetchone()
     return "" if row is None else str(row[0])
 
 
-_TABLES = [table for table in metadata.sorted_tables if table.name != "tickers"]
+_PLACED = ("tickers", "database_stamp")
+_TABLES = [table for table in metadata.sorted_tables if table.name not in _PLACED]
 _DIGEST = "select md5(concat({}))".format(
     ", ".join(
         "(select json_agg(r order by r::text) from (select {} from {}) r)".format(

@@ -132,7 +132,7 @@ def nobody_learns_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
 def two_walks_of_a_person_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither who is enrolled nor who is claimed is held against the person's other walks."""
     edit(monkeypatch, "campaigns._ENROLL", "l.nth = 1 and l.elsewhere is null", "true")
-    monkeypatch.setattr("clento_engine.store.claimed.ahead_of", lambda _walk, _others: None)
+    monkeypatch.setattr("clento_engine.store.walking.ahead_of", lambda _walk, _others: None)
 
 
 # Not the dice: steps seldom back off there, and the model sees them.

@@ -393,7 +393,7 @@ async def test_the_code_knows_which_revision_a_database_is_at(
 
 # Of 0018: one member listed by slug, by id, and by another id that is known to be the same; and a
 # slug that two members had.  Two accounts act; the first two leads were reached at one node.
-OF_0018 = """
+PEOPLE_OF_0018 = """
 alter table campaign_executions
     drop constraint campaign_executions_leads_fkey,
     drop constraint campaign_executions_campaigns_fkey,
@@ -437,7 +437,7 @@ select pg_temp.uid('o', ''), pg_temp.uid('c', ''), pg_temp.uid('lead', lead),
 def test_who_is_the_same_is_one_person_from_the_start(empty_dsn: str) -> None:
     migrate.upgrade(empty_dsn, "0018")
     with connect(empty_dsn) as conn:
-        conn.execute(OF_0018)
+        conn.execute(PEOPLE_OF_0018)
 
         migrate.upgrade(empty_dsn)
 
