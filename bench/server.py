@@ -50,6 +50,18 @@ class Counted:
         )
 
 
+# A copy is the database to measure from here on, not one that a ticker must send nothing from.
+_FORGET = """
+do $$ begin
+    if to_regclass('database_stamp') is not null then
+        update database_stamp
+           set id = gen_random_uuid(), system_identifier = null, database_oid = null,
+               table_oid = null, timeline = null, stamped_at = null;
+    end if;
+end $$
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class BenchServer:
     """The embedded PostgreSQL as the project starts it; a database for each who is measured."""
@@ -73,6 +85,8 @@ class BenchServer:
                     sql.Identifier(name)
                 )
             )
+        with self.admin(name) as conn:
+            conn.execute(_FORGET)
         return self.url(name)
 
     def create_ours(self, name: str) -> str:
