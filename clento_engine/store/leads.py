@@ -350,6 +350,7 @@ _ADD = f"""
 insert into leads (organization_id, list_id, created_at, {_STORED}, person_id)
 select %(organization_id)s, %(list_id)s, %(now)s, {_STORED}, n.person_id
 from new_leads n join staged_leads s using (id)
+order by id
 on conflict (organization_id, list_id, identity) do nothing
 """
 
