@@ -26,13 +26,14 @@ from clento_engine.domain import execution as ex
 from clento_engine.domain.action import ActionState
 from clento_engine.domain.execution import Decision, Execution
 from clento_engine.domain.report import Effected, Report
+from clento_engine.domain.transition import decide
 from clento_engine.domain.workflow import Workflow
 from clento_engine.store.literals import ABSENT, OPEN, STARTS, UNKNOWN
 from clento_engine.store.moves import Move, count, move
 from clento_engine.store.outbox import tell_late, tell_nodes
 from clento_engine.store.rows import EXECUTION, RULES, execution, recordset, rules
 from clento_engine.store.troubles import write_troubles
-from clento_engine.store.walking import still_behind
+from clento_engine.store.walking import behind, still_behind
 from clento_engine.store.workflows import load_workflows
 from clento_engine.store.writing import (
     COLUMNS,
@@ -232,13 +233,29 @@ async def _without_the_last_walks(conn: AsyncConnection[Any], held: list[Report]
     ends = [r for r in held if r.stood is not None and isinstance(r.event, ex.Duplicate)]
     if not ends:
         return held
-    behind = await still_behind(conn, map(execution_key, ends))
-    go_on = {key for r in ends if (key := (r.campaign_id, r.lead_id)) not in behind}
+    ending = await still_behind(conn, map(execution_key, ends))
+    go_on = {key for r in ends if (key := (r.campaign_id, r.lead_id)) not in ending}
     return [
         r
         for r in held
         if (r.campaign_id, r.lead_id) not in go_on or not isinstance(r.event, ex.Duplicate)
     ]
+
+
+async def _to_end(conn: AsyncConnection[Any], held: Sequence[Report]) -> dict[RunKey, str]:
+    """Return the walks of settled steps that are to end, for their person goes on in another.
+
+    Whoever found that out left a walk alone while its action was under way.
+    """
+    steps = [execution_key(r) for r in held if r.ticket is not None and r.event is not None]
+    if not steps:
+        return {}
+    found = await behind(conn, steps)
+    if not found:
+        return {}
+    return await still_behind(
+        conn, [each for each in steps if (each["campaign_id"], each["lead_id"]) in found]
+    )
 
 
 async def lock(
@@ -284,7 +301,8 @@ async def decide_all(
         conn, {(row["organization_id"], row["workflow_version_id"]) for row in locked.values()}
     )
     workflows = {key: versions[row["workflow_version_id"]] for key, row in locked.items()}
-    batch = _decide(held, locked, workflows, settled, now)
+    ending = await _to_end(conn, held)
+    batch = _decide(held, locked, workflows, ending, settled, now)
     await _write(conn, held, locked, batch, now=now, actor=actor)
     await count(conn, batch.moves)
     await tell_nodes(conn, batch.effects, workflows, now)
@@ -304,10 +322,14 @@ def _decide(
     held: Sequence[Report],
     locked: Mapping[RunKey, dict[str, Any]],
     workflows: Mapping[RunKey, Workflow],
+    ending: Mapping[RunKey, str],
     settled: Settled,
     now: datetime,
 ) -> _Decided:
-    """Decide on each report in its order, on what the one before it made of its execution."""
+    """Decide on each report in its order, on what the one before it made of its execution.
+
+    The walks that are `ending`, with the reason, do so behind the outcome of their step.
+    """
     batch = _Decided({key: execution(row, rules(row)) for key, row in locked.items()})
     for report in held:
         key = (report.campaign_id, report.lead_id)
@@ -327,6 +349,14 @@ def _decide(
         if not run.status.is_final:  # what is heard after the end moves nobody
             batch.moves.append(move(report.organization_id, run, decision))
         settled.finished += decision.execution.status.is_final and not run.status.is_final
+        if report.ticket is not None and key in ending and not decision.execution.status.is_final:
+            run, event = decision.execution, ex.Duplicate(ending[key])
+            last = decide(workflows[key], run, event, now)
+            batch.runs[key] = last.execution
+            batch.history.append(history_row(report, run, event, last))
+            batch.moves.append(move(report.organization_id, run, last))
+            settled.outcomes.append(last)
+            settled.finished += 1
     return batch
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
-from clento_engine.domain.person import Walking, ahead_of
+from clento_engine.domain.person import Walking, ahead_of, goes_on_in
 from clento_engine.store.literals import HAPPENED, OPEN, RECEIVED, UNFINISHED
 from clento_engine.store.rows import recordset
 
@@ -103,21 +103,32 @@ select e.campaign_id, e.lead_id, {ALL_WALKS} as walks
 """
 
 
+async def behind(
+    conn: AsyncConnection[Any], executions: Iterable[Mapping[str, UUID]]
+) -> dict[tuple[UUID, UUID], str]:
+    """Return those of some locked executions whose person goes on in another walk, and where."""
+    return await _behind(conn, recordset(executions))
+
+
 async def still_behind(
     conn: AsyncConnection[Any], executions: Iterable[Mapping[str, UUID]]
-) -> set[tuple[UUID, UUID]]:
-    """Return those of some locked executions whose person goes on in another walk as of now.
+) -> dict[tuple[UUID, UUID], str]:
+    """Return the same, judged one after the other, by the lock of the person.
 
     What puts a walk first may be over since a claim saw it, as an action that never left.  Of two
-    that each saw the other go on both would end: they are judged one after the other, by the lock
-    of their person.
+    that each saw the other go on both would end.
     """
     rows = recordset(executions)
     await conn.execute(_LOCK_PEOPLE, {"rows": rows})
+    return await _behind(conn, rows)
+
+
+async def _behind(conn: AsyncConnection[Any], rows: str) -> dict[tuple[UUID, UUID], str]:
     cursor = conn.cursor(row_factory=dict_row)
     await cursor.execute(_WALKS_NOW, {"rows": rows})
-    return {
-        (row["campaign_id"], row["lead_id"])
-        for row in await cursor.fetchall()
-        if ahead_in(row["walks"], row["campaign_id"], row["lead_id"]) is not None
-    }
+    found = {}
+    for row in await cursor.fetchall():
+        key = row["campaign_id"], row["lead_id"]
+        if (pair := ahead_in(row["walks"], *key)) is not None:
+            found[key] = goes_on_in(pair[1], pair[0])
+    return found

@@ -248,6 +248,18 @@ async def test_no_lead_is_who_was_merged(conn: Conn) -> None:
     assert wrong == {"person_id": loser, "problem": "a name of nobody"}
 
 
+async def test_a_walk_with_an_action_under_way_ends_when_that_is_settled(conn: Conn) -> None:
+    """Not at its next step: until then the other's may be over, and it would go on."""
+    stage = await campaign_of(conn, "ada", ID)
+    steps = await stage.claim()
+    assert len(steps) == 2
+    await tell(stage, 0, "ada", ID, "ada")
+    assert await outcomes(stage) == [None, None]
+    await stage.settle(*map(done, steps))
+    assert sorted(map(str, await outcomes(stage))) == ["None", "duplicate"]
+    assert await is_sound(stage)
+
+
 async def test_of_two_walks_of_one_list_the_one_that_was_contacted_more_goes_on(conn: Conn) -> None:
     stage = await campaign_of(conn, "ada", ID)
     await stage.stand(FOLLOWUP, at=NOW + timedelta(days=1), leads=stage.leads[:1])
