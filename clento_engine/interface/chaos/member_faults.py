@@ -67,7 +67,7 @@ async def _readd(system: Shaken, sender: Sender, new_id: str) -> None:
     """Be the operator who adds a sender's new id, after minutes of theirs, until it is."""
     system.unipile_ids[sender.id] = new_id
     await system.wait(0.1, 3)
-    while True:
+    while system.unipile_ids[sender.id] == new_id:  # unless they have another by now
         try:
             added = await _add(system, sender, sender.organization_id, new_id)
         except (NotAdded, *PASSING) as error:
