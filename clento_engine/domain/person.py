@@ -44,8 +44,7 @@ class Shown:
     """The two names that one answer showed of one person.
 
     `lead_id`: of whom it was asked, who was taken for `person_id` then, and by which name
-    (`asked`); None where nobody was asked for, as of a relation in a list.  `is_listed`: the slug
-    is the one that was asked for, so that it need not be looked up.
+    (`asked`); None where nobody was asked for, as of a relation in a list.
     """
 
     organization_id: UUID
@@ -54,7 +53,6 @@ class Shown:
     lead_id: UUID | None = None
     asked: str | None = None
     person_id: UUID | None = None
-    is_listed: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -245,7 +245,7 @@ def _seen(item: Claimed, profile: Profile, now: datetime) -> Report:
         learned = Learned(
             provider_id=profile.provider_id, connected_at=now if profile.connected else None
         )
-    of = item.run.lead_id, asked, item.person_id, slug == asked
+    of = item.run.lead_id, asked, item.person_id
     shown = Shown(item.organization_id, profile.provider_id, slug, *of)
     seen = ex.ProfileRead(profile.provider_id, profile.connected, profile.invitation_pending)
     return _report(

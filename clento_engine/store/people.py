@@ -341,7 +341,7 @@ async def look(
             "organization_id": each.organization_id,
             "person_id": each.person_id,
             "provider_id": each.provider_id,
-            "slug": None if each.is_listed else each.slug,
+            "slug": each.slug,
         }
         for place, each in enumerate(shown)
     )
@@ -352,8 +352,7 @@ async def look(
         each = shown[place]
         is_new = by_id is None and not has_id
         if (is_new or by_id == each.person_id) and by_slug in (None, each.person_id):
-            asked = each.names[:1] if each.is_listed else each.names
-            owners = zip(asked, (by_id, by_slug), strict=False)
+            owners = zip(each.names, (by_id, by_slug), strict=False)
             new[place] = tuple(name for name, owner in owners if owner is None)
         else:
             unclear.append(each)

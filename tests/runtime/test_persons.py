@@ -185,3 +185,25 @@ async def test_a_campaign_may_want_people_who_had_a_rest(database: Database) -> 
     await run_all(play)
     rested = await another(play, MESSAGE, [*SLUGS, "dora"], rest=timedelta(days=30))
     assert rested == LeftOut(0, 0, 3, {})
+
+
+async def test_a_slug_that_is_asked_for_and_comes_back_is_theirs_again(database: Database) -> None:
+    """It had been given on: that a list has the lead by it says nothing of whose it is by now."""
+    play = await play_of(database, MESSAGE, FRIENDS, SLUGS[:2])
+    async with database.connection() as conn:
+        await conn.execute(
+            "insert into person_names select organization_id, v.id, 'id', person_id, now()"
+            " from leads join (values ('ada', %s), ('bert', %s)) v(identity, id) using (identity)",
+            IDS[:2],
+        )
+        await conn.execute(
+            "update person_names set person_id = (select person_id from leads"
+            " where identity = 'bert') where name = 'ada'"
+        )
+    await run_all(play)
+    assert reached(play, Effect.MESSAGE) == dict.fromkeys(SLUGS[:2], 1)
+    owners = await play.rows(
+        "select n.name from person_names n join leads l using (organization_id, person_id)"
+        " where l.identity = 'ada' order by 1"
+    )
+    assert [row["name"] for row in owners] == [IDS[0], "ada"]

@@ -1,6 +1,7 @@
 """People and their names: what answers and lists teach, and two who turn out to be one."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -20,7 +21,7 @@ from clento_engine.domain.workflow import Workflow
 from clento_engine.store.accounts import create_organization
 from clento_engine.store.campaigns import create_campaign, start_campaign
 from clento_engine.store.leads import Imported, import_leads
-from clento_engine.store.people import known_of, learn
+from clento_engine.store.people import known_of, learn, look
 from clento_engine.store.suppressions import suppress
 from clento_engine.store.workflows import save_workflow
 
@@ -375,6 +376,19 @@ async def test_what_one_slug_leaves_alone_stays_alone_whoever_is_asked(conn: Con
     await stage.walk()
     assert await outcomes(stage) == ["suppressed", "suppressed", None]
     assert await is_sound(stage)
+
+
+async def test_a_slug_that_comes_back_to_its_former_person_is_theirs_again(conn: Conn) -> None:
+    """The lead that was asked for is listed by it: that says nothing of whose it is by now."""
+    stage = await campaign_of(conn, "ada", OTHER_ID)
+    await tell(stage, 0, "ada", ID, "ada")
+    await tell(stage, 1, OTHER_ID, OTHER_ID, "ada")
+    ada, bert = await people_of(stage)
+    assert (await names(stage))["ada"] == bert
+    back = replace(shown(stage, 0, "ada", ID, "ada"), person_id=ada)
+    assert await look(conn, [back]) == ([()], [back])
+    await learn(conn, [back], NOW)
+    assert (await names(stage))["ada"] == ada
 
 
 async def test_of_a_slug_that_moved_only_its_own_twin_is_told_apart(conn: Conn) -> None:
