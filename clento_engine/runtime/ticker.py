@@ -26,7 +26,6 @@ from clento_engine.store.claim import FEW_LANES, Claim, Wanted, enough_lanes
 from clento_engine.store.claimed import Claimed
 from clento_engine.store.database import Conn, Database
 from clento_engine.store.due import Due, due
-from clento_engine.store.guessed import NamesTaken
 from clento_engine.store.turn import Turned, turn
 
 CONTENDED = 0.02  # seconds until lanes that another ticker holds are looked at again
@@ -306,9 +305,6 @@ async def _turn(
     reports = await look_up(conn, reports, now)
     try:
         turned = await surely(lambda: turn(conn, reports, wanted, now=now, actor="ticker"))
-    except NamesTaken:  # by another ticker, since we looked; or they come with troubles
-        reports = await learn_first(conn, reports, now)
-        return await _turn(world, conn, reports, wanted, ticked)
     except Exception as error:
         if not reports:
             raise

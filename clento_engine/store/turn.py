@@ -10,13 +10,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from msgspec.structs import replace
 from psycopg import AsyncConnection
 
 from clento_engine.domain.report import Report
 from clento_engine.store.claim import Claim, Wanted, ask, claim, take
 from clento_engine.store.due import Due, told
 from clento_engine.store.due import ask as ask_due
-from clento_engine.store.guessed import NamesTaken, guess, settle_guessed, write_unchanged
+from clento_engine.store.guessed import (
+    Guess,
+    NamesTaken,
+    guess,
+    settle_guessed,
+    write_unchanged,
+)
+from clento_engine.store.people import learn
 from clento_engine.store.settle import Settled, settle
 
 
@@ -40,15 +48,38 @@ async def turn(
     """Settle `reports`, then claim what is `wanted`; return what was done and what was taken.
 
     The outcomes that may change more than their own lead (refusals, troubles, what nobody knows)
-    are settled first, in a transaction of their own.  Safe to run again, as `settle` is.  Raises
-    NamesTaken, with nothing done, where names of the reports are to be learned first.
+    are settled first, in a transaction of their own.  Safe to run again, as `settle` is.  Names
+    that somebody has by now, or that come with what is settled first, are learned before.
     """
     guesses, others = guess(reports, now)
-    if any(report.new_names for report in others):
-        raise NamesTaken
+    await learn(conn, [r.shown for r in others if r.new_names and r.shown is not None], now)
     done = await settle(conn, others, now=now, actor=actor)
     if not guesses:
         return Turned(done, Claim([]) if wanted is None else await claim(conn, wanted))
+    try:
+        turned = await _turn_guessed(conn, guesses, wanted, now=now, actor=actor)
+    except NamesTaken:
+        shown = [each.report.shown for each in guesses if each.report.shown is not None]
+        await learn(conn, shown, now)
+        named = [replace(each, report=replace(each.report, new_names=())) for each in guesses]
+        turned = await _turn_guessed(conn, named, wanted, now=now, actor=actor)
+    done.applied += turned.settled.applied
+    done.stale += turned.settled.stale
+    done.finished += turned.settled.finished
+    done.outcomes += turned.settled.outcomes
+    turned.settled = done
+    return turned
+
+
+async def _turn_guessed(
+    conn: AsyncConnection[Any],
+    guesses: Sequence[Guess],
+    wanted: Wanted | None,
+    *,
+    now: datetime,
+    actor: str,
+) -> Turned:
+    """Write what was guessed, and claim, in one transaction.  Raises NamesTaken."""
     claimed = Claim([])
     asked_due = None
     async with conn.pipeline(), conn.transaction():
@@ -64,8 +95,4 @@ async def turn(
         settled = await settle_guessed(conn, guesses, ours, named, now=now, actor=actor)
         if wanted is not None and not claimed.taken:
             asked_due = await ask_due(conn)  # travels with the commit
-    done.applied += settled.applied
-    done.stale += settled.stale
-    done.finished += settled.finished
-    done.outcomes += settled.outcomes
-    return Turned(done, claimed, None if asked_due is None else await told(asked_due))
+    return Turned(settled, claimed, None if asked_due is None else await told(asked_due))

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 from builders import AT_ONCE, NOW, Stage, add_sender, done, line, report
+from msgspec import structs
 from psycopg import AsyncConnection
 from psycopg.errors import ForeignKeyViolation, UniqueViolation
 
@@ -23,11 +24,13 @@ from clento_engine.store.campaigns import create_campaign, start_campaign
 from clento_engine.store.leads import Imported, import_leads
 from clento_engine.store.people import known_of, learn, look
 from clento_engine.store.suppressions import suppress
+from clento_engine.store.turn import turn
 from clento_engine.store.workflows import save_workflow
 
 Conn = AsyncConnection[Any]
 FOLLOWUP = Operation.SEND_FOLLOWUP
 TWICE = line(FOLLOWUP, FOLLOWUP)
+VISITED = line(Operation.PROFILE_VISIT, FOLLOWUP)
 _AGAIN = on.Wait("?", timedelta(minutes=1), timedelta(minutes=1))
 ID, OTHER_ID, THIRD_ID = "ACoAA1", "ACoAA2", "ACoAA3"
 Row = str | tuple[str, str]  # a slug or an id, or both
@@ -247,6 +250,28 @@ async def test_no_lead_is_who_was_merged(conn: Conn) -> None:
     )
     [wrong] = await stage.rows("select person_id, problem from invariants.people")
     assert wrong == {"person_id": loser, "problem": "a name of nobody"}
+
+
+async def test_one_name_that_two_steps_of_a_turn_show_makes_one_person(conn: Conn) -> None:
+    """Nobody had it when they were looked up: each would write it, and none is told twice."""
+    stage = await campaign_of(conn, "ada", "bert", workflow=VISITED, stands=False)
+    await stage.stand(Operation.PROFILE_VISIT)
+    people = await people_of(stage)
+    steps = {each.run.lead_id: each for each in await stage.claim()}
+    assert len(steps) == 2
+    reports = []
+    for number, slug in enumerate(("ada", "bert")):
+        each = replace(shown(stage, number, slug, ID, slug), person_id=people[number])
+        step = steps[stage.leads[number]]
+        seen = done(step, ex.ProfileRead(ID), shown=each, recovering=False)
+        reports.append(structs.replace(seen, new_names=(ID,)))
+    turned = await turn(conn, reports, None, now=NOW, actor="test")
+    assert (turned.settled.applied, turned.settled.stale) == (2, 0)
+    assert await names(stage) == dict.fromkeys((ID, "ada", "bert"), (await people_of(stage))[0])
+    reads = await stage.rows("select kind from history where kind = 'ProfileRead'")
+    assert len(reads) == 2
+    assert sorted(map(str, await outcomes(stage))) == ["None", "duplicate"]
+    assert await is_sound(stage)
 
 
 async def test_a_walk_with_an_action_under_way_ends_when_that_is_settled(conn: Conn) -> None:
