@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from clento_engine.interface.chaos.virtual.case import drawn
-from clento_engine.interface.chaos.virtual.loop import NothingLeft, VirtualLoop, told_by
+from clento_engine.interface.chaos.virtual.loop import NothingLeft, VirtualLoop, clocked_by
 from clento_engine.interface.chaos.virtual.process import Process, SlowWire, Turns, Weather
 
 T = TypeVar("T")
@@ -21,7 +21,7 @@ def run(coro: Coroutine[Any, Any, T]) -> T:
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         loop = runner.get_loop()
         assert isinstance(loop, VirtualLoop)
-        with told_by(loop):
+        with clocked_by(loop):
             return runner.run(coro)
 
 

@@ -16,7 +16,7 @@ import pytest
 from switches import VIRTUAL
 from tally import CONTROL, Note
 
-from clento_engine.interface.chaos.virtual.case import FAMILIES, Case
+from clento_engine.interface.chaos.virtual.case import FAMILIES, Case, read_case
 from clento_engine.interface.chaos.virtual.play import Verdict, play
 from clento_engine.interface.chaos.virtual.shrink import shrunk
 from clento_engine.interface.cli.chaos_virtual import command
@@ -63,10 +63,9 @@ def test_the_same_seed_is_the_same_storm_to_the_byte(played: Play) -> None:
 
 
 def test_another_process_plays_the_same_storm(played: Play) -> None:
-    told = {"seed": SMALL.seed, "days": SMALL.days, "leads": SMALL.leads, "chosen": None}
     ran = subprocess.run(
         [sys.executable, "-m", "clento_engine.interface.chaos.virtual"],
-        input=json.dumps(told) + "\n",
+        input=json.dumps(SMALL.to_json()) + "\n",
         capture_output=True,
         check=True,
         text=True,
@@ -83,10 +82,7 @@ def test_no_seed_breaks_a_promise(played: Play, seed: int) -> None:
 
 @pytest.mark.parametrize("kept", json.loads(KEPT.read_text()), ids=lambda kept: str(kept["why"]))
 def test_no_seed_that_failed_once_fails_again(played: Play, kept: dict[str, object]) -> None:
-    chosen = kept["chosen"]
-    assert isinstance(chosen, list)
-    case = Case(int(str(kept["seed"])), int(str(kept["days"])), int(str(kept["leads"])))
-    verdict = played(Case(case.seed, case.days, case.leads, frozenset(chosen)))
+    verdict = played(read_case(kept))
     assert verdict.is_clean, verdict.findings.lines()
 
 

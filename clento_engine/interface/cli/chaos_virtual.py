@@ -111,20 +111,20 @@ def _json(total: Sum, replays: Sequence[str], small: Case | None, seconds: float
 def _report(
     total: Sum, promises: Sequence[tuple[str, str, str]], seconds: float
 ) -> list[str | Table]:
-    told = _json(total, (), None, seconds)
+    figures = _json(total, (), None, seconds)
     return [
-        Table(("what was done to it", "times"), list(told["accidents"].items())),
+        Table(("what was done to it", "times"), list(figures["accidents"].items())),
         Table(
             ("promise", "broken", "meaning", "verdict"),
             [
-                (promise, told[kind], meaning, "held" if told[kind] == 0 else "BROKEN")
+                (promise, figures[kind], meaning, "held" if figures[kind] == 0 else "BROKEN")
                 for kind, promise, meaning in promises
             ],
             title="Verdict: the simulator's ledger against our books",
         ),
         (
             f"{total.seeds} seeds in {seconds:.0f} s, {total.seconds / max(total.seeds, 1):.1f} s"
-            f" each; {total.actions:,} actions for {total.leads:,} leads, {told['held']} held for a"
-            f" person, {told['unresolved']} actions closed unresolved ({total.held_share:.2%})"
+            f" each; {total.actions:,} actions for {total.leads:,} leads, {figures['held']} held for a"
+            f" person, {figures['unresolved']} actions closed unresolved ({total.held_share:.2%})"
         ),
     ]

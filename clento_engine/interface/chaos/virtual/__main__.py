@@ -1,17 +1,19 @@
 """`python -m clento_engine.interface.chaos.virtual`: plays the cases that it reads, line by line.
 
-Each line on stdin is JSON: a case, and whether to make it small if it fails.  Each answer is a line
-on stdout.  The environment has PYTHONHASHSEED=0: what a set holds comes in the same order.
+Each line on stdin is JSON: a case, and `shrink`, the kinds of findings by which to make it small.
+Each answer is a line on stdout.  The environment has PYTHONHASHSEED=0: what a set holds comes in the same order.
 """
 
 import json
 import logging
 import signal
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
-from clento_engine.interface.chaos.virtual.case import Case
+from clento_engine.interface.chaos.virtual.case import Case, read_case
 from clento_engine.interface.chaos.virtual.play import Verdict, play
 from clento_engine.interface.chaos.virtual.shrink import shrunk
 from clento_engine.store.copies import copied, in_memory, template_server
@@ -27,26 +29,12 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_of: sys.exit(1))  # the server ends before
     with template_server(in_memory()) as url:
         for line in sys.stdin:
-            told = json.loads(line)
-            answer = _shrunk(url, told) if told.pop("shrink", False) else _row(_played(url, told))
+            asked = json.loads(line)
+            case, kinds = read_case(asked), asked.get("shrink")
+            answer = _row(_play(url, case)) if kinds is None else _shrunk(url, case, kinds)
             sys.stdout.write(json.dumps(answer) + "\n")
             sys.stdout.flush()
     return 0
-
-
-def case_of(told: dict[str, Any]) -> Case:
-    """Read a case."""
-    chosen = told["chosen"]
-    return Case(
-        told["seed"],
-        told["days"],
-        told["leads"],
-        None if chosen is None else frozenset(chosen),
-    )
-
-
-def _played(url: str, told: dict[str, Any]) -> Verdict:
-    return _play(url, case_of(told))
 
 
 def _play(url: str, case: Case) -> Verdict:
@@ -54,21 +42,13 @@ def _play(url: str, case: Case) -> Verdict:
         return play(case, database)
 
 
-def _shrunk(url: str, told: dict[str, Any]) -> dict[str, Any]:
-    case = case_of(told)
-    kinds = frozenset(told["kinds"])
-
+def _shrunk(url: str, case: Case, kinds: Sequence[str]) -> dict[str, Any]:
     def fails(smaller: Case) -> bool:
         counts = _play(url, smaller).findings.counts()
         return any(counts[kind] for kind in kinds)
 
     found = shrunk(case, fails)
-    return {
-        "seed": found.seed,
-        "days": found.days,
-        "leads": found.leads,
-        "chosen": sorted(found.families),
-    }
+    return replace(found, chosen=found.families).to_json()
 
 
 def _row(verdict: Verdict) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def _begun(
 
 
 @contextmanager
-def told_by(loop: VirtualLoop) -> Iterator[None]:
+def clocked_by(loop: VirtualLoop) -> Iterator[None]:
     """Let `loop` tell the whole process how long things take."""
     before, time.monotonic = time.monotonic, loop.time
     try:

@@ -23,7 +23,7 @@ from clento_engine.interface.chaos.provider_faults import SECRET
 from clento_engine.interface.chaos.system import PASSING
 from clento_engine.interface.chaos.virtual.accidents import KILLED, Played, happen
 from clento_engine.interface.chaos.virtual.case import Case, drawn
-from clento_engine.interface.chaos.virtual.loop import VirtualLoop, told_by
+from clento_engine.interface.chaos.virtual.loop import VirtualLoop, clocked_by
 from clento_engine.interface.chaos.virtual.process import Turns
 from clento_engine.interface.chaos.virtual.stage import (
     CHANCES,
@@ -103,7 +103,7 @@ def play(case: Case, url: str) -> Verdict:
         gc.disable()  # what it finds ends at moments that nothing tells
         random.seed(f"{case.seed}/waits")  # of retries
         try:
-            with told_by(loop), made_from(drawn(case.seed, "ids")):
+            with clocked_by(loop), made_from(drawn(case.seed, "ids")):
                 findings, leads, actions, digest, counts = runner.run(_play(case, url))
         finally:
             gc.enable()

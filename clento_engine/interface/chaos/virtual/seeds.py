@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from clento_engine.interface.chaos.virtual.case import Case
+from clento_engine.interface.chaos.virtual.case import Case, read_case
 
 _LINE = 16 * 2**20  # bytes of an answer at most
 Show = Callable[[Mapping[str, Any]], None]
@@ -36,7 +36,7 @@ class Sum:
     digests: dict[int, str] = field(default_factory=dict)
 
     def add(self, played: Mapping[str, Any]) -> None:
-        """Add what one play told."""
+        """Add what came of one play."""
         self.seeds += 1
         for name in ("leads", "actions", "walks", "ended", "seconds"):
             setattr(self, name, getattr(self, name) + played[name])
@@ -60,7 +60,7 @@ async def play_all(cases: Sequence[Case], *, show: Show, processes: int | None =
     async def one() -> None:
         async with _Worker() as worker:
             for case in left:
-                played = await worker.ask(_told(case))
+                played = await worker.ask(case.to_json())
                 total.add(played)
                 show(played)
 
@@ -75,13 +75,7 @@ async def play_all(cases: Sequence[Case], *, show: Show, processes: int | None =
 async def shrink(case: Case, kinds: Sequence[str]) -> Case:
     """Return a smaller case that fails by one of these kinds."""
     async with _Worker() as worker:
-        found = await worker.ask({**_told(case), "shrink": True, "kinds": list(kinds)})
-    return Case(found["seed"], found["days"], found["leads"], frozenset(found["chosen"]))
-
-
-def _told(case: Case) -> dict[str, Any]:
-    chosen = None if case.chosen is None else sorted(case.chosen)
-    return {"seed": case.seed, "days": case.days, "leads": case.leads, "chosen": chosen}
+        return read_case(await worker.ask({**case.to_json(), "shrink": list(kinds)}))
 
 
 class _Worker:
@@ -117,18 +111,18 @@ class _Worker:
             process.terminate()
             await process.wait()
 
-    async def ask(self, told: Mapping[str, Any]) -> dict[str, Any]:
+    async def ask(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Have a case played."""
         process = self._process
         assert process is not None  # noqa: S101  the context is open
         assert process.stdin is not None  # noqa: S101  it was asked for
         assert process.stdout is not None  # noqa: S101  as above
         assert process.stderr is not None  # noqa: S101  as above
-        process.stdin.write(json.dumps(told).encode() + b"\n")
+        process.stdin.write(json.dumps(asked).encode() + b"\n")
         await process.stdin.drain()
         line = await process.stdout.readline()
         if not line:
             said = (await process.stderr.read()).decode(errors="replace")
-            raise WorkerEnded(f"seed {told['seed']}: {said[-3000:]}")
+            raise WorkerEnded(f"seed {asked['seed']}: {said[-3000:]}")
         answer: dict[str, Any] = json.loads(line)
         return answer
