@@ -1,7 +1,8 @@
 """`python -m clento_engine.interface.chaos.virtual`: plays the cases that it reads, line by line.
 
 Each line on stdin is JSON: a case, and `shrink`, the kinds of findings by which to make it small.
-Each answer is a line on stdout.  The environment has PYTHONHASHSEED=0: what a set holds comes in the same order.
+Each answer is a line on stdout.  The environment has PYTHONHASHSEED=0: what a set holds comes in
+the same order.
 """
 
 import json
