@@ -125,6 +125,7 @@ def _report(
         (
             f"{total.seeds} seeds in {seconds:.0f} s, {total.seconds / max(total.seeds, 1):.1f} s"
             f" each; {total.actions:,} actions for {total.leads:,} leads, {figures['held']} held"
-            f" for a person, {figures['unresolved']} actions closed unresolved ({total.held_share:.2%})"
+            f" for a person, {figures['unresolved']} actions closed unresolved"
+            f" ({total.held_share:.2%})"
         ),
     ]
